@@ -1,0 +1,86 @@
+//! Every bound of the protocol in one place, with its unit and its reason. Reaching one is an outcome (busy, refused,
+//! closed), never growth.
+
+use std::time::Duration;
+
+/// Bytes of a chunk: 256 BLAKE3 chunks, a whole subtree; large enough for few system calls, small enough for control to pass.
+pub const CHUNK_BYTES: u64 = 256 * 1024;
+/// Bytes of the smallest piece: one chunk.
+pub const PIECE_BYTES_MIN: u64 = CHUNK_BYTES;
+/// Bytes of the largest piece: what a bad hash can cost.
+pub const PIECE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Pieces a content is cut into, where the two bounds above allow.
+pub const PIECES_WANTED: u64 = 2048;
+/// Bytes of the largest content (16 TiB): keeps the number of pieces at most [`PIECES_MAX`].
+pub const CONTENT_BYTES_MAX: u64 = 1 << 44;
+/// Pieces of the largest content.
+pub const PIECES_MAX: u64 = CONTENT_BYTES_MAX / PIECE_BYTES_MAX;
+/// Chunks of the largest piece.
+pub const CHUNKS_PER_PIECE_MAX: u64 = PIECE_BYTES_MAX / CHUNK_BYTES;
+const _: () = assert!(PIECES_MAX <= u32::MAX as u64 && CHUNKS_PER_PIECE_MAX <= u16::MAX as u64);
+
+/// Bytes of a name, as file systems have it.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Bytes of a relative path in a folder's listing (Linux `PATH_MAX`).
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Entries in a folder's listing.
+pub const LISTING_ENTRIES_MAX: usize = 1_000_000;
+/// Bytes of a peer's name: fits a table column and a log line.
+pub const PEER_NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of a control frame after its length; a chunk frame has its own cap ([`CHUNK_BYTES`] and its header).
+pub const CONTROL_FRAME_BYTES_MAX: u32 = 256 * 1024;
+/// Chaining values in one slice of a piece table (64 KiB).
+pub const TABLE_SLICE_PIECES: u32 = 2048;
+/// Bytes of one slice of a bitfield.
+pub const BITFIELD_SLICE_BYTES: usize = 32 * 1024;
+/// Pieces in one `Have` message.
+pub const HAVES_PER_MESSAGE: usize = 1024;
+/// Pieces to choose from in one `RequestAny`.
+pub const CHOICE_PIECES_MAX: usize = 64;
+/// Contents in one `Announce` or `Withdraw`.
+pub const ADS_PER_MESSAGE: usize = 256;
+/// Rows in one reply to a query; the rest by cursor.
+pub const ROWS_PER_REPLY: usize = 256;
+/// Holders in a watch's first push, and in one exchange between peers.
+pub const HOLDER_SAMPLE: usize = 32;
+/// Bytes of a query's text: a name, and some room for a pattern.
+pub const QUERY_BYTES_MAX: usize = 512;
+
+/// Effects per input; the rest waits in the machine.
+pub const EFFECTS_PER_INPUT_MAX: usize = 4096;
+/// Links of a peer, over all swarms.
+pub const LINKS_MAX: usize = 512;
+/// Links that a peer dials for one swarm.
+pub const LINKS_PER_SWARM: usize = 16;
+/// Known addresses per swarm that are not linked.
+pub const CANDIDATES_PER_SWARM: usize = 256;
+/// Contents open on one link in one direction.
+pub const SLOTS_PER_LINK: usize = 1024;
+/// Chunks that one link may have requested of us and not got.
+pub const REQUESTED_CHUNKS_PER_LINK: usize = 1024;
+/// Choices that one link may have open with us.
+pub const CHOICES_PER_LINK: usize = 64;
+/// Members of a folder that are fetched at the same time.
+pub const FOLDER_MEMBERS_ACTIVE: usize = 256;
+/// Contents that one peer shares or downloads.
+pub const CONTENTS_PER_PEER: usize = 1_000_000;
+/// Registrations of one peer at the tracker.
+pub const REGISTRATIONS_PER_PEER: usize = CONTENTS_PER_PEER;
+/// Contents that one peer watches at the tracker.
+pub const WATCHES_PER_PEER: usize = 1024;
+/// Peers a tracker knows at once.
+pub const PEERS_PER_TRACKER: usize = 100_000;
+
+/// A tracker forgets a peer that has been silent for this long.
+pub const LEASE: Duration = Duration::from_secs(15);
+/// A link that carried nothing for this long is pinged.
+pub const PING_AFTER: Duration = Duration::from_secs(4);
+/// A link that answered nothing for this long is closed.
+pub const SILENT_LINK: Duration = Duration::from_secs(15);
+/// A dial, with its handshake, takes at most this long.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A request to the tracker is answered in this time or has failed.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A suspect of a bad piece may retract for this long before it is blamed.
+pub const BLAME_AFTER: Duration = Duration::from_secs(1);

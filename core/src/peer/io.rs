@@ -1,0 +1,712 @@
+//! What goes into the peer machine and what comes out of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::content::{Kind, Listing, PieceSet, PieceTable};
+use crate::ids::{ChainingValue, ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot};
+use crate::seed::Seed;
+use crate::wire::peer::{Offer, PeerMessage};
+use crate::wire::tracker::{HolderRow, Matching, PeerRow, RefusedRequest, Row, TrackerMessage, TrackerRequest};
+
+/// What a peer is told once, at its start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerConfig {
+    /// Who it is.
+    pub peer: PeerId,
+    /// Name to join trackers with.
+    pub name: String,
+    /// Nobody chose the name: take a free one like it if it is taken.
+    pub any_name: bool,
+    /// Port at which the driver accepts links; 0: none.
+    pub listen_port: u16,
+    /// Everything random follows from it.
+    pub seed: Seed,
+    /// Bytes that may be under way to this peer, over all links: its buffer budget.
+    pub inflight_bytes_max: u64,
+    /// Links served at the same time; others hear "busy".
+    pub upload_links_max: u32,
+    /// Cap on bytes sent per second; 0: none.
+    pub up_rate_max: u64,
+    /// Cap on bytes asked for per second; 0: none.
+    pub down_rate_max: u64,
+}
+
+/// What the far end of a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Another peer.
+    Peer,
+    /// The tracker.
+    Tracker,
+}
+
+/// Why a link ended, or is to be ended. Goes over no wire; logs and tests read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloseReason {
+    /// The far end closed it in order, or this side is done with it.
+    Done,
+    /// The connection broke.
+    Broken,
+    /// Nothing was heard for too long.
+    Silent,
+    /// It said what the protocol does not allow.
+    Misbehaved(Misbehaviour),
+    /// The same two peers have another link.
+    Duplicate,
+    /// It is this peer itself.
+    Myself,
+    /// It is banned.
+    Banned,
+    /// A bound on the number of links was reached.
+    Full,
+    /// It did not take what was sent to it.
+    Overflow,
+    /// This peer leaves.
+    Leaving,
+}
+
+/// The ways in which a remote can be at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Misbehaviour {
+    /// Bytes that are no frame, or a message that does not decode.
+    Garbage,
+    /// A message that its place in the conversation does not allow.
+    OutOfPlace,
+    /// A piece, slot or range that does not exist.
+    OutOfRange,
+    /// More than the stated bounds allow.
+    TooMuch,
+    /// Bytes whose hash is wrong, not retracted.
+    BadPiece,
+    /// A piece table, or a length, that does not fit the id.
+    BadTable,
+}
+
+/// Why a dial failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DialError {
+    /// Nobody listens there.
+    Refused,
+    /// No answer in time.
+    TimedOut,
+    /// There is no way there.
+    Unreachable,
+    /// Somebody answered who does not speak this protocol.
+    NotPotluck,
+}
+
+/// Where the driver is to put a download. The driver maps it to a path; members of a folder lie below their folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Place {
+    /// The content of a download: a file at its target, or a folder's listing (kept inside the folder's staging place).
+    Root(DownloadId),
+    /// Entry number `entry` of a folder's listing.
+    Member {
+        /// The folder's download.
+        download: DownloadId,
+        /// Index into the listing's entries.
+        entry: u32,
+    },
+}
+
+/// What can be wrong with a disk, or with what is on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum StorageFault {
+    /// No space left (or over quota). Goes on when there is space again.
+    Full,
+    /// Reading, writing or syncing failed.
+    Io,
+    /// Not allowed.
+    Denied,
+    /// Another process downloads to this target.
+    Locked,
+    /// Something else stands under the target's name; it is not touched.
+    Occupied,
+    /// The path cannot exist there (a file where a folder should be, a name that the file system cannot hold).
+    BadPath,
+}
+
+/// Why an expected chunk did not become bytes on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChunkFault {
+    /// The frame's length is not the chunk's.
+    WrongLength,
+    /// It could not be written.
+    Storage(StorageFault),
+}
+
+/// What became of an outgoing chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SendResult {
+    /// The link's socket took all of it.
+    Sent,
+    /// The file behind it was no longer what was shared: padding was sent, and the content is not to be served any more.
+    SourceChanged,
+}
+
+/// What was found at the place of a download.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Opening {
+    /// The target stands there already, and is right. Nothing is to be done but to serve it.
+    Finished {
+        /// Its piece table; `None` for a content of at most one piece.
+        table: Option<Arc<PieceTable>>,
+    },
+    /// The part file is open. These pieces of it are right.
+    Part {
+        /// The piece table, from the sidecar or as given; `None` for a content of at most one piece.
+        table: Option<Arc<PieceTable>>,
+        /// Verified pieces.
+        have: PieceSet,
+    },
+    /// There is no sidecar to take a piece table from; open it again with one.
+    NeedsTable,
+}
+
+/// What the person, or the program around the peer, wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Keep a session with the tracker at this address. Replaces an earlier one.
+    JoinTracker {
+        /// Where it listens.
+        addr: SocketAddr,
+    },
+    /// End the session, close every link, pause downloads. Shares stay known.
+    LeaveTracker,
+    /// Offer a content; the driver can read it at any time.
+    Share {
+        /// What it is.
+        key: ContentKey,
+        /// File or folder (then `key` is that of its listing).
+        kind: Kind,
+        /// Its label.
+        name: String,
+        /// It is listed as part of a folder.
+        member: bool,
+        /// Its piece table; `None` for at most one piece.
+        table: Option<Arc<PieceTable>>,
+    },
+    /// Offer it no longer.
+    Unshare {
+        /// What.
+        key: ContentKey,
+    },
+    /// Download a content (a folder with all its members).
+    Fetch {
+        /// Number for events and for the driver's places.
+        download: DownloadId,
+        /// What it is.
+        key: ContentKey,
+        /// File or folder.
+        kind: Kind,
+        /// Its label.
+        name: String,
+        /// Where holders may be found, besides those the tracker knows.
+        peers: Vec<SocketAddr>,
+        /// Fetch only from peers of these names; empty: from all.
+        only_from: Vec<String>,
+    },
+    /// Pause a download; what is verified stays.
+    Stop {
+        /// Which.
+        download: DownloadId,
+    },
+    /// Go on with a paused download.
+    Resume {
+        /// Which.
+        download: DownloadId,
+    },
+    /// Ask the tracker (and, if there is none in reach, the peers that are linked or known).
+    Ask {
+        /// Quoted by [`PeerEvent::Answer`].
+        op: OpId,
+        /// What.
+        question: Question,
+    },
+    /// Be told of peers that join and leave ([`PeerEvent::PeersChanged`]).
+    WatchPeers {
+        /// Or be told no longer.
+        on: bool,
+    },
+    /// Cap the rates, in bytes per second; 0: none.
+    LimitRates {
+        /// Sent.
+        up: u64,
+        /// Asked for.
+        down: u64,
+    },
+    /// Leave in order: tell the tracker and the links, close them. [`PeerEvent::Left`] follows.
+    Leave,
+}
+
+/// A question to the tracker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Question {
+    /// Contents, all pages.
+    Contents {
+        /// Which.
+        matching: Matching,
+        /// Also members of folders.
+        members: bool,
+        /// Rows wanted at most, over all pages.
+        limit: u32,
+    },
+    /// Holders of a content, all pages.
+    Holders {
+        /// Which.
+        key: ContentKey,
+    },
+    /// Live peers, all pages.
+    Peers,
+    /// Another name for this peer.
+    Rename {
+        /// The wanted name.
+        name: String,
+    },
+    /// Answered once everything shared so far is registered.
+    Synced,
+}
+
+/// What a question came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// Contents that the tracker lists.
+    Contents(Vec<Row>),
+    /// Contents that peers offered while no tracker was in reach.
+    Offers(Vec<(PeerId, Offer)>),
+    /// Holders, with addresses that can be dialed from here.
+    Holders(Vec<(HolderRow, SocketAddr)>),
+    /// Peers, with addresses that can be dialed from here.
+    Peers(Vec<(PeerRow, SocketAddr)>),
+    /// It is done.
+    Done,
+    /// The tracker refused.
+    Refused(RefusedRequest),
+    /// No tracker answered in time.
+    Unreachable,
+}
+
+/// Everything that can happen to a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerInput {
+    /// The person wants something.
+    Command(Command),
+    /// A link is up, both handshakes are done.
+    LinkUp {
+        /// Its number from now on.
+        link: LinkId,
+        /// The dial it answers; `None`: the far end dialed.
+        op: Option<OpId>,
+        /// What the far end is.
+        role: Role,
+        /// Who the far end says it is.
+        peer: PeerId,
+        /// Where the far end is.
+        addr: SocketAddr,
+    },
+    /// A dial failed.
+    DialFailed {
+        /// Which.
+        op: OpId,
+        /// Why.
+        error: DialError,
+    },
+    /// A link is gone; nothing more comes from it, chunks that were arriving included.
+    LinkDown {
+        /// Which.
+        link: LinkId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A peer says something.
+    Peer {
+        /// Over which link.
+        link: LinkId,
+        /// What.
+        msg: PeerMessage,
+    },
+    /// The tracker says something.
+    Tracker {
+        /// Over which link.
+        link: LinkId,
+        /// What.
+        msg: TrackerMessage,
+    },
+    /// A link takes this many more bytes of chunk frames (headers included).
+    Writable {
+        /// Which.
+        link: LinkId,
+        /// How many more.
+        bytes: u32,
+    },
+    /// A chunk that was expected arrived, was hashed and written; or why not.
+    ChunkArrived {
+        /// The `Expect` it belongs to.
+        op: OpId,
+        /// Which chunk.
+        at: ChunkAddr,
+        /// Its chaining value (of a content of one chunk: the root hash).
+        result: Result<ChainingValue, ChunkFault>,
+    },
+    /// An outgoing chunk is done with.
+    ChunkSent {
+        /// Over which link.
+        link: LinkId,
+        /// The content.
+        key: ContentKey,
+        /// Which chunk.
+        at: ChunkAddr,
+        /// What became of it.
+        result: SendResult,
+    },
+    /// The file behind a shared content was seen to have changed, or to be gone.
+    SourceChanged {
+        /// The content.
+        key: ContentKey,
+    },
+    /// A place was opened.
+    Opened {
+        /// Which effect.
+        op: OpId,
+        /// What is there.
+        result: Result<Opening, StorageFault>,
+    },
+    /// Space for the whole content was taken, or there is too little.
+    Reserved {
+        /// Which effect.
+        op: OpId,
+        /// Whether it worked.
+        result: Result<(), StorageFault>,
+    },
+    /// A folder's listing was read; `None`: its bytes are no listing, or one with a refused path.
+    ListingRead {
+        /// Which effect.
+        op: OpId,
+        /// The listing.
+        result: Result<Option<Arc<Listing>>, StorageFault>,
+    },
+    /// What had been written to a place when the sync began is durable.
+    Synced {
+        /// Which effect.
+        op: OpId,
+        /// Whether it worked.
+        result: Result<(), StorageFault>,
+    },
+    /// A place stands under its final name, durably.
+    Finished {
+        /// Which effect.
+        op: OpId,
+        /// Whether it worked.
+        result: Result<(), StorageFault>,
+    },
+    /// The deadline came.
+    Tick,
+}
+
+/// Everything that a peer can want done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerEffect {
+    /// Connect and shake hands; `LinkUp` or `DialFailed` answers within [`DIAL_TIMEOUT`](crate::limits::DIAL_TIMEOUT).
+    Dial {
+        /// To be quoted.
+        op: OpId,
+        /// Where.
+        addr: SocketAddr,
+        /// What is expected there.
+        role: Role,
+    },
+    /// Close a link, after what was sent on it. No `LinkDown` follows.
+    Close {
+        /// Which.
+        link: LinkId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Send a control message to a peer.
+    SendPeer {
+        /// Over which link.
+        link: LinkId,
+        /// What.
+        msg: PeerMessage,
+    },
+    /// Send a control message to the tracker.
+    SendTracker {
+        /// Over which link.
+        link: LinkId,
+        /// What.
+        msg: TrackerRequest,
+    },
+    /// Send a chunk, in order with the messages; `ChunkSent` follows. Counts against the credit given by `Writable`.
+    SendChunk {
+        /// Over which link.
+        link: LinkId,
+        /// The asker's number for the content.
+        slot: Slot,
+        /// The content.
+        key: ContentKey,
+        /// Which chunk.
+        at: ChunkAddr,
+    },
+    /// The link's reader may accept the chunks of this run under this slot, and writes them to this place. Each becomes a
+    /// `ChunkArrived`. Performed before the request that follows it can reach the far end.
+    Expect {
+        /// Over which link.
+        link: LinkId,
+        /// To be quoted by each chunk.
+        op: OpId,
+        /// Own number for the content.
+        slot: Slot,
+        /// The content.
+        key: ContentKey,
+        /// Where its bytes go.
+        place: Place,
+        /// Which chunks.
+        run: ChunkRun,
+    },
+    /// What this `Expect` still waits for is not wanted any more; a chunk that is being read may still arrive.
+    Unexpect {
+        /// Over which link.
+        link: LinkId,
+        /// Which `Expect`.
+        op: OpId,
+    },
+    /// Look at the place of a download, and open or create its part file; `Opened` answers. Without a table (for a content
+    /// of more than one piece) nothing is created, and `NeedsTable` may be the answer.
+    Open {
+        /// To be quoted.
+        op: OpId,
+        /// The content.
+        key: ContentKey,
+        /// Where.
+        place: Place,
+        /// Its piece table, if known.
+        table: Option<Arc<PieceTable>>,
+    },
+    /// Take the space for the whole content, beside the running download; `Reserved` answers. Sent once the length is proven.
+    Reserve {
+        /// To be quoted.
+        op: OpId,
+        /// Where.
+        place: Place,
+    },
+    /// Read the finished listing at the root of a folder download; `ListingRead` answers.
+    ReadListing {
+        /// To be quoted.
+        op: OpId,
+        /// The folder's download.
+        download: DownloadId,
+    },
+    /// Make what is written so far durable; `Synced` answers.
+    Sync {
+        /// To be quoted.
+        op: OpId,
+        /// Where.
+        place: Place,
+    },
+    /// All pieces are verified: sync, give it its final name without replacing anything, sync the folder, delete the
+    /// sidecar; `Finished` answers. For a member of a folder: it is complete within the staging place. For a folder's root:
+    /// its listing and all members are complete; put the folder in place.
+    Finish {
+        /// To be quoted.
+        op: OpId,
+        /// Where.
+        place: Place,
+    },
+    /// Close the files of a place; its part stays on the disk.
+    Release {
+        /// Where.
+        place: Place,
+    },
+    /// Tell the person.
+    Report(PeerEvent),
+}
+
+/// What a person, or the program around the peer, may want to know. Peers appear by id;
+/// [`HolderStatus`] and the rows have their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerEvent {
+    /// The tracker knows us, and everything shared is registered.
+    Joined {
+        /// The tracker.
+        tracker: SocketAddr,
+        /// Our name there.
+        name: String,
+        /// The address the tracker sees us at.
+        observed: SocketAddr,
+        /// Number of registered contents.
+        contents: u32,
+    },
+    /// The tracker refuses our name; this one is free. The session is not opened until a `Rename` or `JoinTracker` command.
+    NameTaken {
+        /// A free name.
+        offer: String,
+    },
+    /// The tracker cannot be reached; it is tried again by itself.
+    TrackerLost {
+        /// The tracker.
+        tracker: SocketAddr,
+    },
+    /// Everything shared is registered again (after a change).
+    Registered {
+        /// Number of registered contents.
+        contents: u32,
+    },
+    /// An answer to a question.
+    Answer {
+        /// The question's number.
+        op: OpId,
+        /// What came of it.
+        answer: Answer,
+    },
+    /// Peers joined or left the tracker.
+    PeersChanged {
+        /// Came, or took another name.
+        joined: Vec<PeerRow>,
+        /// Left, with the name they had.
+        left: Vec<(PeerId, String)>,
+    },
+    /// A piece is verified and held.
+    PieceVerified {
+        /// The download.
+        download: DownloadId,
+        /// The content (of a folder: the member's).
+        key: ContentKey,
+        /// Which piece.
+        piece: PieceIndex,
+        /// Who sent (the last chunk of) it.
+        from: PeerId,
+    },
+    /// The download cannot go on by itself right now.
+    Waiting {
+        /// Which.
+        download: DownloadId,
+        /// Why.
+        reason: WaitReason,
+        /// Missing pieces as inclusive ranges (of a folder: of its listing, or empty).
+        missing: Vec<(PieceIndex, PieceIndex)>,
+    },
+    /// It goes on.
+    Resumed {
+        /// Which.
+        download: DownloadId,
+    },
+    /// All of it is verified and stands under its final name.
+    Completed {
+        /// Which.
+        download: DownloadId,
+    },
+    /// It cannot be done.
+    Failed {
+        /// Which.
+        download: DownloadId,
+        /// Why.
+        reason: FailReason,
+    },
+    /// A remote was at fault.
+    Misbehaved {
+        /// Who.
+        peer: PeerId,
+        /// Where.
+        addr: SocketAddr,
+        /// How.
+        what: Misbehaviour,
+        /// The content concerned, if any.
+        key: Option<ContentKey>,
+        /// It is banned altogether (else: dropped for this content or this link).
+        banned: bool,
+    },
+    /// A holder took back what it had sent and holds the content no longer.
+    Retracted {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        key: ContentKey,
+    },
+    /// We withdrew a content whose file changed. It is to be hashed anew by the driver.
+    Withdrawn {
+        /// What.
+        key: ContentKey,
+    },
+    /// Somebody began to fetch a content from us.
+    UploadBegan {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        key: ContentKey,
+    },
+    /// Somebody ended fetching from us.
+    UploadEnded {
+        /// Who.
+        peer: PeerId,
+        /// What.
+        key: ContentKey,
+        /// Payload bytes sent.
+        bytes: u64,
+        /// The remote has all of it now.
+        complete: bool,
+    },
+    /// Left in order; no link is left.
+    Left,
+}
+
+
+/// Why a download waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WaitReason {
+    /// No holder is known or reachable.
+    NoHolder,
+    /// The holders in reach together lack pieces.
+    MissingPieces,
+    /// The disk.
+    Storage(StorageFault),
+    /// The person stopped it.
+    Stopped,
+}
+
+/// Why a download failed for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailReason {
+    /// The place cannot be used.
+    Storage(StorageFault),
+    /// The key is none that a content can have, or its pieces do not fit its id or length.
+    NotAContent,
+    /// The folder's listing has a path that is refused, or is no listing.
+    BadListing,
+    /// A bound was reached.
+    TooMany,
+}
+
+/// How a download is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownloadStatus {
+    /// Bytes of verified pieces; of a folder: of its members.
+    pub bytes: u64,
+    /// Bytes in all; of a folder: of its members, 0 while its listing is not read.
+    pub total: u64,
+    /// Pieces not yet verified, as inclusive ranges.
+    pub missing: Vec<(PieceIndex, PieceIndex)>,
+    /// Why it waits, if it does.
+    pub waiting: Option<WaitReason>,
+    /// Peers that hold a part and are linked, or delivered something.
+    pub holders: Vec<HolderStatus>,
+}
+
+/// One holder's share in a download.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HolderStatus {
+    /// Who.
+    pub peer: PeerId,
+    /// How it is called, if known.
+    pub name: String,
+    /// Linked at present.
+    pub linked: bool,
+    /// Verified bytes that it delivered.
+    pub bytes: u64,
+    /// Bytes per second at present.
+    pub rate: u64,
+    /// Bytes asked of it and not arrived.
+    pub inflight: u64,
+}
