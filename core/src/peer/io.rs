@@ -342,6 +342,13 @@ pub enum PeerInput {
         /// How many more.
         bytes: u32,
     },
+    /// Bytes of a chunk that is not whole yet came in: a slow link is alive. At most every 250 ms per link.
+    Receiving {
+        /// Over which link.
+        link: LinkId,
+        /// Bytes since the last such input or the chunk's beginning.
+        bytes: u32,
+    },
     /// A chunk that was expected arrived, was hashed and written; or why not.
     ChunkArrived {
         /// The `Expect` it belongs to.
@@ -376,6 +383,13 @@ pub enum PeerInput {
     },
     /// Space for the whole content was taken, or there is too little.
     Reserved {
+        /// Which effect.
+        op: OpId,
+        /// Whether it worked.
+        result: Result<(), StorageFault>,
+    },
+    /// A content that was here already was copied to another place.
+    Copied {
         /// Which effect.
         op: OpId,
         /// Whether it worked.
@@ -452,6 +466,10 @@ pub enum PeerEffect {
     },
     /// The link's reader may accept the chunks of this run under this slot, and writes them to this place. Each becomes a
     /// `ChunkArrived`. Performed before the request that follows it can reach the far end.
+    ///
+    /// A chunk may be expected from two links; the first that is whole is written and reported, the other is skipped. So the
+    /// driver keeps one "wanted" mark per (place, chunk): `Expect` sets it, taking it is the right to write, and what finds
+    /// it taken is dropped unreported. Otherwise a late chunk could overwrite a verified one.
     Expect {
         /// Over which link.
         link: LinkId,
@@ -513,6 +531,16 @@ pub enum PeerEffect {
         /// To be quoted.
         op: OpId,
         /// Where.
+        place: Place,
+    },
+    /// Write a content that is complete here (shared, or downloaded to another place) to this place as well, checking its
+    /// hash on the way; `Copied` answers. The place is not opened before; `Finish` follows.
+    CopyLocal {
+        /// To be quoted.
+        op: OpId,
+        /// The content.
+        key: ContentKey,
+        /// Where to.
         place: Place,
     },
     /// Close the files of a place; its part stays on the disk.
