@@ -73,7 +73,9 @@ bytes32! {
 ///
 /// Folding a piece table does not prove the length (another length cuts the same tree elsewhere), so both belong together
 /// until the last piece has been verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
 pub struct ContentKey {
     /// The hash of the bytes.
     pub id: ContentId,
@@ -140,7 +142,9 @@ impl fmt::Debug for SessionToken {
 }
 
 /// A run of consecutive chunks of one piece.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
 pub struct ChunkRun {
     /// The piece.
     pub piece: PieceIndex,
@@ -151,7 +155,9 @@ pub struct ChunkRun {
 }
 
 /// One chunk of a content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
 pub struct ChunkAddr {
     /// The piece.
     pub piece: PieceIndex,

@@ -25,6 +25,12 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Entries in a folder's listing.
 pub const LISTING_ENTRIES_MAX: usize = 1_000_000;
+/// Bytes of a folder's listing, all of which is held in memory: a million entries with paths of 200 bytes.
+pub const LISTING_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of a ticket: what a chat window and a command line take.
+pub const TICKET_BYTES_MAX: usize = 8192;
+/// Trackers, and peers, in one ticket.
+pub const TICKET_ADDRS_MAX: usize = 16;
 /// Bytes of a peer's name: fits a table column and a log line.
 pub const PEER_NAME_BYTES_MAX: usize = 64;
 

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::content::{Kind, Listing, PieceSet, PieceTable};
-use crate::ids::{ChainingValue, ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot};
+use crate::ids::{
+    ChainingValue, ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot,
+};
 use crate::seed::Seed;
 use crate::wire::peer::{Offer, PeerMessage};
-use crate::wire::tracker::{HolderRow, Matching, PeerRow, RefusedRequest, Row, TrackerMessage, TrackerRequest};
+use crate::wire::tracker::{
+    HolderRow, Matching, PeerRow, RefusedRequest, Row, TrackerMessage, TrackerRequest,
+};
 
 /// What a peer is told once, at its start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -679,7 +683,6 @@ pub enum PeerEvent {
     /// Left in order; no link is left.
     Left,
 }
-
 
 /// Why a download waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

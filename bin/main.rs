@@ -1,0 +1,3 @@
+//! The `potluck` command.
+
+fn main() {}

@@ -1,0 +1,352 @@
+//! A folder as a content: its bytes are the canonical listing of what lies in it, so that two peers who share equal
+//! folders share one content.
+//!
+//! Integers are little-endian. Entries stand in the order of their paths ([`SafePath`]'s: name by name, each by its bytes).
+//!
+//! ```text
+//! magic      16 bytes  "potluck listing1"
+//! count      u32       number of entries
+//! then each entry:
+//!   tag      u8        0: file, 1: executable file, 2: empty folder
+//!   mtime    i64       nanoseconds since 1970-01-01 00:00 UTC
+//!   path     u16, then so many bytes of UTF-8
+//!   length   u64       bytes of the file        (not of a folder)
+//!   id       32 bytes  the file's content id    (not of a folder)
+//! ```
+//!
+//! Only leaves are listed: files, and folders with nothing in them. No entry lies below another, no path stands twice, and
+//! nothing follows the last entry; anything else is refused whole.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
+
+use super::{Escaped, NameFault, SafePath};
+use crate::ids::{ContentId, ContentKey};
+use crate::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
+
+/// The first bytes of every listing.
+const MAGIC: [u8; 16] = *b"potluck listing1";
+/// Bytes of the shortest entry: an empty folder with a name of one byte.
+const ENTRY_BYTES_MIN: usize = 1 + 8 + 2 + 1;
+
+const TAG_FILE: u8 = 0;
+const TAG_EXECUTABLE: u8 = 1;
+const TAG_FOLDER: u8 = 2;
+
+/// What lies in a folder, checked and in canonical order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<ListingEntry>", into = "Vec<ListingEntry>")]
+pub struct Listing {
+    /// Sorted by path; no entry lies below another.
+    entries: Vec<ListingEntry>,
+    /// Bytes of all files.
+    total_bytes: u64,
+}
+
+/// One leaf of a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListingEntry {
+    /// Where it lies, relative to the folder.
+    pub path: SafePath,
+    /// What it is.
+    pub node: Node,
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Node {
+    /// A regular file.
+    File {
+        /// Its bytes.
+        key: ContentKey,
+        /// Whether its owner may execute it.
+        executable: bool,
+        /// Last change, in nanoseconds since 1970-01-01 00:00 UTC.
+        mtime_ns: i64,
+    },
+    /// A folder with nothing in it.
+    Folder {
+        /// Last change, in nanoseconds since 1970-01-01 00:00 UTC.
+        mtime_ns: i64,
+    },
+}
+
+/// Why bytes or entries are not a listing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListingFault {
+    /// The magic is missing.
+    #[error("these bytes are no folder listing")]
+    NotAListing,
+    /// More entries, or more bytes, than a listing may have.
+    #[error(
+        "the folder has too many entries (at most {LISTING_ENTRIES_MAX}, in {LISTING_BYTES_MAX} bytes of listing)"
+    )]
+    TooMany,
+    /// The bytes end within an entry.
+    #[error("the folder listing is cut short")]
+    CutShort,
+    /// Bytes follow the last entry.
+    #[error("the folder listing is followed by {0} bytes")]
+    Trailing(usize),
+    /// An entry is neither file nor folder.
+    #[error("entry {entry} of the folder listing is of unknown kind {tag}")]
+    UnknownTag {
+        /// Index of the entry.
+        entry: u32,
+        /// Its tag.
+        tag: u8,
+    },
+    /// A path is refused.
+    #[error("the folder contains a refused path, `{path}`: {fault}", path = Escaped(path))]
+    BadPath {
+        /// The path as it stands in the listing, invalid UTF-8 replaced.
+        path: String,
+        /// The rule it breaks; `None`: it is not UTF-8.
+        fault: PathFault,
+    },
+    /// A path stands out of order.
+    #[error("the folder listing is not sorted at `{0}`")]
+    Unsorted(SafePath),
+    /// A path stands twice.
+    #[error("the folder lists `{0}` twice")]
+    Twice(SafePath),
+    /// Something lies below a file, or below a folder that is listed as empty.
+    #[error("the folder lists `{inner}`, which lies below its entry `{outer}`")]
+    Below {
+        /// The entry that is a leaf.
+        outer: SafePath,
+        /// The entry below it.
+        inner: SafePath,
+    },
+    /// A file's length is none that a content can have, or all lengths together are no number.
+    #[error("`{0}` has a length that no file can have")]
+    BadLength(SafePath),
+}
+
+/// Why a path in a listing is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathFault {
+    /// It breaks a rule for names.
+    #[error(transparent)]
+    Name(#[from] NameFault),
+    /// It is not UTF-8.
+    #[error("it is not UTF-8")]
+    NotUtf8,
+}
+
+/// Two paths of a listing (or folders on the way to them) that a file system takes for one if it ignores case or
+/// normalises Unicode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collision {
+    /// The one that is listed first.
+    pub first: String,
+    /// The other.
+    pub second: String,
+}
+
+impl Listing {
+    /// A listing of these entries, in any order.
+    ///
+    /// # Errors
+    /// Too many, a path twice, an entry below another, or an impossible length.
+    pub fn new(mut entries: Vec<ListingEntry>) -> Result<Self, ListingFault> {
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Self::sorted(entries)
+    }
+
+    /// Checks entries that should be in order.
+    fn sorted(entries: Vec<ListingEntry>) -> Result<Self, ListingFault> {
+        if entries.len() > LISTING_ENTRIES_MAX || encoded_bytes(&entries) > LISTING_BYTES_MAX {
+            return Err(ListingFault::TooMany);
+        }
+        for (before, entry) in entries.iter().zip(entries.iter().skip(1)) {
+            match before.path.cmp(&entry.path) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => return Err(ListingFault::Twice(entry.path.clone())),
+                std::cmp::Ordering::Greater => return Err(ListingFault::Unsorted(entry.path.clone())),
+            }
+            // What lies below an entry would follow it at once, in this order.
+            if before.path.contains(&entry.path) {
+                return Err(ListingFault::Below { outer: before.path.clone(), inner: entry.path.clone() });
+            }
+        }
+        let total_bytes = entries.iter().try_fold(0_u64, |total, entry| match entry.node {
+            Node::Folder { .. } => Ok(total),
+            Node::File { key, .. } => total
+                .checked_add(key.length)
+                .filter(|_| key.is_plausible())
+                .ok_or_else(|| ListingFault::BadLength(entry.path.clone())),
+        })?;
+        Ok(Self { entries, total_bytes })
+    }
+
+    /// The entries, sorted by path.
+    #[must_use]
+    pub fn entries(&self) -> &[ListingEntry] {
+        &self.entries
+    }
+
+    /// Bytes of all files together.
+    #[must_use]
+    pub const fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// The canonical bytes: the content.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(encoded_bytes(&self.entries));
+        out.extend_from_slice(&MAGIC);
+        // At most LISTING_ENTRIES_MAX; a path at most PATH_BYTES_MAX.
+        out.extend_from_slice(&(self.entries.len() as u32).to_le_bytes());
+        for entry in &self.entries {
+            let (tag, mtime_ns) = match entry.node {
+                Node::File { executable: false, mtime_ns, .. } => (TAG_FILE, mtime_ns),
+                Node::File { executable: true, mtime_ns, .. } => (TAG_EXECUTABLE, mtime_ns),
+                Node::Folder { mtime_ns } => (TAG_FOLDER, mtime_ns),
+            };
+            out.push(tag);
+            out.extend_from_slice(&mtime_ns.to_le_bytes());
+            let path = entry.path.as_str();
+            out.extend_from_slice(&(path.len() as u16).to_le_bytes());
+            out.extend_from_slice(path.as_bytes());
+            if let Node::File { key, .. } = entry.node {
+                out.extend_from_slice(&key.length.to_le_bytes());
+                out.extend_from_slice(&key.id.0);
+            }
+        }
+        out
+    }
+
+    /// Reads canonical bytes.
+    ///
+    /// # Errors
+    /// Bytes that are not exactly a listing's canonical form, or a path that is refused (it is named).
+    pub fn decode(bytes: &[u8]) -> Result<Self, ListingFault> {
+        if bytes.len() > LISTING_BYTES_MAX {
+            return Err(ListingFault::TooMany);
+        }
+        let mut reader = Reader(bytes);
+        if reader.array().ok() != Some(MAGIC) {
+            return Err(ListingFault::NotAListing);
+        }
+        let count = u32::from_le_bytes(reader.array()?);
+        if count as usize > LISTING_ENTRIES_MAX {
+            return Err(ListingFault::TooMany);
+        }
+        // Nothing is allocated for entries that the bytes cannot hold.
+        if count as usize > reader.0.len() / ENTRY_BYTES_MIN {
+            return Err(ListingFault::CutShort);
+        }
+        let mut entries = Vec::with_capacity(count as usize);
+        for entry in 0..count {
+            entries.push(reader.entry(entry)?);
+        }
+        match reader.0.len() {
+            0 => Self::sorted(entries),
+            left => Err(ListingFault::Trailing(left)),
+        }
+    }
+
+    /// Paths that would be one on a file system that ignores case or normalises Unicode (NFC): at most `max` pairs.
+    #[must_use]
+    pub fn collisions(&self, max: usize) -> Vec<Collision> {
+        let mut collisions = Vec::new();
+        let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+        let mut before = "";
+        for entry in &self.entries {
+            let path = entry.path.as_str();
+            let shared = shared_names_bytes(before, path);
+            before = path;
+            // Every folder on the way, but for those that the entry before had as well, and the entry itself.
+            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+            for prefix in ends.filter(|end| *end > shared).map(|end| &path[..end]) {
+                let first = *seen.entry(folded(prefix)).or_insert(prefix);
+                if first != prefix {
+                    collisions.push(Collision { first: first.to_owned(), second: prefix.to_owned() });
+                    if collisions.len() >= max {
+                        return collisions;
+                    }
+                }
+            }
+        }
+        collisions
+    }
+}
+
+/// Bytes of the leading names that both paths have, without the `/` after them.
+fn shared_names_bytes(a: &str, b: &str) -> usize {
+    let names = a.split('/').zip(b.split('/')).take_while(|(a, b)| a == b);
+    names.map(|(a, _)| a.len() + 1).sum::<usize>().saturating_sub(1)
+}
+
+/// One form for all that differs by case or Unicode form. Upper case first, since only that tells `ß` and `ς`.
+fn folded(text: &str) -> String {
+    text.nfd().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
+}
+
+fn encoded_bytes(entries: &[ListingEntry]) -> usize {
+    let entries = entries.iter().map(|entry| {
+        let key = if matches!(entry.node, Node::File { .. }) { 8 + 32 } else { 0 };
+        1 + 8 + 2 + entry.path.as_str().len() + key
+    });
+    MAGIC.len() + 4 + entries.sum::<usize>()
+}
+
+/// What is left to read.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take(&mut self, count: usize) -> Result<&[u8], ListingFault> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(ListingFault::CutShort)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], ListingFault> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    fn entry(&mut self, entry: u32) -> Result<ListingEntry, ListingFault> {
+        let [tag] = self.array()?;
+        let mtime_ns = i64::from_le_bytes(self.array()?);
+        let path_bytes = u16::from_le_bytes(self.array()?);
+        let path = path(self.take(usize::from(path_bytes))?)?;
+        let node = match tag {
+            TAG_FILE | TAG_EXECUTABLE => {
+                let length = u64::from_le_bytes(self.array()?);
+                let id = ContentId(self.array()?);
+                Node::File { key: ContentKey { id, length }, executable: tag == TAG_EXECUTABLE, mtime_ns }
+            }
+            TAG_FOLDER => Node::Folder { mtime_ns },
+            _ => return Err(ListingFault::UnknownTag { entry, tag }),
+        };
+        Ok(ListingEntry { path, node })
+    }
+}
+
+fn path(bytes: &[u8]) -> Result<SafePath, ListingFault> {
+    let refused = |fault| ListingFault::BadPath { path: String::from_utf8_lossy(bytes).into_owned(), fault };
+    let text = std::str::from_utf8(bytes).map_err(|_| refused(PathFault::NotUtf8))?;
+    SafePath::parse(text).map_err(|fault| refused(fault.into()))
+}
+
+impl TryFrom<Vec<ListingEntry>> for Listing {
+    type Error = ListingFault;
+    fn try_from(entries: Vec<ListingEntry>) -> Result<Self, ListingFault> {
+        Self::sorted(entries)
+    }
+}
+
+impl From<Listing> for Vec<ListingEntry> {
+    fn from(listing: Listing) -> Self {
+        listing.entries
+    }
+}
+
+#[cfg(test)]
+mod tests;
