@@ -184,6 +184,11 @@ messages! {
             /// At most 32 offers.
             offers: Vec<Offer>,
         }
+        /// Answer to a `Join`: the sender takes no part in this swarm; what was asked of it there is void.
+        18 max 16 Absent {
+            /// The number of the one who joined.
+            slot: Slot,
+        }
         /// Are you there?
         16 max 16 Ping {
             /// Quoted by the answer.
