@@ -1,0 +1,94 @@
+//! Where a download goes, and how its part file is called.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf, absolute};
+
+use potluck_core::content::SafeName;
+use potluck_core::ids::ContentId;
+
+/// Bytes of the target's name that go into the part file's: what potluck adds to them fits into the 255 of a name.
+const NAME_BYTES_KEPT: usize = 200;
+/// How a part file's name ends.
+const PART: &str = "part";
+/// How a sidecar's name ends.
+const SIDECAR: &str = "meta";
+
+/// The folder and the final name of a download.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    folder: PathBuf,
+    name: OsString,
+    /// The person asked for a folder by a trailing `/`: it is created with the download.
+    create_folder: bool,
+}
+
+impl Target {
+    /// Where `--out OUT` puts a content called `name`: an existing folder, or a path that ends in `/` (created when the
+    /// download is opened), takes it under its own name; anything else is the target's own path.
+    ///
+    /// # Errors
+    /// The path names no file (`..` at its end), or there is no current folder to start from.
+    pub fn new(out: &Path, name: &SafeName) -> io::Result<Self> {
+        let ends_in_slash = out.as_os_str().as_bytes().ends_with(b"/");
+        let out = if out.as_os_str().is_empty() { Path::new(".") } else { out };
+        if ends_in_slash || out.is_dir() {
+            return Ok(Self {
+                folder: absolute(out)?,
+                name: name.as_str().into(),
+                create_folder: ends_in_slash,
+            });
+        }
+        let path = absolute(out)?;
+        match (path.parent(), path.file_name()) {
+            (Some(folder), Some(name)) => {
+                Ok(Self { folder: folder.to_owned(), name: name.to_owned(), create_folder: false })
+            }
+            _ => Err(io::ErrorKind::InvalidFilename.into()),
+        }
+    }
+
+    /// The final path.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+
+    /// The folder that the final name, and until then the part file, lie in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The final name.
+    #[must_use]
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    pub(crate) const fn creates_folder(&self) -> bool {
+        self.create_folder
+    }
+
+    /// `.<name cut>.<8 hex of the id>.part`: the part file, or the staging folder.
+    pub(crate) fn part_name(&self, id: ContentId) -> OsString {
+        self.beside(id, PART)
+    }
+
+    /// `.<name cut>.<8 hex of the id>.meta`: the sidecar of a part file.
+    pub(crate) fn sidecar_name(&self, id: ContentId) -> OsString {
+        self.beside(id, SIDECAR)
+    }
+
+    fn beside(&self, id: ContentId, ending: &str) -> OsString {
+        let [a, b, c, d, ..] = id.0;
+        let tail = format!(".{a:02x}{b:02x}{c:02x}{d:02x}.{ending}");
+        let name = self.name.as_bytes();
+        let kept = match self.name.to_str() {
+            Some(text) => text.floor_char_boundary(NAME_BYTES_KEPT),
+            None => name.len().min(NAME_BYTES_KEPT),
+        };
+        OsString::from_vec([b".", &name[..kept], tail.as_bytes()].concat())
+    }
+}
