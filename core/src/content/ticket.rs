@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::{Kind, NameFault, NotAKind, SafeName};
+use super::{Escaped, Kind, NameFault, NotAKind, SafeName};
 use crate::ids::{ContentId, ContentKey};
 use crate::limits::{CONTENT_BYTES_MAX, TICKET_ADDRS_MAX, TICKET_BYTES_MAX};
 
@@ -54,7 +54,7 @@ pub enum TicketFault {
     #[error("the ticket's id is not 64 hex digits")]
     BadId,
     /// A field without `=`, or with a broken `%` sequence, or not UTF-8.
-    #[error("the ticket's `{0}` cannot be read")]
+    #[error("the ticket's `{}` cannot be read", Escaped(.0))]
     BadField(String),
     /// A field that may stand once stands twice.
     #[error("the ticket has `{0}` twice")]
