@@ -55,10 +55,18 @@ pub const QUERY_BYTES_MAX: usize = 512;
 
 /// Effects per input; the rest waits in the machine.
 pub const EFFECTS_PER_INPUT_MAX: usize = 4096;
+/// Timers handled by one input of the peer; the others are due still.
+pub const TIMERS_PER_TICK: usize = 256;
 /// Links of a peer, over all swarms.
 pub const LINKS_MAX: usize = 512;
 /// Links that a peer dials for one swarm.
 pub const LINKS_PER_SWARM: usize = 16;
+/// Questions of the person that are under way.
+pub const QUESTIONS_MAX: usize = 256;
+/// Peers remembered by address, to ask while there is no tracker.
+pub const KNOWN_PEERS_MAX: usize = 1024;
+/// Peers whose offences are remembered.
+pub const OFFENDERS_MAX: usize = 1024;
 /// Known addresses per swarm that are not linked.
 pub const CANDIDATES_PER_SWARM: usize = 256;
 /// Contents open on one link in one direction.
@@ -84,6 +92,8 @@ pub const LEASE: Duration = Duration::from_secs(15);
 pub const PING_AFTER: Duration = Duration::from_secs(4);
 /// A link that answered nothing for this long is closed.
 pub const SILENT_LINK: Duration = Duration::from_secs(15);
+/// A link that serves no content is closed after this.
+pub const IDLE_LINK: Duration = Duration::from_secs(10);
 /// A dial, with its handshake, takes at most this long.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A request to the tracker is answered in this time or has failed.

@@ -1,5 +1,286 @@
-//! The peer machine (see `io` for its inputs and effects).
+//! The peer machine: joins a tracker, keeps links to other peers, fetches contents piece by piece from every holder at once,
+//! and serves what it has verified.
+//!
+//! Inputs and effects are in [`io`](self) ([`PeerInput`], [`PeerEffect`]); the driver performs, this decides. One machine
+//! owns everything; each file holds one concern as methods of [`Peer`]:
+//!
+//! | file | concern |
+//! |---|---|
+//! | `session` | the tracker: joining, announcing, watching, coming back |
+//! | `questions` | what the person asks of the tracker, or of other peers while there is none |
+//! | `linking` | who to dial, which links stay, keep-alive, bans |
+//! | `talk` | what peers say to each other about contents: joining a swarm, haves, tables, holders |
+//! | `requests` | what to ask of whom: picking, pipelining, stealing, end game |
+//! | `arrivals` | chunks into verified pieces; who is to blame for wrong ones |
+//! | `uploads` | serving what others ask for |
+//! | `downloads` | a download from `Fetch` to its final name; disk faults; waiting |
+//! | `folders` | the members of a folder |
+//! | `picker`, `rate`, `timers` | rarest first; measured and capped rates; all deadlines |
+//!
+//! Invariants (checked by [`Peer::check_invariants`]): a piece is held only after its chunks were written and folded to the
+//! table's value; a piece that is not held is open, or asked of at most two links, or a candidate in exactly one choice;
+//! what is counted as under way is what links were asked for; every timer belongs to something alive.
 
+mod arrivals;
+mod check;
+mod downloads;
+mod folders;
 mod io;
+mod link;
+mod linking;
+mod picker;
+mod questions;
+mod rate;
+mod requests;
+mod session;
+mod status;
+mod swarm;
+mod talk;
+mod timers;
+mod uploads;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::Machine;
+use crate::effects::Effects;
+use crate::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId};
+use crate::limits;
+use crate::time::{Deadline, Instant};
+use crate::wire::peer::PeerMessage;
 
 pub use io::*;
+
+use downloads::Download;
+use link::Link;
+use linking::{Dial, KnownPeer};
+use questions::Pending;
+use rate::RateCap;
+use requests::AskedRun;
+use session::Session;
+use swarm::{Swarm, SwarmId};
+use timers::{Timer, Timers};
+
+/// The machine of one peer.
+#[derive(Debug)]
+pub struct Peer {
+    config: PeerConfig,
+    now: Instant,
+    outbox: VecDeque<PeerEffect>,
+    timers: Timers,
+    rng: ChaCha8Rng,
+    next_op: u64,
+    next_swarm: u64,
+    leaving: bool,
+
+    session: Session,
+    questions: BTreeMap<OpId, Pending>,
+
+    links: BTreeMap<LinkId, Link>,
+    by_peer: BTreeMap<PeerId, LinkId>,
+    dials: BTreeMap<OpId, Dial>,
+    known: BTreeMap<PeerId, KnownPeer>,
+    /// Contents of which a peer sent wrong pieces; two: banned.
+    offences: BTreeMap<(PeerId, IpAddr), BTreeSet<ContentKey>>,
+
+    swarms: BTreeMap<SwarmId, Swarm>,
+    by_key: BTreeMap<ContentKey, SwarmId>,
+    downloads: BTreeMap<DownloadId, Download>,
+    /// Storage operations under way.
+    storage: BTreeMap<OpId, downloads::StorageOp>,
+    /// Runs asked for, and those taken back whose chunks may still come.
+    asked: BTreeMap<OpId, AskedRun>,
+
+    /// Links with room for more requests.
+    hungry: BTreeSet<LinkId>,
+    /// Links that are served: they hold an upload slot.
+    served: BTreeSet<LinkId>,
+    /// Links with something to send and credit to send it.
+    ready: BTreeSet<LinkId>,
+    last_served: LinkId,
+    up_cap: RateCap,
+    down_cap: RateCap,
+    inflight: u64,
+}
+
+impl Peer {
+    /// A peer that has not begun anything.
+    #[must_use]
+    pub fn new(config: PeerConfig) -> Self {
+        Self {
+            now: Instant::ZERO,
+            outbox: VecDeque::new(),
+            timers: Timers::default(),
+            rng: config.seed.fork("peer").rng(),
+            next_op: 1,
+            next_swarm: 1,
+            leaving: false,
+            session: Session::default(),
+            questions: BTreeMap::new(),
+            links: BTreeMap::new(),
+            by_peer: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            known: BTreeMap::new(),
+            offences: BTreeMap::new(),
+            swarms: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            downloads: BTreeMap::new(),
+            storage: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            hungry: BTreeSet::new(),
+            served: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            last_served: LinkId(0),
+            up_cap: RateCap::new(config.up_rate_max),
+            down_cap: RateCap::new(config.down_rate_max),
+            inflight: 0,
+            config,
+        }
+    }
+
+    fn effect(&mut self, effect: PeerEffect) {
+        self.outbox.push_back(effect);
+    }
+
+    fn report(&mut self, event: PeerEvent) {
+        self.effect(PeerEffect::Report(event));
+    }
+
+    fn say(&mut self, link: LinkId, msg: PeerMessage) {
+        self.effect(PeerEffect::SendPeer { link, msg });
+    }
+
+    const fn new_op(&mut self) -> OpId {
+        let op = OpId(self.next_op);
+        self.next_op += 1;
+        op
+    }
+
+    const fn new_swarm_id(&mut self) -> SwarmId {
+        let id = SwarmId(self.next_swarm);
+        self.next_swarm += 1;
+        id
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::JoinTracker { addr } => self.join_tracker(addr),
+            Command::LeaveTracker => self.leave_tracker(),
+            Command::Share { key, kind, name, member, table } => self.share(key, kind, name, member, table),
+            Command::Unshare { key } => self.unshare(key),
+            Command::Fetch { download, key, kind, name, peers, only_from } => {
+                self.fetch(download, key, kind, name, peers, only_from);
+            }
+            Command::Stop { download } => self.stop_download(download),
+            Command::Resume { download } => self.resume_download(download),
+            Command::Ask { op, question } => self.ask_question(op, question),
+            Command::WatchPeers { on } => self.watch_peers(on),
+            Command::LimitRates { up, down } => self.limit_rates(up, down),
+            Command::Leave => self.leave(),
+        }
+    }
+
+    fn limit_rates(&mut self, up: u64, down: u64) {
+        self.up_cap.set_rate(up);
+        self.down_cap.set_rate(down);
+        self.timers.clear(Timer::UpRate);
+        self.timers.clear(Timer::DownRate);
+        self.hungry.extend(self.links.keys().copied());
+        self.serve();
+    }
+
+    /// Leaves in order: the tracker is told, every link is closed.
+    fn leave(&mut self) {
+        self.leaving = true;
+        for (_, dial) in std::mem::take(&mut self.dials) {
+            drop(dial);
+        }
+        self.end_session();
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.close(link, CloseReason::Leaving);
+        }
+        for id in self.downloads.keys().copied().collect::<Vec<_>>() {
+            self.release_places(id);
+        }
+        self.timers = Timers::default();
+        self.report(PeerEvent::Left);
+    }
+
+    fn tick(&mut self) {
+        // A handler may set its timer again, for later; what is due now is bounded by what was due before.
+        let mut budget = limits::TIMERS_PER_TICK;
+        while budget > 0
+            && let Some(timer) = self.timers.pop_due(self.now)
+        {
+            budget -= 1;
+            match timer {
+                Timer::Continue => {}
+                Timer::KeepAlive(link) => self.keep_alive(link),
+                Timer::Stall(link) => self.check_stall(link),
+                Timer::Haves(link) => self.flush_haves(link),
+                Timer::Table(swarm) => self.table_timed_out(swarm),
+                Timer::Retry(link, swarm) => self.retry(link, swarm),
+                Timer::Dial(swarm) => self.dial_candidates(swarm),
+                Timer::Session => self.session_timer(),
+                Timer::Announce => self.announce(),
+                Timer::Question(op) => self.question_timed_out(op),
+                Timer::Sync(swarm) => self.sync(swarm),
+                Timer::Storage(swarm) => self.retry_storage(swarm),
+                Timer::Blame(link, swarm) => self.blame(link, swarm),
+                Timer::Waiting(download) => self.check_waiting(download),
+                Timer::UploadIdle(link) => self.upload_idle(link),
+                Timer::UpRate => self.serve(),
+                Timer::DownRate => self.hungry.extend(self.links.keys().copied()),
+            }
+        }
+    }
+
+    fn input(&mut self, input: PeerInput) {
+        match input {
+            PeerInput::Command(command) => self.command(command),
+            PeerInput::LinkUp { link, op, role, peer, addr } => self.link_up(link, op, role, peer, addr),
+            PeerInput::DialFailed { op, error } => self.dial_failed(op, error),
+            PeerInput::LinkDown { link, reason } => self.link_down(link, reason),
+            PeerInput::Peer { link, msg } => self.peer_says(link, msg),
+            PeerInput::Tracker { link, msg } => self.tracker_says(link, msg),
+            PeerInput::Writable { link, bytes } => self.writable(link, bytes),
+            PeerInput::Receiving { link, bytes } => self.receiving(link, bytes),
+            PeerInput::ChunkArrived { op, at, result } => self.chunk_arrived(op, at, result),
+            PeerInput::ChunkSent { link, key, at, result } => self.chunk_sent(link, key, at, result),
+            PeerInput::SourceChanged { key } => self.source_changed(key),
+            PeerInput::Opened { op, result } => self.opened(op, result),
+            PeerInput::Reserved { op, result } => self.reserved(op, result),
+            PeerInput::Copied { op, result } => self.copied(op, result),
+            PeerInput::ListingRead { op, result } => self.listing_read(op, result),
+            PeerInput::Synced { op, result } => self.synced(op, result),
+            PeerInput::Finished { op, result } => self.finished(op, result),
+            PeerInput::Tick => {}
+        }
+    }
+}
+
+impl Machine for Peer {
+    type Input = PeerInput;
+    type Effect = PeerEffect;
+
+    fn handle(&mut self, now: Instant, input: PeerInput, out: &mut Effects<PeerEffect>) {
+        debug_assert!(now >= self.now, "time went back");
+        self.now = now.max(self.now);
+        if !(self.leaving && !matches!(input, PeerInput::Tick)) {
+            self.input(input);
+            self.tick();
+            self.fill_hungry();
+        }
+        let whole = self.outbox.len() <= limits::EFFECTS_PER_INPUT_MAX;
+        out.extend(self.outbox.drain(..self.outbox.len().min(limits::EFFECTS_PER_INPUT_MAX)));
+        if !whole {
+            self.timers.set(Timer::Continue, self.now);
+        }
+    }
+
+    fn deadline(&self) -> Option<Deadline> {
+        self.timers.deadline()
+    }
+}

@@ -1,0 +1,224 @@
+//! Chunks into verified pieces, and who is to blame for wrong ones.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::content;
+use crate::ids::{ChainingValue, ChunkAddr, LinkId, OpId, PieceIndex};
+use crate::limits;
+
+use super::swarm::{Arrived, Held, SwarmId};
+use super::timers::Timer;
+use super::{ChunkFault, Misbehaviour, Peer, PeerEvent, Place};
+
+/// Data is synced in the background this long after the first unsynced piece, or after [`SYNC_BYTES`].
+const SYNC_EVERY: Duration = Duration::from_secs(2);
+const SYNC_BYTES: u64 = 1 << 30;
+
+impl Peer {
+    pub(super) fn chunk_arrived(&mut self, op: OpId, at: ChunkAddr, result: Result<ChainingValue, ChunkFault>) {
+        let now = self.now;
+        let Some(asked) = self.asked.get(&op).cloned() else { return };
+        let (link, id) = (asked.link, asked.swarm);
+        self.heard(link);
+        if let Some(choice) = asked.choice {
+            self.choice_made(link, id, choice, op);
+        }
+        let bytes = self.swarms.get(&id).and_then(|s| s.geometry.chunk_bytes(at)).unwrap_or(0);
+        let Some(asked) = self.asked.get_mut(&op) else { return };
+        let bit = 1u64.checked_shl(u32::from(at.chunk)).unwrap_or(0);
+        if at.piece != asked.run.piece || asked.outstanding & bit == 0 {
+            return;
+        }
+        asked.outstanding &= !bit;
+        let counted = !asked.taken_back;
+        let since = now.since(asked.at);
+        if counted {
+            self.settle(link, u64::from(bytes));
+        }
+        let Some(l) = self.links.get_mut(&link) else { return };
+        l.progress = now;
+        while l.queue.front().is_some_and(|op| self.asked.get(op).is_none_or(|r| r.taken_back || r.outstanding == 0))
+        {
+            l.queue.pop_front();
+        }
+        match result {
+            Ok(value) => {
+                l.delivered = true;
+                l.down.add(now, u64::from(bytes));
+                l.delay = Some(l.delay.map_or(since, |d| d.min(since)));
+                if let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) {
+                    partner.strikes = 0;
+                }
+                self.chunk_here(link, id, at, value, u64::from(bytes));
+            }
+            Err(ChunkFault::WrongLength) => {
+                let key = self.swarms.get(&id).map(|s| s.key);
+                self.misbehaved(link, Misbehaviour::OutOfRange, key);
+            }
+            Err(ChunkFault::Storage(fault)) => self.storage_fault(id, fault),
+        }
+    }
+
+    fn chunk_here(&mut self, link: LinkId, id: SwarmId, at: ChunkAddr, value: ChainingValue, bytes: u64) {
+        let Some(peer) = self.links.get(&link).map(|l| l.peer) else { return };
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let chunks = swarm.geometry.chunks(at.piece).unwrap_or(0);
+        if swarm.held.contains(at.piece) {
+            return;
+        }
+        let Some(fetching) = &mut swarm.fetching else { return };
+        let arrived = fetching.arrived.entry(at.piece).or_insert_with(|| Arrived {
+            values: vec![None; chunks as usize],
+            count: 0,
+            from: BTreeMap::new(),
+        });
+        let Some(place) = arrived.values.get_mut(at.chunk as usize) else { return };
+        if place.replace(value).is_none() {
+            arrived.count += 1;
+        }
+        *arrived.from.entry((peer, link)).or_default() += bytes;
+        if arrived.count == chunks {
+            self.piece_here(link, id, at.piece);
+        }
+    }
+
+    /// All chunks of a piece are here.
+    fn piece_here(&mut self, link: LinkId, id: SwarmId, piece: PieceIndex) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let Some(fetching) = &mut swarm.fetching else { return };
+        let Some(arrived) = fetching.arrived.remove(&piece) else { return };
+        let values: Vec<ChainingValue> = arrived.values.iter().flatten().copied().collect();
+        let folded = content::fold_piece(&swarm.geometry, piece, &values);
+        let expected = match &swarm.table {
+            Some(table) => table.value(piece),
+            None => Some(ChainingValue(swarm.key.id.0)),
+        };
+        // Whoever else was asked for it is no longer.
+        let links: Vec<LinkId> =
+            fetching.asked.get(&piece).into_iter().flatten().map(|a| a.link).collect();
+        if folded.is_some() && folded == expected {
+            if let Held::Some(set) = &mut swarm.held {
+                set.insert(piece);
+            }
+            fetching.picker.close(piece);
+            fetching.undivided.remove(&piece);
+            let ops = fetching.runs.remove(&piece).unwrap_or_default();
+            if links.is_empty() {
+                self.take_back_choices_of(id, piece);
+            }
+            for other in links {
+                self.take_back(other, id, piece, true);
+            }
+            for op in ops {
+                self.asked.remove(&op);
+            }
+            self.piece_verified(link, id, piece, &arrived);
+        } else {
+            for other in links {
+                self.take_back(other, id, piece, true);
+            }
+            self.piece_wrong(id, piece, &arrived);
+        }
+    }
+
+    /// A late chunk made a piece whole that somebody may still choose.
+    fn take_back_choices_of(&mut self, id: SwarmId, piece: PieceIndex) {
+        let Some(swarm) = self.swarms.get(&id) else { return };
+        let choosing: Vec<LinkId> = swarm
+            .partners
+            .iter()
+            .filter(|(_, p)| p.choices.values().flatten().any(|(c, _)| *c == piece))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in choosing {
+            self.take_back_choices(link, id);
+        }
+    }
+
+    fn piece_verified(&mut self, link: LinkId, id: SwarmId, piece: PieceIndex, arrived: &Arrived) {
+        let now = self.now;
+        let Some(peer) = self.links.get(&link).map(|l| l.peer) else { return };
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let (key, bytes, last) = (swarm.key, swarm.piece_bytes(piece), swarm.geometry.last_piece());
+        let full = matches!(&swarm.held, Held::Some(set) if set.is_full());
+        let Some(fetching) = &mut swarm.fetching else { return };
+        let download = fetching.download;
+        fetching.unsynced.push(piece);
+        let unsynced = fetching.unsynced.len() as u64 * bytes;
+        let proves = Some(piece) == last && !fetching.proven;
+        fetching.proven |= proves;
+        let synced_alone = matches!(fetching.place, Place::Root(_));
+        if full {
+            swarm.held = Held::All;
+        }
+        self.report(PeerEvent::PieceVerified { download, key, piece, from: peer });
+        self.download_advanced(download, bytes, arrived);
+        self.announce_have(id, piece);
+        if proves {
+            self.length_proven(id);
+        }
+        if full {
+            self.swarm_filled(id);
+        } else {
+            if unsynced >= SYNC_BYTES {
+                self.sync(id);
+            } else if synced_alone {
+                self.timers.set_by(Timer::Sync(id), now + SYNC_EVERY);
+            }
+            self.announce_progress(id);
+        }
+    }
+
+    /// The chunks of a piece do not fold to what the table says.
+    fn piece_wrong(&mut self, id: SwarmId, piece: PieceIndex, arrived: &Arrived) {
+        let now = self.now;
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let Some(fetching) = &mut swarm.fetching else { return };
+        if arrived.from.len() > 1 {
+            fetching.undivided.insert(piece);
+        }
+        for (_, link) in arrived.from.keys() {
+            if let Some(partner) = swarm.partners.get_mut(link) {
+                if arrived.from.len() == 1 {
+                    // It may still say that its file changed; only then is it honest.
+                    partner.bad.insert(piece);
+                    partner.suspected.insert(piece);
+                    self.timers.set_by(Timer::Blame(*link, id), now + limits::BLAME_AFTER);
+                }
+            }
+        }
+        self.reopen(id, piece);
+        self.hungry.extend(self.swarms.get(&id).into_iter().flat_map(|s| s.partners.keys().copied()));
+    }
+
+    /// The time in which a suspect could retract is over.
+    pub(super) fn blame(&mut self, link: LinkId, id: SwarmId) {
+        let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { return };
+        if !std::mem::take(&mut partner.suspected).is_empty() {
+            self.offended(link, id, Misbehaviour::BadPiece);
+        }
+    }
+
+    /// Throws away what a link sent of pieces that are not verified; no pieces: of all.
+    pub(super) fn discard_arrived(&mut self, link: LinkId, id: SwarmId, pieces: &[PieceIndex]) {
+        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
+        let touched: Vec<PieceIndex> = fetching
+            .arrived
+            .iter()
+            .filter(|(p, a)| (pieces.is_empty() || pieces.contains(p)) && a.from.keys().any(|(_, l)| *l == link))
+            .map(|(p, _)| *p)
+            .collect();
+        for piece in touched {
+            let asks: Vec<LinkId> = {
+                let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
+                fetching.arrived.remove(&piece);
+                fetching.asked.get(&piece).into_iter().flatten().map(|a| a.link).collect()
+            };
+            for other in asks {
+                self.take_back(other, id, piece, true);
+            }
+            self.reopen(id, piece);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The invariants of the peer machine, checked by tests and the simulator after each input.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{LinkId, PieceIndex};
+use crate::limits;
+
+use super::swarm::{Held, Phase, Swarm, SwarmId};
+use super::timers::Timer;
+use super::{Peer, Place};
+
+impl Peer {
+    /// Panics, naming what does not hold. O(everything): for tests and simulations.
+    ///
+    /// # Panics
+    /// If an invariant of the machine is violated, which is a bug of the machine whatever its inputs were.
+    pub fn check_invariants(&self) {
+        let mut owed: BTreeMap<LinkId, u64> = BTreeMap::new();
+        for (id, swarm) in &self.swarms {
+            self.check_swarm(*id, swarm, &mut owed);
+        }
+        let mut inflight = 0;
+        for (link, l) in &self.links {
+            assert_eq!(l.inflight, owed.get(link).copied().unwrap_or(0), "bytes under way on {link:?}");
+            inflight += l.inflight;
+            for (slot, id) in &l.mine {
+                let partner = self.swarms.get(id).and_then(|s| s.partners.get(link));
+                assert!(partner.is_some_and(|p| p.mine == *slot), "own {slot:?} of {link:?} names a partner");
+            }
+            for id in l.theirs.values() {
+                assert!(self.swarms.get(id).is_some_and(|s| s.partners.contains_key(link)), "their slot of {link:?}");
+            }
+            assert!(l.mine.len() <= limits::SLOTS_PER_LINK && l.theirs.len() <= limits::SLOTS_PER_LINK, "slots");
+            assert!(l.wanted_chunks <= limits::REQUESTED_CHUNKS_PER_LINK + 64, "queue of {link:?}");
+            assert_eq!(self.by_peer.get(&l.peer), Some(link), "the only link to its peer");
+        }
+        assert_eq!(self.inflight, inflight, "bytes under way in all");
+        assert_eq!(self.by_peer.len(), self.links.len(), "one link per peer");
+        assert!(self.links.len() <= limits::LINKS_MAX * 2, "links");
+        assert_eq!(self.by_key.len(), self.swarms.len(), "one swarm per content");
+        for timer in self.timers.iter() {
+            self.check_timer(timer);
+        }
+    }
+
+    fn check_timer(&self, timer: Timer) {
+        let alive = match timer {
+            Timer::KeepAlive(link) | Timer::Stall(link) | Timer::Haves(link) | Timer::UploadIdle(link) => {
+                self.links.contains_key(&link)
+            }
+            Timer::Table(id) | Timer::Dial(id) | Timer::Sync(id) | Timer::Storage(id) => self.swarms.contains_key(&id),
+            Timer::Retry(link, id) | Timer::Blame(link, id) => {
+                self.swarms.get(&id).is_some_and(|s| s.partners.contains_key(&link))
+            }
+            Timer::Waiting(download) => self.downloads.contains_key(&download),
+            Timer::Question(op) => self.questions.contains_key(&op),
+            Timer::Continue | Timer::Session | Timer::Announce | Timer::UpRate | Timer::DownRate => true,
+        };
+        assert!(alive, "{timer:?} belongs to something alive");
+    }
+
+    fn check_swarm(&self, id: SwarmId, swarm: &Swarm, owed: &mut BTreeMap<LinkId, u64>) {
+        assert_eq!(self.by_key.get(&swarm.key), Some(&id), "index by key");
+        let mut asked_of: BTreeMap<PieceIndex, Vec<LinkId>> = BTreeMap::new();
+        let mut chosen_from: BTreeMap<PieceIndex, u32> = BTreeMap::new();
+        for (link, partner) in &swarm.partners {
+            let l = &self.links[link];
+            assert_eq!(l.mine.get(&partner.mine), Some(&id), "slot of a partner");
+            for piece in &partner.asked {
+                asked_of.entry(*piece).or_default().push(*link);
+                assert!(partner.have.contains(*piece), "asked of a holder that has it");
+                assert!(!partner.dropped, "asked of a holder that is not dropped");
+            }
+            for candidates in partner.choices.values() {
+                *owed.entry(*link).or_default() += self.choice_bytes(id);
+                for (piece, _) in candidates {
+                    *chosen_from.entry(*piece).or_default() += 1;
+                    assert!(partner.have.contains(*piece), "chosen from what the holder has");
+                }
+            }
+        }
+        for run in self.asked.values().filter(|r| r.swarm == id && !r.taken_back && r.choice.is_none()) {
+            *owed.entry(run.link).or_default() += self.outstanding_bytes(run);
+        }
+        let Some(fetching) = &swarm.fetching else {
+            assert!(asked_of.is_empty() && chosen_from.is_empty(), "nothing is asked for what is not fetched");
+            return;
+        };
+        assert!(self.downloads.contains_key(&fetching.download), "fetched for a download");
+        if let Place::Member { .. } = fetching.place {
+            assert!(swarm.member, "members are listed as such");
+        }
+        fetching.picker.check();
+        let Held::Some(held) = &swarm.held else {
+            assert!(asked_of.is_empty() && chosen_from.is_empty(), "nothing is asked of what is held");
+            return;
+        };
+        for (piece, links) in &asked_of {
+            let asks: Vec<LinkId> = fetching.asked.get(piece).into_iter().flatten().map(|a| a.link).collect();
+            assert!(links.len() <= 2 && asks.len() == links.len(), "{piece:?} is asked of at most two");
+            assert!(links.iter().all(|l| asks.contains(l)), "both sides know who was asked for {piece:?}");
+        }
+        assert_eq!(fetching.asked.len(), asked_of.len(), "asked pieces");
+        let running = matches!(fetching.phase, Phase::Running);
+        if !running {
+            assert!(asked_of.is_empty() && chosen_from.is_empty(), "nothing is asked while {:?}", fetching.phase);
+            return;
+        }
+        for piece in (0..swarm.pieces()).map(PieceIndex) {
+            let states = [
+                held.contains(piece),
+                fetching.picker.is_open(piece),
+                asked_of.contains_key(&piece),
+                chosen_from.contains_key(&piece),
+            ];
+            let count = states.iter().filter(|s| **s).count();
+            assert_eq!(count, 1, "{piece:?} is held, open, asked or to be chosen: {states:?}");
+            assert!(chosen_from.get(&piece).is_none_or(|n| *n == 1), "choices are disjoint");
+        }
+    }
+}

@@ -1,0 +1,760 @@
+//! A download, from `Fetch` to its final name: opening its place, the piece table, the disk's faults, and waiting for
+//! holders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::content::{Geometry, Kind, PieceSet, PieceTable};
+use crate::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex};
+use crate::limits;
+
+use super::folders::Folder;
+use super::picker::Picker;
+use super::swarm::{Arrived, Fetching, Held, Phase, Swarm, SwarmId};
+use super::timers::Timer;
+use super::{FailReason, Opening, Peer, PeerEffect, PeerEvent, Place, StorageFault, WaitReason};
+
+/// A paused disk is tried again after this.
+const STORAGE_AGAIN: Duration = Duration::from_secs(2);
+/// How often a download that does not advance is looked at.
+const WAITING_EVERY: Duration = Duration::from_millis(500);
+/// Silent turns after which a holder does not count as one.
+const STRIKES_MAX: u32 = 2;
+
+/// What was asked for by one `Fetch`.
+#[derive(Debug)]
+pub(super) struct Download {
+    pub(super) key: ContentKey,
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    pub(super) peers: Vec<SocketAddr>,
+    pub(super) only_from: Vec<String>,
+    pub(super) stopped: bool,
+    pub(super) done: bool,
+    /// Verified bytes; of a folder: of its members.
+    pub(super) bytes: u64,
+    /// Verified bytes by sender.
+    pub(super) delivered: BTreeMap<PeerId, u64>,
+    /// What was last said of its waiting.
+    pub(super) waiting: Option<(WaitReason, Vec<(PieceIndex, PieceIndex)>)>,
+    pub(super) folder: Option<Folder>,
+}
+
+/// What a storage effect was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StorageOp {
+    /// Opening the place of a swarm.
+    Open(SwarmId),
+    /// Taking its space.
+    Reserve(SwarmId),
+    /// Syncing it.
+    Sync(SwarmId),
+    /// Putting it in place.
+    Finish(SwarmId),
+    /// Copying a content that is here to another place.
+    Copy(DownloadId, ContentKey, Place),
+    /// Putting such a copy in place.
+    FinishCopy(DownloadId, Place),
+    /// Reading a folder's listing.
+    Listing(DownloadId),
+    /// Putting a folder in place.
+    FinishFolder(DownloadId),
+}
+
+impl Place {
+    /// The download that it belongs to.
+    #[must_use]
+    pub const fn download(self) -> DownloadId {
+        match self {
+            Self::Root(download) | Self::Member { download, .. } => download,
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn fetch(
+        &mut self,
+        id: DownloadId,
+        key: ContentKey,
+        kind: Kind,
+        name: String,
+        peers: Vec<SocketAddr>,
+        only_from: Vec<String>,
+    ) {
+        if self.downloads.contains_key(&id) {
+            return;
+        }
+        let download = Download {
+            key,
+            kind,
+            name,
+            peers,
+            only_from,
+            stopped: false,
+            done: false,
+            bytes: 0,
+            delivered: BTreeMap::new(),
+            waiting: None,
+            folder: None,
+        };
+        self.downloads.insert(id, download);
+        if self.downloads.len() > limits::CONTENTS_PER_PEER {
+            return self.fail_download(id, FailReason::TooMany);
+        }
+        self.start_download(id);
+    }
+
+    fn start_download(&mut self, id: DownloadId) {
+        let Some(download) = self.downloads.get(&id) else { return };
+        let (key, kind, name) = (download.key, download.kind, download.name.clone());
+        self.timers.set(Timer::Waiting(id), self.now + WAITING_EVERY * 2);
+        self.start_content(Place::Root(id), key, kind, name);
+    }
+
+    /// Fetches a content to a place: from the network, or from this very peer if it is here already.
+    pub(super) fn start_content(&mut self, place: Place, key: ContentKey, kind: Kind, name: String) {
+        let download = place.download();
+        let empty = key.length == 0 && key.id.0 != *blake3::hash(b"").as_bytes();
+        let Some(geometry) = Geometry::new(key.length).filter(|_| !empty) else {
+            return self.fail_download(download, FailReason::NotAContent);
+        };
+        if let Some(swarm) = self.by_key.get(&key).and_then(|id| self.swarms.get_mut(id)) {
+            if swarm.complete {
+                self.copy_local(download, key, place);
+            } else if let Some(fetching) = &mut swarm.fetching {
+                fetching.followers.push(place);
+            }
+            return;
+        }
+        let id = self.new_swarm_id();
+        let op = self.new_op();
+        let nothing = PieceSet::empty(geometry.pieces());
+        let mut swarm = Swarm::new(key, kind, name, geometry, Held::Some(nothing.clone()));
+        swarm.member = matches!(place, Place::Member { .. });
+        if let Some(download) = self.downloads.get(&download) {
+            swarm.only_from.clone_from(&download.only_from);
+        }
+        swarm.fetching = Some(Box::new(Fetching {
+            download,
+            place,
+            phase: Phase::Opening { op },
+            picker: Picker::new(&nothing, self.config.seed.fork("picker").rng()),
+            asked: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            undivided: BTreeSet::new(),
+            proven: false,
+            reserving: None,
+            unsynced: Vec::new(),
+            syncing: None,
+            followers: Vec::new(),
+            opened: false,
+        }));
+        self.swarms.insert(id, swarm);
+        self.by_key.insert(key, id);
+        self.storage.insert(op, StorageOp::Open(id));
+        self.effect(PeerEffect::Open { op, key, place, table: None });
+        // Holders are looked for while the disk is.
+        let peers = self.downloads.get(&download).map(|d| d.peers.clone()).unwrap_or_default();
+        if matches!(place, Place::Root(_)) {
+            for addr in peers {
+                self.add_candidate(id, addr, None, false);
+            }
+            self.watch(key);
+        }
+    }
+
+    fn copy_local(&mut self, download: DownloadId, key: ContentKey, place: Place) {
+        let op = self.new_op();
+        self.storage.insert(op, StorageOp::Copy(download, key, place));
+        self.effect(PeerEffect::CopyLocal { op, key, place });
+    }
+
+    pub(super) fn copied(&mut self, op: OpId, result: Result<(), StorageFault>) {
+        let Some(StorageOp::Copy(download, _, place)) = self.storage.remove(&op) else { return };
+        let Some(d) = self.downloads.get_mut(&download) else { return };
+        if let Err(fault) = result {
+            return self.fail_download(download, FailReason::Storage(fault));
+        }
+        if place == Place::Root(download) && d.kind == Kind::Folder {
+            return self.read_listing(download);
+        }
+        let op = self.new_op();
+        self.storage.insert(op, StorageOp::FinishCopy(download, place));
+        self.effect(PeerEffect::Finish { op, place });
+    }
+
+    pub(super) fn opened(&mut self, op: OpId, result: Result<Opening, StorageFault>) {
+        let Some(StorageOp::Open(id)) = self.storage.remove(&op) else { return };
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let (key, pieces) = (swarm.key, swarm.pieces());
+        let fits = |table: &Option<Arc<PieceTable>>| match table {
+            Some(table) => table.key() == key,
+            None => pieces <= 1,
+        };
+        match result {
+            Ok(Opening::Finished { table }) if fits(&table) => {
+                swarm.table = table;
+                swarm.held = Held::All;
+                let download = swarm.fetching.as_ref().map(|f| f.download);
+                if let Some(d) = download.and_then(|d| self.downloads.get_mut(&d)) {
+                    d.bytes += key.length;
+                }
+                if self.swarms.get(&id).is_some_and(|s| s.kind == Kind::Folder) {
+                    self.swarm_filled(id);
+                } else {
+                    self.swarm_done(id);
+                }
+            }
+            Ok(Opening::Part { table, have }) if fits(&table) && have.len() == pieces => {
+                swarm.table = table;
+                self.begin_running(id, have);
+            }
+            Ok(Opening::NeedsTable) if pieces > 1 && swarm.table.is_none() => {
+                if let Some(fetching) = &mut swarm.fetching {
+                    fetching.phase = Phase::Table { values: Vec::new(), from: None, tried: BTreeSet::new() };
+                }
+                self.timers.set_by(Timer::Dial(id), self.now);
+                self.ask_table(id);
+            }
+            Ok(_) => self.storage_fault(id, StorageFault::Io),
+            Err(fault) => self.storage_fault(id, fault),
+        }
+    }
+
+    pub(super) fn table_ready(&mut self, id: SwarmId, table: Arc<PieceTable>) {
+        if let Some(swarm) = self.swarms.get_mut(&id) {
+            swarm.table = Some(table);
+            self.open(id);
+        }
+    }
+
+    fn open(&mut self, id: SwarmId) {
+        let op = self.new_op();
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let (key, table) = (swarm.key, swarm.table.clone());
+        let Some(fetching) = &mut swarm.fetching else { return };
+        fetching.phase = Phase::Opening { op };
+        let place = fetching.place;
+        self.storage.insert(op, StorageOp::Open(id));
+        self.effect(PeerEffect::Open { op, key, place, table });
+    }
+
+    /// The place is open and `have` of it is right: the rest is fetched.
+    fn begin_running(&mut self, id: SwarmId, have: PieceSet) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let mut wanted = PieceSet::full(swarm.geometry.pieces());
+        let mut bytes = 0;
+        for piece in have.iter() {
+            wanted.remove(piece);
+            bytes += swarm.geometry.piece_bytes(piece).unwrap_or(0);
+        }
+        let proven = swarm.geometry.last_piece().is_none_or(|p| have.contains(p));
+        let Some(fetching) = &mut swarm.fetching else { return };
+        let salt = self.config.seed.fork("picker").fork(&swarm.key.id.to_string());
+        fetching.picker = Picker::new(&wanted, salt.rng());
+        for partner in swarm.partners.values() {
+            for piece in partner.have.set().into_iter().flat_map(|set| set.iter().collect::<Vec<_>>()) {
+                fetching.picker.gained(piece);
+            }
+        }
+        fetching.phase = Phase::Running;
+        fetching.opened = true;
+        fetching.proven = proven;
+        let (download, place, any) = (fetching.download, fetching.place, !have.is_empty());
+        let full = have.is_full();
+        swarm.held = if full { Held::All } else { Held::Some(have) };
+        if let Some(d) = self.downloads.get_mut(&download)
+            && (matches!(place, Place::Member { .. }) || d.kind == Kind::File)
+        {
+            d.bytes += bytes;
+        }
+        if full {
+            return self.swarm_filled(id);
+        }
+        let links: Vec<LinkId> = self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+        for link in links {
+            if any {
+                self.say_holding(link, id);
+            }
+            self.hungry.insert(link);
+        }
+        if any {
+            self.announce_progress(id);
+        }
+        if matches!(place, Place::Root(_)) {
+            self.timers.set_by(Timer::Dial(id), self.now);
+        }
+    }
+
+    /// The last piece is verified where it should be: the length is true, and its space may be taken.
+    pub(super) fn length_proven(&mut self, id: SwarmId) {
+        let op = self.new_op();
+        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
+        let place = fetching.place;
+        if matches!(place, Place::Member { .. }) {
+            return;
+        }
+        fetching.reserving = Some(op);
+        self.storage.insert(op, StorageOp::Reserve(id));
+        self.effect(PeerEffect::Reserve { op, place });
+    }
+
+    pub(super) fn reserved(&mut self, op: OpId, result: Result<(), StorageFault>) {
+        let Some(StorageOp::Reserve(id)) = self.storage.remove(&op) else { return };
+        if let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) {
+            fetching.reserving = None;
+        }
+        if let Err(fault) = result {
+            self.storage_fault(id, fault);
+        }
+    }
+
+    /// A piece was verified.
+    pub(super) fn download_advanced(&mut self, id: DownloadId, bytes: u64, arrived: &Arrived) {
+        let Some(d) = self.downloads.get_mut(&id) else { return };
+        let listing = d.kind == Kind::Folder && d.folder.is_none();
+        if !listing {
+            d.bytes += bytes;
+            for ((peer, _), bytes) in &arrived.from {
+                *d.delivered.entry(*peer).or_default() += bytes;
+            }
+        }
+        self.going_on(id);
+    }
+
+    fn going_on(&mut self, id: DownloadId) {
+        let Some(d) = self.downloads.get_mut(&id) else { return };
+        if d.waiting.take().is_some() {
+            self.report(PeerEvent::Resumed { download: id });
+        }
+    }
+
+    /// All pieces of a content are verified.
+    pub(super) fn swarm_filled(&mut self, id: SwarmId) {
+        let links: Vec<LinkId> = self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+        for link in links {
+            self.take_back_all(link, id, true);
+        }
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let kind = swarm.kind;
+        let Some(fetching) = &mut swarm.fetching else { return };
+        let (download, place) = (fetching.download, fetching.place);
+        self.timers.clear(Timer::Sync(id));
+        if kind == Kind::Folder {
+            fetching.phase = Phase::Filled;
+            return self.read_listing(download);
+        }
+        let op = self.new_op();
+        if let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) {
+            fetching.phase = Phase::Finishing { op };
+        }
+        self.storage.insert(op, StorageOp::Finish(id));
+        self.effect(PeerEffect::Finish { op, place });
+    }
+
+    pub(super) fn finished(&mut self, op: OpId, result: Result<(), StorageFault>) {
+        match self.storage.remove(&op) {
+            Some(StorageOp::Finish(id)) => match result {
+                Ok(()) => self.swarm_done(id),
+                Err(fault) => {
+                    if fault == StorageFault::Io {
+                        self.lose_unsynced(id);
+                    }
+                    self.storage_fault(id, fault);
+                }
+            },
+            Some(StorageOp::FinishCopy(download, place)) => match result {
+                Ok(()) => {
+                    if let Some(d) = self.downloads.get_mut(&download) {
+                        d.bytes += place_bytes(d, place);
+                    }
+                    self.place_done(download, place);
+                }
+                Err(fault) => self.fail_download(download, FailReason::Storage(fault)),
+            },
+            Some(StorageOp::FinishFolder(download)) => self.folder_finished(download, result),
+            _ => {}
+        }
+    }
+
+    /// A content stands under its final name (or complete within its folder's staging place).
+    pub(super) fn swarm_done(&mut self, id: SwarmId) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let Some(fetching) = swarm.fetching.take() else { return };
+        let (download, place, key) = (fetching.download, fetching.place, swarm.key);
+        swarm.complete = true;
+        swarm.held = Held::All;
+        swarm.candidates.clear();
+        self.drop_fetching_timers(id);
+        self.asked.retain(|_, run| run.swarm != id);
+        self.unwatch(key);
+        self.part_with_complete(id);
+        for place in fetching.followers {
+            self.copy_local(place.download(), key, place);
+        }
+        if matches!(place, Place::Root(_)) {
+            self.announce_content(key);
+        }
+        self.place_done(download, place);
+    }
+
+    /// Two complete holders have nothing to say to each other.
+    pub(super) fn part_with_complete(&mut self, id: SwarmId) {
+        let Some(swarm) = self.swarms.get(&id) else { return };
+        let file = swarm.kind == Kind::File;
+        let done: Vec<LinkId> = swarm
+            .partners
+            .iter()
+            .filter(|(_, p)| p.have.is_all() && (file || p.everything))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in swarm.partners.keys().copied().collect::<Vec<_>>() {
+            self.flush_haves(link);
+        }
+        for link in done {
+            self.leave_swarm(link, id);
+        }
+    }
+
+    pub(super) fn place_done(&mut self, download: DownloadId, place: Place) {
+        if let Place::Member { .. } = place {
+            return self.member_done(download);
+        }
+        if let Some(d) = self.downloads.get_mut(&download) {
+            d.done = true;
+        }
+        self.going_on(download);
+        self.timers.clear(Timer::Waiting(download));
+        self.report(PeerEvent::Completed { download });
+    }
+
+    pub(super) fn drop_fetching_timers(&mut self, id: SwarmId) {
+        for timer in [Timer::Dial(id), Timer::Table(id), Timer::Sync(id), Timer::Storage(id)] {
+            self.timers.clear(timer);
+        }
+    }
+
+    /// The disk refused. What cannot get better by itself ends the download; else it pauses, and tries again.
+    pub(super) fn storage_fault(&mut self, id: SwarmId, fault: StorageFault) {
+        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
+        let download = fetching.download;
+        match fault {
+            StorageFault::Full | StorageFault::Io => {}
+            StorageFault::Denied | StorageFault::Locked | StorageFault::Occupied | StorageFault::BadPath => {
+                return self.fail_download(download, FailReason::Storage(fault));
+            }
+        }
+        fetching.phase = Phase::Paused(fault);
+        let links: Vec<LinkId> = self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+        for link in links {
+            self.take_back_all(link, id, true);
+        }
+        self.timers.set(Timer::Storage(id), self.now + STORAGE_AGAIN);
+        let missing = self.missing_ranges(download);
+        self.say_waiting(download, WaitReason::Storage(fault), missing);
+    }
+
+    pub(super) fn retry_storage(&mut self, id: SwarmId) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let full = swarm.held.is_all();
+        let Some(fetching) = &mut swarm.fetching else { return };
+        if !matches!(fetching.phase, Phase::Paused(_)) {
+            return;
+        }
+        if !fetching.opened {
+            return self.open(id);
+        }
+        fetching.phase = Phase::Running;
+        let unreserved = fetching.proven && fetching.reserving.is_none();
+        if full {
+            return self.swarm_filled(id);
+        }
+        if unreserved {
+            self.length_proven(id);
+        }
+        self.hungry.extend(self.swarms.get(&id).into_iter().flat_map(|s| s.partners.keys().copied()));
+    }
+
+    pub(super) fn sync(&mut self, id: SwarmId) {
+        let op = self.new_op();
+        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
+        if fetching.syncing.is_some() || fetching.unsynced.is_empty() || fetching.phase != Phase::Running {
+            return;
+        }
+        fetching.syncing = Some((op, std::mem::take(&mut fetching.unsynced)));
+        let place = fetching.place;
+        self.storage.insert(op, StorageOp::Sync(id));
+        self.effect(PeerEffect::Sync { op, place });
+    }
+
+    pub(super) fn synced(&mut self, op: OpId, result: Result<(), StorageFault>) {
+        let Some(StorageOp::Sync(id)) = self.storage.remove(&op) else { return };
+        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
+        match result {
+            Ok(()) => fetching.syncing = None,
+            Err(fault) => {
+                self.lose_unsynced(id);
+                self.storage_fault(id, fault);
+            }
+        }
+    }
+
+    /// After a failed sync nothing written since the last good one can be believed: it is fetched and written again.
+    fn lose_unsynced(&mut self, id: SwarmId) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let pieces = swarm.geometry.pieces();
+        let Some(fetching) = &mut swarm.fetching else { return };
+        let mut lost = std::mem::take(&mut fetching.unsynced);
+        lost.extend(fetching.syncing.take().into_iter().flat_map(|(_, pieces)| pieces));
+        let mut held = match &swarm.held {
+            Held::All => PieceSet::full(pieces),
+            Held::Some(set) => set.clone(),
+        };
+        let mut bytes = 0;
+        for piece in &lost {
+            held.remove(*piece);
+            bytes += swarm.geometry.piece_bytes(*piece).unwrap_or(0);
+        }
+        swarm.held = Held::Some(held);
+        let download = fetching.download;
+        if let Some(d) = self.downloads.get_mut(&download) {
+            d.bytes = d.bytes.saturating_sub(bytes);
+        }
+        for piece in lost {
+            self.reopen(id, piece);
+        }
+        let links: Vec<LinkId> = self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+        for link in links {
+            self.say_holding(link, id);
+        }
+    }
+
+    pub(super) fn stop_download(&mut self, id: DownloadId) {
+        let Some(d) = self.downloads.get_mut(&id).filter(|d| !d.done && !d.stopped) else { return };
+        d.stopped = true;
+        let missing = self.missing_ranges(id);
+        self.release_places(id);
+        self.say_waiting(id, WaitReason::Stopped, missing);
+    }
+
+    pub(super) fn resume_download(&mut self, id: DownloadId) {
+        let Some(d) = self.downloads.get_mut(&id).filter(|d| d.stopped) else { return };
+        d.stopped = false;
+        d.bytes = 0;
+        d.folder = None;
+        self.going_on(id);
+        self.start_download(id);
+    }
+
+    pub(super) fn fail_download(&mut self, id: DownloadId, reason: FailReason) {
+        if !self.downloads.contains_key(&id) {
+            return;
+        }
+        self.release_places(id);
+        self.downloads.remove(&id);
+        self.report(PeerEvent::Failed { download: id, reason });
+    }
+
+    /// Ends everything that runs for a download; what is on the disk stays.
+    pub(super) fn release_places(&mut self, id: DownloadId) {
+        self.timers.clear(Timer::Waiting(id));
+        let swarms: Vec<SwarmId> = self
+            .swarms
+            .iter()
+            .filter(|(_, s)| s.fetching.as_ref().is_some_and(|f| f.download == id))
+            .map(|(id, _)| *id)
+            .collect();
+        for swarm in swarms {
+            let followers = self.remove_swarm(swarm);
+            for place in followers.into_iter().filter(|p| p.download() != id) {
+                // Another download waited for this one's bytes: it fetches them itself now.
+                self.restart_follower(place);
+            }
+        }
+        for swarm in self.swarms.values_mut() {
+            if let Some(fetching) = &mut swarm.fetching {
+                fetching.followers.retain(|p| p.download() != id);
+            }
+        }
+        self.storage.retain(|_, op| match op {
+            StorageOp::Copy(d, ..) | StorageOp::FinishCopy(d, _) | StorageOp::Listing(d) | StorageOp::FinishFolder(d) => {
+                *d != id
+            }
+            StorageOp::Open(_) | StorageOp::Reserve(_) | StorageOp::Sync(_) | StorageOp::Finish(_) => true,
+        });
+        if self.downloads.get(&id).is_some_and(|d| !d.done) {
+            self.effect(PeerEffect::Release { place: Place::Root(id) });
+        }
+    }
+
+    fn restart_follower(&mut self, place: Place) {
+        let content = self.downloads.get(&place.download()).and_then(|d| match place {
+            Place::Root(_) => Some((d.key, d.kind, d.name.clone())),
+            Place::Member { entry, .. } => d.folder.as_ref()?.content(entry),
+        });
+        if let Some((key, kind, name)) = content {
+            self.start_content(place, key, kind, name);
+        }
+    }
+
+    /// Forgets a content and leaves its swarm; returns who waited for its bytes.
+    pub(super) fn remove_swarm(&mut self, id: SwarmId) -> Vec<Place> {
+        let links: Vec<LinkId> = self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+        for link in links {
+            self.leave_swarm(link, id);
+        }
+        self.drop_fetching_timers(id);
+        self.asked.retain(|_, run| run.swarm != id);
+        self.storage.retain(|_, op| match op {
+            StorageOp::Open(s) | StorageOp::Reserve(s) | StorageOp::Sync(s) | StorageOp::Finish(s) => *s != id,
+            StorageOp::Copy(..) | StorageOp::FinishCopy(..) | StorageOp::Listing(_) | StorageOp::FinishFolder(_) => true,
+        });
+        let Some(swarm) = self.swarms.remove(&id) else { return Vec::new() };
+        self.by_key.remove(&swarm.key);
+        self.withdraw_content(swarm.key);
+        let Some(fetching) = swarm.fetching else { return Vec::new() };
+        self.unwatch(swarm.key);
+        if let Place::Member { .. } = fetching.place {
+            self.effect(PeerEffect::Release { place: fetching.place });
+        }
+        fetching.followers
+    }
+
+    /// Looks whether a download still has a way to go on, and says so if it has none.
+    pub(super) fn check_waiting(&mut self, id: DownloadId) {
+        let Some(d) = self.downloads.get(&id).filter(|d| !d.done && !d.stopped) else { return };
+        let _ = d;
+        self.timers.set(Timer::Waiting(id), self.now + WAITING_EVERY);
+        let mut reason: Option<WaitReason> = None;
+        for swarm in self.swarms.values() {
+            let Some(fetching) = swarm.fetching.as_ref().filter(|f| f.download == id) else { continue };
+            let reasons = match fetching.phase {
+                Phase::Opening { .. } | Phase::Finishing { .. } | Phase::Paused(_) => return,
+                Phase::Filled => continue,
+                Phase::Table { .. } | Phase::Running => self.why_waiting(swarm, fetching),
+            };
+            match reasons {
+                None => return,
+                Some(why) => reason = Some(why),
+            }
+        }
+        if let Some(reason) = reason {
+            let missing = self.unreachable_ranges(id);
+            self.say_waiting(id, reason, missing);
+        }
+    }
+
+    /// Why nothing comes of a content; `None`: something may.
+    fn why_waiting(&self, swarm: &Swarm, fetching: &Fetching) -> Option<WaitReason> {
+        if !fetching.asked.is_empty() || swarm.partners.values().any(|p| !p.choices.is_empty()) {
+            return None;
+        }
+        if let Phase::Table { from: Some(_), .. } = fetching.phase {
+            return None;
+        }
+        let dialing =
+            self.dials.values().any(|dial| swarm.candidates.get(&dial.addr).is_some_and(|c| c.tries <= 1));
+        if dialing || self.session.is_opening() {
+            return None;
+        }
+        let able = |p: &&super::swarm::Partner| p.strikes < STRIKES_MAX && !p.dropped;
+        let table = matches!(fetching.phase, Phase::Table { .. });
+        let some = swarm.partners.values().filter(able).any(|p| !p.have.is_none());
+        let useful = !table
+            && swarm.partners.values().filter(able).any(|p| fetching.picker.rarest().any(|piece| p.offers(piece)));
+        if useful {
+            return None;
+        }
+        Some(if some && !table { WaitReason::MissingPieces } else { WaitReason::NoHolder })
+    }
+
+    /// Pieces that are not held.
+    pub(super) fn missing_ranges(&self, id: DownloadId) -> Vec<(PieceIndex, PieceIndex)> {
+        let root = self.root_swarm(id);
+        match root.map(|s| &s.held) {
+            Some(Held::Some(set)) => set.missing_ranges(),
+            Some(Held::All) | None => Vec::new(),
+        }
+    }
+
+    /// Pieces that are not held and that nobody in reach has.
+    fn unreachable_ranges(&self, id: DownloadId) -> Vec<(PieceIndex, PieceIndex)> {
+        let Some(swarm) = self.root_swarm(id) else { return Vec::new() };
+        let Held::Some(held) = &swarm.held else { return Vec::new() };
+        let mut reachable = held.clone();
+        for piece in held.iter_missing().collect::<Vec<_>>() {
+            if swarm.partners.values().any(|p| p.strikes < STRIKES_MAX && p.offers(piece)) {
+                reachable.insert(piece);
+            }
+        }
+        reachable.missing_ranges()
+    }
+
+    pub(super) fn root_swarm(&self, id: DownloadId) -> Option<&Swarm> {
+        let key = self.downloads.get(&id)?.key;
+        self.swarms.get(self.by_key.get(&key)?)
+    }
+
+    fn say_waiting(&mut self, id: DownloadId, reason: WaitReason, missing: Vec<(PieceIndex, PieceIndex)>) {
+        let Some(d) = self.downloads.get_mut(&id) else { return };
+        let said = (reason, missing);
+        if d.waiting.as_ref() == Some(&said) {
+            return;
+        }
+        let (reason, missing) = said.clone();
+        d.waiting = Some(said);
+        self.report(PeerEvent::Waiting { download: id, reason, missing });
+    }
+
+    /// Offers a content that the driver can read.
+    pub(super) fn share(
+        &mut self,
+        key: ContentKey,
+        kind: Kind,
+        name: String,
+        member: bool,
+        table: Option<Arc<PieceTable>>,
+    ) {
+        let Some(geometry) = Geometry::new(key.length) else { return };
+        if let Some(swarm) = self.by_key.get(&key).and_then(|id| self.swarms.get_mut(id)) {
+            if swarm.complete {
+                // The same bytes under another name: the newest name counts, and a file of its own outweighs a member.
+                swarm.member &= member;
+                swarm.name = name;
+                self.announce_content(key);
+            }
+            return;
+        }
+        if self.swarms.len() >= limits::CONTENTS_PER_PEER {
+            return;
+        }
+        let id = self.new_swarm_id();
+        let mut swarm = Swarm::new(key, kind, name, geometry, Held::All);
+        swarm.member = member;
+        swarm.table = table;
+        swarm.complete = true;
+        self.swarms.insert(id, swarm);
+        self.by_key.insert(key, id);
+        self.announce_content(key);
+    }
+
+    pub(super) fn unshare(&mut self, key: ContentKey) {
+        let Some(id) = self.by_key.get(&key).copied() else { return };
+        if self.swarms.get(&id).is_some_and(|s| s.complete && s.fetching.is_none()) {
+            self.remove_swarm(id);
+        }
+    }
+}
+
+/// Bytes that a finished copy adds to its download.
+fn place_bytes(d: &Download, place: Place) -> u64 {
+    match place {
+        Place::Root(_) => d.key.length,
+        Place::Member { entry, .. } => {
+            d.folder.as_ref().and_then(|f| f.content(entry)).map_or(0, |(key, ..)| key.length)
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The members of a folder: started a bounded number at a time, fetched from the holders of the folder without asking the
+//! tracker for each.
+
+use std::sync::Arc;
+
+use crate::content::{Kind, Listing, Node};
+use crate::ids::{ContentKey, DownloadId, LinkId, OpId};
+use crate::limits;
+
+use super::downloads::StorageOp;
+use super::swarm::SwarmId;
+use super::{FailReason, Peer, PeerEffect, Place, StorageFault};
+
+/// The progress of a folder's members.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) listing: Arc<Listing>,
+    /// Index of the next entry to be started.
+    next: u32,
+    /// Started and not done.
+    active: u32,
+    /// Bytes of all members.
+    pub(super) total: u64,
+}
+
+impl Folder {
+    /// The content of an entry; `None` for a folder within the folder.
+    pub(super) fn content(&self, entry: u32) -> Option<(ContentKey, Kind, String)> {
+        let entry = self.listing.entries().get(entry as usize)?;
+        match &entry.node {
+            Node::File { key, .. } => Some((*key, Kind::File, entry.path.as_str().to_owned())),
+            Node::Folder { .. } => None,
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn read_listing(&mut self, download: DownloadId) {
+        let op = self.new_op();
+        self.storage.insert(op, StorageOp::Listing(download));
+        self.effect(PeerEffect::ReadListing { op, download });
+    }
+
+    pub(super) fn listing_read(&mut self, op: OpId, result: Result<Option<Arc<Listing>>, StorageFault>) {
+        let Some(StorageOp::Listing(id)) = self.storage.remove(&op) else { return };
+        let Some(d) = self.downloads.get_mut(&id) else { return };
+        match result {
+            Ok(Some(listing)) => {
+                let total = listing.total_bytes();
+                d.bytes = 0;
+                d.folder = Some(Folder { listing, next: 0, active: 0, total });
+                self.start_members(id);
+            }
+            Ok(None) => self.fail_download(id, FailReason::BadListing),
+            Err(fault) => self.fail_download(id, FailReason::Storage(fault)),
+        }
+    }
+
+    /// Starts members until their number is reached; with the last one done, the folder is put in place.
+    fn start_members(&mut self, id: DownloadId) {
+        loop {
+            let Some(folder) = self.downloads.get_mut(&id).and_then(|d| d.folder.as_mut()) else { return };
+            if folder.active as usize >= limits::FOLDER_MEMBERS_ACTIVE {
+                return;
+            }
+            let entry = folder.next;
+            if entry as usize >= folder.listing.entries().len() {
+                break;
+            }
+            folder.next += 1;
+            let Some((key, kind, name)) = folder.content(entry) else { continue };
+            folder.active += 1;
+            self.start_content(Place::Member { download: id, entry }, key, kind, name);
+            if let Some(member) = self.by_key.get(&key).copied() {
+                self.member_partners(id, member);
+            }
+        }
+        let finished = self.downloads.get(&id).and_then(|d| d.folder.as_ref()).is_some_and(|f| f.active == 0);
+        if finished && !self.storage.values().any(|op| *op == StorageOp::FinishFolder(id)) {
+            let op = self.new_op();
+            self.storage.insert(op, StorageOp::FinishFolder(id));
+            self.effect(PeerEffect::Finish { op, place: Place::Root(id) });
+        }
+    }
+
+    /// Joins a member's swarm over the links on which the folder is shared.
+    fn member_partners(&mut self, id: DownloadId, member: SwarmId) {
+        if self.swarms.get(&member).is_none_or(|s| s.fetching.is_none()) {
+            return;
+        }
+        let Some(root) = self.root_swarm(id) else { return };
+        let links: Vec<(LinkId, bool)> = root.partners.iter().map(|(l, p)| (*l, p.everything)).collect();
+        for (link, everything) in links {
+            self.join_assuming(link, member, everything);
+        }
+    }
+
+    /// A holder of a whole folder turned up: the members that are being fetched may be asked of it.
+    pub(super) fn member_partner(&mut self, link: LinkId, root: SwarmId) {
+        let Some(fetching) = self.swarms.get(&root).and_then(|s| s.fetching.as_ref()) else { return };
+        let download = fetching.download;
+        let members: Vec<SwarmId> = self
+            .swarms
+            .iter()
+            .filter(|(id, s)| **id != root && s.fetching.as_ref().is_some_and(|f| f.download == download))
+            .map(|(id, _)| *id)
+            .collect();
+        for member in members {
+            self.join_assuming(link, member, true);
+        }
+    }
+
+    pub(super) fn member_done(&mut self, id: DownloadId) {
+        if let Some(folder) = self.downloads.get_mut(&id).and_then(|d| d.folder.as_mut()) {
+            folder.active = folder.active.saturating_sub(1);
+            self.start_members(id);
+        }
+    }
+
+    pub(super) fn folder_finished(&mut self, id: DownloadId, result: Result<(), StorageFault>) {
+        if let Err(fault) = result {
+            return self.fail_download(id, FailReason::Storage(fault));
+        }
+        let Some(d) = self.downloads.get(&id) else { return };
+        let (key, members) = (d.key, d.folder.as_ref().map(|f| Arc::clone(&f.listing)));
+        let root = self.by_key.get(&key).copied();
+        match root.filter(|root| self.swarms.get(root).is_some_and(|s| s.fetching.is_some())) {
+            Some(root) => {
+                self.swarm_done(root);
+                let links: Vec<LinkId> =
+                    self.swarms.get(&root).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+                for link in links {
+                    self.say_holding(link, root);
+                }
+            }
+            None => self.place_done(id, Place::Root(id)),
+        }
+        for entry in members.iter().flat_map(|l| l.entries()) {
+            if let Node::File { key, .. } = &entry.node {
+                self.announce_content(*key);
+            }
+        }
+    }
+}

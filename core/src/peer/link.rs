@@ -1,0 +1,153 @@
+//! One established link to another peer, over all swarms that the two share.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::ids::{OpId, PeerId, PieceIndex, Slot};
+use crate::limits::CHUNK_BYTES;
+use crate::time::Instant;
+
+use super::rate::RateMeter;
+use super::swarm::SwarmId;
+
+/// Something that the far end asked for and that is not sent yet.
+#[derive(Clone, Debug)]
+pub(super) enum Want {
+    /// Chunks `next .. end` of a piece, perhaps of one that was left to choose.
+    Run { swarm: SwarmId, slot: Slot, piece: PieceIndex, next: u16, end: u16, choice: Option<u32> },
+    /// One whole piece of these; turned into a `Run` when its turn comes.
+    Any { swarm: SwarmId, slot: Slot, choice: u32, pieces: Vec<PieceIndex> },
+}
+
+impl Want {
+    pub(super) const fn swarm(&self) -> SwarmId {
+        match self {
+            Self::Run { swarm, .. } | Self::Any { swarm, .. } => *swarm,
+        }
+    }
+}
+
+/// A link and what is known of its far end.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) peer: PeerId,
+    /// Where the far end is seen.
+    pub(super) addr: SocketAddr,
+    /// This side dialed.
+    pub(super) dialed: bool,
+    /// From its `Hello`; empty before.
+    pub(super) name: String,
+    pub(super) hello: bool,
+    /// Where it accepts links, if it does.
+    pub(super) listens_at: Option<SocketAddr>,
+
+    pub(super) heard: Instant,
+    /// When the unanswered ping was sent.
+    pub(super) pinged: Option<Instant>,
+    /// Shortest round trip measured.
+    pub(super) rtt: Option<Duration>,
+
+    /// Own numbers for contents on this link.
+    pub(super) mine: BTreeMap<Slot, SwarmId>,
+    pub(super) next_slot: u32,
+    /// The far end's numbers, for contents in which both take part.
+    pub(super) theirs: BTreeMap<Slot, SwarmId>,
+
+    /// Bytes asked for and not arrived.
+    pub(super) inflight: u64,
+    pub(super) down: RateMeter,
+    /// When a chunk, or a part of one, last arrived, or the first was asked for after none was owed.
+    pub(super) progress: Instant,
+    /// Shortest time from asking to arrival of a chunk.
+    pub(super) delay: Option<Duration>,
+    /// It has delivered something.
+    pub(super) delivered: bool,
+    /// Runs asked for, oldest first; those done with are skipped when met.
+    pub(super) queue: VecDeque<OpId>,
+    /// A piece of which more chunks are to be asked, in this order.
+    pub(super) unfinished: VecDeque<(SwarmId, PieceIndex)>,
+    /// Index of the swarm whose turn it is.
+    pub(super) turn: usize,
+    pub(super) next_choice: u32,
+    /// It is told what we have at most from here on.
+    pub(super) next_find: Instant,
+
+    /// Bytes of chunk frames that the writer still takes.
+    pub(super) credit: i64,
+    pub(super) wants: VecDeque<Want>,
+    /// Chunks in `wants`; a choice counts as one piece.
+    pub(super) wanted_chunks: usize,
+}
+
+impl Link {
+    pub(super) fn new(now: Instant, peer: PeerId, addr: SocketAddr, dialed: bool) -> Self {
+        Self {
+            peer,
+            addr,
+            dialed,
+            name: String::new(),
+            hello: false,
+            listens_at: dialed.then_some(addr),
+            heard: now,
+            pinged: None,
+            rtt: None,
+            mine: BTreeMap::new(),
+            next_slot: 0,
+            theirs: BTreeMap::new(),
+            inflight: 0,
+            down: RateMeter::new(now),
+            progress: now,
+            delay: None,
+            delivered: false,
+            queue: VecDeque::new(),
+            unfinished: VecDeque::new(),
+            turn: 0,
+            next_choice: 0,
+            next_find: now,
+            credit: 0,
+            wants: VecDeque::new(),
+            wanted_chunks: 0,
+        }
+    }
+
+    /// Bytes that may be under way: measured rate x (2 x request delay + 100 ms), at least two chunks, at most `share`.
+    pub(super) fn inflight_target(&self, now: Instant, share: u64) -> u64 {
+        let least = 2 * CHUNK_BYTES;
+        let delay = self.delay.or(self.rtt).unwrap_or_default();
+        let rate = self.down.rate(now).max(self.down.peak());
+        let wanted = (rate * (2.0 * delay.as_secs_f64() + 0.1)) as u64;
+        wanted.max(least).min(share.max(least))
+    }
+
+    /// How long until `bytes` more have come, after all that is owed already. A link that should have delivered and did
+    /// not is expected to stay silent for as long again.
+    pub(super) fn eta(&self, now: Instant, bytes: u64) -> Duration {
+        let silent = now.since(self.progress);
+        let rate = self.down.rate(now).max(1.0);
+        let peak = self.down.peak();
+        if !self.delivered {
+            let waited = if self.inflight == 0 { Duration::ZERO } else { silent };
+            return waited * 2 + Duration::from_secs(1);
+        }
+        let due = |rate: f64| Duration::from_secs_f64((bytes as f64 / rate).min(1e6));
+        if self.inflight == 0 || silent < Duration::from_millis(100) {
+            return due(rate.max(peak * 0.5));
+        }
+        due(rate).max(silent * 2)
+    }
+
+    /// How long the far end may be silent while it owes something.
+    pub(super) fn patience(&self) -> Duration {
+        if !self.delivered {
+            return Duration::from_secs(2) + self.rtt.unwrap_or_default() * 4;
+        }
+        let due = Duration::from_secs_f64((self.inflight as f64 / self.down.peak().max(1.0)).min(1e3));
+        (due * 4).clamp(Duration::from_secs(1), Duration::from_secs(10))
+    }
+
+    /// The swarms in which this link has a place, in order of their slots.
+    pub(super) fn swarms(&self) -> Vec<SwarmId> {
+        self.mine.values().copied().collect()
+    }
+}

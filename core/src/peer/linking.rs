@@ -1,0 +1,417 @@
+//! Who to dial, which links stay, keep-alive, and who is banned.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use rand_chacha::rand_core::Rng;
+
+use crate::ids::{ContentKey, LinkId, OpId, PeerId};
+use crate::limits;
+use crate::time::Instant;
+use crate::wire::peer::PeerMessage;
+use crate::wire::tracker::{HolderRow, PeerRow, TrackerRequest};
+
+use super::link::Link;
+use super::swarm::{Candidate, SwarmId};
+use super::timers::Timer;
+use super::{CloseReason, DialError, Misbehaviour, Peer, PeerEffect, PeerEvent, Role};
+
+/// First pause before an address is dialed again; doubles up to [`BACKOFF_MAX`].
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// A dial under way.
+#[derive(Debug)]
+pub(super) struct Dial {
+    pub(super) addr: SocketAddr,
+    pub(super) role: Role,
+}
+
+/// A peer heard of, linked or not: whom to ask while there is no tracker.
+#[derive(Clone, Debug)]
+pub(super) struct KnownPeer {
+    pub(super) name: String,
+    pub(super) addr: SocketAddr,
+}
+
+impl Peer {
+    /// The pause after `tries` failures, with up to a quarter of jitter so that a crowd does not come back as one.
+    pub(super) fn backoff(&mut self, tries: u32) -> Duration {
+        let pause = BACKOFF_MIN.saturating_mul(1 << tries.min(6)).min(BACKOFF_MAX);
+        pause + pause.mul_f64(f64::from(self.rng.next_u32() % 256) / 1024.0)
+    }
+
+    pub(super) fn learn(&mut self, peer: PeerId, name: &str, addr: SocketAddr) {
+        if peer == self.config.peer || addr.port() == 0 {
+            return;
+        }
+        if !self.known.contains_key(&peer) && self.known.len() >= limits::KNOWN_PEERS_MAX {
+            self.known.pop_first();
+        }
+        self.known.insert(peer, KnownPeer { name: name.to_owned(), addr });
+    }
+
+    /// The address in a tracker's row, as it can be dialed from here.
+    pub(super) fn resolve(&self, row: crate::wire::tracker::Reach) -> Option<SocketAddr> {
+        let ip = row.ip.or_else(|| self.session.tracker().map(|t| t.ip()))?;
+        (row.port != 0).then(|| SocketAddr::new(ip, row.port))
+    }
+
+    /// A holder the tracker told of.
+    pub(super) fn holder_found(&mut self, id: SwarmId, row: &HolderRow) {
+        if row.peer == self.config.peer {
+            return;
+        }
+        let only = self.swarms.get(&id).is_some_and(|s| s.only_from.is_empty() || s.only_from.contains(&row.name));
+        if !only {
+            return;
+        }
+        match self.resolve(row.reach) {
+            Some(addr) => {
+                self.learn(row.peer, &row.name, addr);
+                self.add_candidate(id, addr, Some(row.peer), !row.reach.dialable);
+            }
+            None => self.ask_to_dial(row.peer),
+        }
+    }
+
+    fn ask_to_dial(&mut self, peer: PeerId) {
+        if !self.by_peer.contains_key(&peer) {
+            self.tell_tracker(TrackerRequest::AskToDial { peer });
+        }
+    }
+
+    /// A way to reach a possible holder; dialed as soon as the swarm wants partners.
+    pub(super) fn add_candidate(&mut self, id: SwarmId, addr: SocketAddr, peer: Option<PeerId>, undialable: bool) {
+        let now = self.now;
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        if let Some(link) = peer.and_then(|p| self.by_peer.get(&p).copied()) {
+            if !swarm.partners.contains_key(&link) {
+                self.join_swarm(link, id);
+            }
+            return;
+        }
+        if let Some(known) = swarm.candidates.get_mut(&addr) {
+            known.peer = peer.or(known.peer);
+            known.undialable &= undialable;
+        } else if swarm.candidates.len() < limits::CANDIDATES_PER_SWARM {
+            swarm.candidates.insert(addr, Candidate { peer, tries: 0, next: now, undialable });
+        }
+        if swarm.wants_partners() {
+            self.timers.set_by(Timer::Dial(id), now);
+        }
+    }
+
+    /// Dials candidates until the swarm has its number of links.
+    pub(super) fn dial_candidates(&mut self, id: SwarmId) {
+        let now = self.now;
+        let Some(swarm) = self.swarms.get(&id) else { return };
+        if !swarm.wants_partners() || self.leaving {
+            return;
+        }
+        let dialing: BTreeSet<SocketAddr> = self.dials.values().map(|d| d.addr).collect();
+        let pending = swarm.candidates.keys().filter(|a| dialing.contains(a)).count();
+        let mut room = limits::LINKS_PER_SWARM
+            .saturating_sub(swarm.partners.len() + pending)
+            .min(limits::LINKS_MAX.saturating_sub(self.links.len() + self.dials.len()));
+        let mut next: Option<Instant> = None;
+        let mut chosen = Vec::new();
+        let mut ask = Vec::new();
+        // Whoever listens at addresses of links already is a partner, or will be.
+        let linked: BTreeMap<SocketAddr, LinkId> =
+            self.links.iter().filter_map(|(id, l)| Some((l.listens_at?, *id))).collect();
+        let mut join = Vec::new();
+        let mut due: Vec<_> = swarm
+            .candidates
+            .iter()
+            .filter(|(a, _)| !dialing.contains(a))
+            .filter(|(a, _)| linked.get(a).is_none_or(|l| !swarm.partners.contains_key(l)))
+            .collect();
+        // A random order among equals, from the peer's own seed: so that a crowd spreads over the holders.
+        due.sort_by_key(|(addr, c)| (c.next.max(now), mix(self.config.peer, addr)));
+        for (addr, candidate) in due {
+            if candidate.next > now || room == 0 {
+                next = Some(next.map_or(candidate.next, |n| n.min(candidate.next)));
+                continue;
+            }
+            room -= 1;
+            if let Some(link) = linked.get(addr) {
+                join.push(*link);
+                continue;
+            }
+            chosen.push(*addr);
+            if candidate.undialable {
+                ask.extend(candidate.peer);
+            }
+        }
+        for addr in chosen {
+            let tries = self
+                .swarms
+                .get_mut(&id)
+                .and_then(|s| s.candidates.get_mut(&addr))
+                .map_or(0, |c| std::mem::replace(&mut c.tries, c.tries.saturating_add(1)));
+            let again = now + limits::DIAL_TIMEOUT + self.backoff(tries);
+            if let Some(c) = self.swarms.get_mut(&id).and_then(|s| s.candidates.get_mut(&addr)) {
+                c.next = again;
+            }
+            self.dial(addr, Role::Peer);
+        }
+        for link in join {
+            self.join_swarm(link, id);
+        }
+        for peer in ask {
+            self.ask_to_dial(peer);
+        }
+        if let Some(at) = next.filter(|at| *at > now) {
+            self.timers.set_by(Timer::Dial(id), at);
+        }
+    }
+
+    /// Dials unless a dial to this address is under way.
+    pub(super) fn dial(&mut self, addr: SocketAddr, role: Role) {
+        if self.dials.values().any(|d| d.addr == addr && d.role == role) {
+            return;
+        }
+        let op = self.new_op();
+        self.dials.insert(op, Dial { addr, role });
+        self.effect(PeerEffect::Dial { op, addr, role });
+    }
+
+    pub(super) fn dial_failed(&mut self, op: OpId, _error: DialError) {
+        let Some(dial) = self.dials.remove(&op) else { return };
+        match dial.role {
+            Role::Tracker => self.tracker_lost(),
+            Role::Peer => self.candidate_failed(dial.addr),
+        }
+    }
+
+    fn candidate_failed(&mut self, addr: SocketAddr) {
+        let ids: Vec<SwarmId> =
+            self.swarms.iter().filter(|(_, s)| s.candidates.contains_key(&addr)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let tries = self.swarms.get(&id).and_then(|s| s.candidates.get(&addr)).map_or(0, |c| c.tries);
+            let next = self.now + self.backoff(tries.saturating_sub(1));
+            if let Some(c) = self.swarms.get_mut(&id).and_then(|s| s.candidates.get_mut(&addr)) {
+                c.next = next;
+                self.timers.set_by(Timer::Dial(id), next);
+            }
+        }
+    }
+
+    pub(super) fn link_up(
+        &mut self,
+        link: LinkId,
+        op: Option<OpId>,
+        role: Role,
+        peer: PeerId,
+        addr: SocketAddr,
+    ) {
+        let dial = op.and_then(|op| self.dials.remove(&op));
+        if role == Role::Tracker {
+            self.tracker_linked(link, dial.map(|d| d.addr));
+            return;
+        }
+        let dialed = dial.is_some();
+        if let Some(reason) = self.refuses(peer, addr, dialed) {
+            if reason == CloseReason::Myself {
+                for swarm in self.swarms.values_mut() {
+                    swarm.candidates.remove(&addr);
+                }
+            }
+            self.effect(PeerEffect::Close { link, reason });
+            return;
+        }
+        if let Some(old) = self.by_peer.get(&peer).copied() {
+            // Of two links between one pair, the one dialed by the smaller id stays; of two dialed by the same, the newer.
+            let old_dialed = self.links.get(&old).is_some_and(|l| l.dialed);
+            if old_dialed != dialed && old_dialed == (self.config.peer < peer) {
+                self.effect(PeerEffect::Close { link, reason: CloseReason::Duplicate });
+                return;
+            }
+            self.close(old, CloseReason::Duplicate);
+        }
+        self.links.insert(link, Link::new(self.now, peer, addr, dialed));
+        self.by_peer.insert(peer, link);
+        self.timers.set(Timer::KeepAlive(link), self.now + limits::PING_AFTER);
+        let name = self.session.name().unwrap_or(&self.config.name).to_owned();
+        self.say(link, PeerMessage::Hello { name, listen_port: self.config.listen_port });
+        self.ask_link(link);
+        for id in self.swarms_that_want(peer, addr) {
+            self.join_swarm(link, id);
+        }
+    }
+
+    fn refuses(&self, peer: PeerId, addr: SocketAddr, dialed: bool) -> Option<CloseReason> {
+        if peer == self.config.peer {
+            return Some(CloseReason::Myself);
+        }
+        if self.is_banned(peer, addr.ip()) {
+            return Some(CloseReason::Banned);
+        }
+        let full = self.links.len() >= limits::LINKS_MAX && !self.by_peer.contains_key(&peer);
+        (full && !dialed).then_some(CloseReason::Full)
+    }
+
+    /// Swarms for which this peer was dialed, or could have been.
+    fn swarms_that_want(&self, peer: PeerId, addr: SocketAddr) -> Vec<SwarmId> {
+        self.swarms
+            .iter()
+            .filter(|(_, s)| {
+                s.candidates.contains_key(&addr) || s.candidates.values().any(|c| c.peer == Some(peer))
+            })
+            .filter(|(_, s)| s.fetching.is_some())
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// The driver says that a link is gone.
+    pub(super) fn link_down(&mut self, link: LinkId, reason: CloseReason) {
+        if self.session.is_link(link) {
+            self.tracker_lost();
+            return;
+        }
+        if let CloseReason::Misbehaved(what) = reason
+            && let Some(l) = self.links.get(&link)
+        {
+            let event = PeerEvent::Misbehaved { peer: l.peer, addr: l.addr, what, key: None, banned: false };
+            self.report(event);
+        }
+        self.forget_link(link);
+    }
+
+    /// Closes a link from this side.
+    pub(super) fn close(&mut self, link: LinkId, reason: CloseReason) {
+        if self.links.contains_key(&link) {
+            self.effect(PeerEffect::Close { link, reason });
+            self.forget_link(link);
+        }
+    }
+
+    /// The remote said what the protocol does not allow: the link ends.
+    pub(super) fn misbehaved(&mut self, link: LinkId, what: Misbehaviour, key: Option<ContentKey>) {
+        if let Some(l) = self.links.get(&link) {
+            let event = PeerEvent::Misbehaved { peer: l.peer, addr: l.addr, what, key, banned: false };
+            self.report(event);
+        }
+        self.close(link, CloseReason::Misbehaved(what));
+    }
+
+    /// Takes back all that a link was part of. What it owed goes to the others at once.
+    fn forget_link(&mut self, link: LinkId) {
+        let Some(l) = self.links.get(&link) else { return };
+        let (peer, listens_at) = (l.peer, l.listens_at);
+        for id in l.swarms() {
+            self.drop_partner(link, id);
+        }
+        self.links.remove(&link);
+        if self.by_peer.get(&peer) == Some(&link) {
+            self.by_peer.remove(&peer);
+        }
+        self.hungry.remove(&link);
+        self.ready.remove(&link);
+        self.served.remove(&link);
+        self.asked.retain(|_, run| run.link != link);
+        for timer in [Timer::KeepAlive(link), Timer::Stall(link), Timer::Haves(link), Timer::UploadIdle(link)] {
+            self.timers.clear(timer);
+        }
+        self.link_left_questions(link);
+        if let Some(addr) = listens_at {
+            self.candidate_failed(addr);
+        }
+    }
+
+    pub(super) fn heard(&mut self, link: LinkId) {
+        if let Some(l) = self.links.get_mut(&link) {
+            l.heard = self.now;
+        }
+    }
+
+    pub(super) fn receiving(&mut self, link: LinkId, bytes: u32) {
+        self.heard(link);
+        if let Some(l) = self.links.get_mut(&link)
+            && bytes > 0
+        {
+            l.progress = self.now;
+        }
+    }
+
+    pub(super) fn keep_alive(&mut self, link: LinkId) {
+        let now = self.now;
+        let Some(l) = self.links.get_mut(&link) else { return };
+        let silent = now.since(l.heard);
+        if silent >= limits::SILENT_LINK {
+            self.close(link, CloseReason::Silent);
+            return;
+        }
+        if l.mine.is_empty() && l.theirs.is_empty() && silent >= limits::IDLE_LINK {
+            self.close(link, CloseReason::Done);
+            return;
+        }
+        let idle = l.mine.is_empty() && l.theirs.is_empty();
+        if silent >= limits::PING_AFTER && l.pinged.is_none() && !idle {
+            l.pinged = Some(now);
+            let nonce = self.rng.next_u64();
+            self.say(link, PeerMessage::Ping { nonce });
+        }
+        self.timers.set(Timer::KeepAlive(link), now + limits::PING_AFTER / 2);
+    }
+
+    pub(super) fn pong(&mut self, link: LinkId) {
+        let now = self.now;
+        if let Some(l) = self.links.get_mut(&link)
+            && let Some(at) = l.pinged.take()
+        {
+            let rtt = now.since(at);
+            l.rtt = Some(l.rtt.map_or(rtt, |before| before.min(rtt)));
+        }
+    }
+
+    pub(super) fn is_banned(&self, peer: PeerId, ip: IpAddr) -> bool {
+        self.offences.get(&(peer, ip)).is_some_and(|keys| keys.len() >= 2)
+    }
+
+    /// One bad piece drops a holder for its content, a second content bans it.
+    pub(super) fn offended(&mut self, link: LinkId, id: SwarmId, what: Misbehaviour) {
+        let (Some(l), Some(swarm)) = (self.links.get(&link), self.swarms.get_mut(&id)) else { return };
+        let (peer, addr, key) = (l.peer, l.addr, swarm.key);
+        if let Some(partner) = swarm.partners.get_mut(&link) {
+            partner.dropped = true;
+        }
+        if self.offences.len() >= limits::OFFENDERS_MAX {
+            self.offences.pop_first();
+        }
+        let keys = self.offences.entry((peer, addr.ip())).or_default();
+        keys.insert(key);
+        let banned = keys.len() >= 2;
+        self.report(PeerEvent::Misbehaved { peer, addr, what, key: Some(key), banned });
+        if banned {
+            self.close(link, CloseReason::Banned);
+        } else {
+            self.take_back_all(link, id, true);
+        }
+    }
+
+    /// The tracker asks us to dial somebody who wants something and cannot reach us.
+    pub(super) fn please_dial(&mut self, row: &PeerRow) {
+        let Some(addr) = self.resolve(row.reach) else { return };
+        if self.by_peer.contains_key(&row.peer) || self.links.len() + self.dials.len() >= limits::LINKS_MAX {
+            return;
+        }
+        self.learn(row.peer, &row.name, addr);
+        self.dial(addr, Role::Peer);
+    }
+}
+
+/// A number that orders addresses differently for every peer.
+fn mix(peer: PeerId, addr: &SocketAddr) -> u64 {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits(),
+    };
+    let own = u64::from_le_bytes([
+        peer.0[0], peer.0[1], peer.0[2], peer.0[3], peer.0[4], peer.0[5], peer.0[6], peer.0[7],
+    ]);
+    let x = (ip as u64 ^ (ip >> 64) as u64 ^ (u64::from(addr.port()) << 48) ^ own).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (x ^ (x >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
+}

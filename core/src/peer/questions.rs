@@ -1,0 +1,291 @@
+//! What the person asks: of the tracker, page by page; of other peers by name while there is no tracker. Every question is
+//! answered, at the latest when its time is over.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::ids::{LinkId, OpId, PeerId};
+use crate::limits;
+use crate::wire::peer::{Offer, PeerMessage};
+use crate::wire::tracker::{Cursor, HolderRow, Matching, PeerRow, RefusedRequest, Row, TrackerRequest};
+
+use super::timers::Timer;
+use super::{Answer, Peer, PeerEvent, Question, Role};
+
+/// Known peers that are dialed to be asked.
+const ASK_DIALS: usize = 16;
+/// Offers in one answer.
+const OFFERS_MAX: usize = 32;
+/// A link is answered at most this often; in between it hears "have not".
+const FIND_EVERY: Duration = Duration::from_millis(50);
+
+/// A question under way.
+#[derive(Debug)]
+pub(super) struct Pending {
+    question: Question,
+    /// The tracker has been asked, in this session.
+    sent: bool,
+    rows: Vec<Row>,
+    holders: Vec<HolderRow>,
+    peers: Vec<PeerRow>,
+    /// Other peers are asked instead.
+    find: Option<Find>,
+}
+
+/// The question put to other peers.
+#[derive(Debug)]
+struct Find {
+    what: String,
+    /// Asked, and not answered.
+    waiting: BTreeSet<LinkId>,
+    heard: bool,
+    offers: Vec<(PeerId, Offer)>,
+}
+
+impl Peer {
+    pub(super) fn ask_question(&mut self, op: OpId, question: Question) {
+        if self.questions.len() >= limits::QUESTIONS_MAX {
+            let refused = Answer::Refused(RefusedRequest::Limit("questions under way".to_owned()));
+            return self.report(PeerEvent::Answer { op, answer: refused });
+        }
+        if let Question::Rename { name } = &question
+            && self.may_rename_alone()
+        {
+            self.take_name(name.clone());
+            return self.report(PeerEvent::Answer { op, answer: Answer::Done });
+        }
+        let pending =
+            Pending { question, sent: false, rows: Vec::new(), holders: Vec::new(), peers: Vec::new(), find: None };
+        self.questions.insert(op, pending);
+        self.timers.set(Timer::Question(op), self.now + limits::REQUEST_TIMEOUT);
+        self.send_question(op, None, None);
+        if self.session.is_away() {
+            self.ask_peers(op);
+        }
+        self.registered_questions();
+    }
+
+    /// Asks the tracker for the first or the next page.
+    fn send_question(&mut self, op: OpId, after: Option<Cursor>, after_peer: Option<PeerId>) {
+        let Some(pending) = self.questions.get(&op) else { return };
+        let limit = limits::ROWS_PER_REPLY as u32;
+        let sent = match pending.question.clone() {
+            Question::Contents { matching, members, limit: wanted } => {
+                let limit = limit.min(wanted.saturating_sub(pending.rows.len() as u32)).max(1);
+                self.ask_tracker(op, |seq| TrackerRequest::Search { seq, matching, members, after, limit })
+            }
+            Question::Holders { key } => {
+                self.ask_tracker(op, |seq| TrackerRequest::Holders { seq, key, after: after_peer, limit })
+            }
+            Question::Peers => self.ask_tracker(op, |seq| TrackerRequest::Peers { seq, after: after_peer, limit }),
+            Question::Rename { name } => self.ask_tracker(op, |seq| TrackerRequest::Rename { seq, name }),
+            Question::Synced => false,
+        };
+        if let Some(pending) = self.questions.get_mut(&op) {
+            pending.sent = sent;
+        }
+    }
+
+    /// The session is up: what waited for it is asked.
+    pub(super) fn send_questions(&mut self) {
+        let waiting: Vec<OpId> = self.questions.iter().filter(|(_, p)| !p.sent).map(|(op, _)| *op).collect();
+        for op in waiting {
+            self.send_question(op, None, None);
+        }
+    }
+
+    /// The session is gone: what was asked in it has to be asked again, from the first page.
+    pub(super) fn unsend_questions(&mut self) {
+        for pending in self.questions.values_mut() {
+            pending.sent = false;
+            pending.rows.clear();
+            pending.holders.clear();
+            pending.peers.clear();
+        }
+    }
+
+    fn answer(&mut self, op: OpId, answer: Answer) {
+        if self.questions.remove(&op).is_some() {
+            self.timers.clear(Timer::Question(op));
+            self.report(PeerEvent::Answer { op, answer });
+        }
+    }
+
+    pub(super) fn question_timed_out(&mut self, op: OpId) {
+        let answer = match self.questions.get_mut(&op).and_then(|p| p.find.take()) {
+            Some(find) if find.heard => Answer::Offers(find.offers),
+            _ => Answer::Unreachable,
+        };
+        self.answer(op, answer);
+    }
+
+    pub(super) fn question_done(&mut self, op: OpId) {
+        if let Some(Question::Rename { name }) = self.questions.get(&op).map(|p| p.question.clone()) {
+            self.renamed(name);
+        }
+        self.answer(op, Answer::Done);
+    }
+
+    pub(super) fn question_refused(&mut self, op: OpId, why: RefusedRequest) {
+        self.answer(op, Answer::Refused(why));
+    }
+
+    /// Everything shared is registered.
+    pub(super) fn registered_questions(&mut self) {
+        if !self.is_registered() {
+            return;
+        }
+        let waiting: Vec<OpId> = self
+            .questions
+            .iter()
+            .filter(|(_, p)| p.question == Question::Synced)
+            .map(|(op, _)| *op)
+            .collect();
+        for op in waiting {
+            self.answer(op, Answer::Done);
+        }
+    }
+
+    pub(super) fn rows_said(&mut self, op: OpId, rows: Vec<Row>, next: Option<Cursor>) {
+        let Some(pending) = self.questions.get_mut(&op) else { return };
+        let Question::Contents { limit, .. } = pending.question else { return };
+        pending.rows.extend(rows);
+        if next.is_some() && (pending.rows.len() as u32) < limit {
+            self.timers.set(Timer::Question(op), self.now + limits::REQUEST_TIMEOUT);
+            return self.send_question(op, next, None);
+        }
+        let rows = std::mem::take(&mut pending.rows);
+        self.answer(op, Answer::Contents(rows));
+    }
+
+    pub(super) fn holder_rows_said(&mut self, op: OpId, rows: Vec<HolderRow>, next: Option<PeerId>) {
+        let Some(pending) = self.questions.get_mut(&op) else { return };
+        pending.holders.extend(rows);
+        if next.is_some() && pending.holders.len() < limits::PEERS_PER_TRACKER {
+            self.timers.set(Timer::Question(op), self.now + limits::REQUEST_TIMEOUT);
+            return self.send_question(op, None, next);
+        }
+        let rows = std::mem::take(&mut pending.holders);
+        let rows = rows.into_iter().map(|r| { let addr = self.shown(r.reach); (r, addr) }).collect();
+        self.answer(op, Answer::Holders(rows));
+    }
+
+    pub(super) fn peer_rows_said(&mut self, op: OpId, rows: Vec<PeerRow>, next: Option<PeerId>) {
+        let Some(pending) = self.questions.get_mut(&op) else { return };
+        pending.peers.extend(rows);
+        if next.is_some() && pending.peers.len() < limits::PEERS_PER_TRACKER {
+            self.timers.set(Timer::Question(op), self.now + limits::REQUEST_TIMEOUT);
+            return self.send_question(op, None, next);
+        }
+        let rows = std::mem::take(&mut pending.peers);
+        let rows = rows.into_iter().map(|r| { let addr = self.shown(r.reach); (r, addr) }).collect();
+        self.answer(op, Answer::Peers(rows));
+    }
+
+    /// An address to show, also of somebody who does not listen.
+    fn shown(&self, reach: crate::wire::tracker::Reach) -> std::net::SocketAddr {
+        let ip = reach.ip.or_else(|| self.session.tracker().map(|t| t.ip()));
+        let ip = ip.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        std::net::SocketAddr::new(ip, reach.port)
+    }
+
+    /// The tracker is out of reach: what peers can answer is asked of them.
+    pub(super) fn ask_peers_instead(&mut self) {
+        for op in self.questions.keys().copied().collect::<Vec<_>>() {
+            self.ask_peers(op);
+        }
+    }
+
+    fn ask_peers(&mut self, op: OpId) {
+        let Some(pending) = self.questions.get_mut(&op).filter(|p| p.find.is_none()) else { return };
+        let what = match &pending.question {
+            Question::Contents { matching: Matching::Name(what) | Matching::IdPrefix(what), .. } => what.clone(),
+            _ => return,
+        };
+        pending.find = Some(Find { what, waiting: BTreeSet::new(), heard: false, offers: Vec::new() });
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.ask_link_one(link, op);
+        }
+        let far: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(peer, _)| !self.by_peer.contains_key(peer))
+            .map(|(_, known)| known.addr)
+            .take(ASK_DIALS)
+            .collect();
+        for addr in far {
+            self.dial(addr, Role::Peer);
+        }
+    }
+
+    /// A new link is asked what is being asked of all.
+    pub(super) fn ask_link(&mut self, link: LinkId) {
+        for op in self.questions.keys().copied().collect::<Vec<_>>() {
+            self.ask_link_one(link, op);
+        }
+    }
+
+    fn ask_link_one(&mut self, link: LinkId, op: OpId) {
+        let Some(find) = self.questions.get_mut(&op).and_then(|p| p.find.as_mut()) else { return };
+        if find.waiting.insert(link) {
+            let what = find.what.clone();
+            self.say(link, PeerMessage::Find { seq: op.0 as u32, what });
+        }
+    }
+
+    pub(super) fn found_said(&mut self, link: LinkId, seq: u32, offers: Vec<Offer>) {
+        let Some(peer) = self.links.get(&link).map(|l| l.peer) else { return };
+        let op = self.questions.keys().copied().find(|op| op.0 as u32 == seq);
+        let Some((op, find)) = op.and_then(|op| Some((op, self.questions.get_mut(&op)?.find.as_mut()?))) else {
+            return;
+        };
+        if find.waiting.remove(&link) {
+            find.heard = true;
+            let room = limits::ROWS_PER_REPLY.saturating_sub(find.offers.len());
+            find.offers.extend(offers.into_iter().take(OFFERS_MAX.min(room)).map(|offer| (peer, offer)));
+        }
+        self.maybe_found(op);
+    }
+
+    /// Everybody who was asked has answered, or is gone.
+    fn maybe_found(&mut self, op: OpId) {
+        let dialing = self.dials.values().any(|d| d.role == Role::Peer);
+        let Some(find) = self.questions.get_mut(&op).and_then(|p| p.find.as_mut()) else { return };
+        if find.waiting.is_empty() && find.heard && (!dialing || !find.offers.is_empty()) {
+            let offers = std::mem::take(&mut find.offers);
+            self.answer(op, Answer::Offers(offers));
+        }
+    }
+
+    pub(super) fn link_left_questions(&mut self, link: LinkId) {
+        for op in self.questions.keys().copied().collect::<Vec<_>>() {
+            if let Some(find) = self.questions.get_mut(&op).and_then(|p| p.find.as_mut())
+                && find.waiting.remove(&link)
+            {
+                self.maybe_found(op);
+            }
+        }
+    }
+
+    /// Somebody asks what we have of a name or an id.
+    pub(super) fn find_said(&mut self, link: LinkId, seq: u32, what: &str) {
+        let now = self.now;
+        let Some(l) = self.links.get_mut(&link) else { return };
+        let early = l.next_find > now;
+        l.next_find = now + FIND_EVERY;
+        let is_id = what.len() >= 8 && what.len() <= 64 && what.bytes().all(|b| b.is_ascii_hexdigit());
+        let prefix = what.to_ascii_lowercase();
+        let offers: Vec<Offer> = if early {
+            Vec::new()
+        } else {
+            self.swarms
+                .values()
+                .filter(|s| !s.held.is_none() || s.complete)
+                .filter(|s| s.name == what || (is_id && s.key.id.to_string().starts_with(&prefix)))
+                .take(OFFERS_MAX)
+                .map(|s| Offer { key: s.key, kind: s.kind, name: s.name.clone() })
+                .collect()
+        };
+        self.say(link, PeerMessage::Found { seq, offers });
+    }
+}

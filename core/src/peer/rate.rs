@@ -1,0 +1,146 @@
+//! Measured rates, and caps on rates.
+
+use std::time::Duration;
+
+use crate::time::Instant;
+
+const BUCKET: Duration = Duration::from_millis(50);
+const BUCKETS: usize = 20;
+
+/// Bytes per second over the last second, in twenty buckets of 50 ms.
+#[derive(Clone, Debug)]
+pub(super) struct RateMeter {
+    buckets: [u64; BUCKETS],
+    /// Number of the newest bucket since [`Instant::ZERO`].
+    newest: u64,
+    /// When counting began; the rate of a young meter is over its age.
+    since: Instant,
+    /// The highest rate lately seen, decaying: what the link can do while nothing is asked of it.
+    peak: f64,
+}
+
+impl RateMeter {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { buckets: [0; BUCKETS], newest: Self::bucket(now), since: now, peak: 0.0 }
+    }
+
+    const fn bucket(now: Instant) -> u64 {
+        now.0 / BUCKET.as_nanos() as u64
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let current = Self::bucket(now);
+        let passed = current.saturating_sub(self.newest).min(BUCKETS as u64);
+        for i in 0..passed {
+            self.buckets[((current - i) % BUCKETS as u64) as usize] = 0;
+        }
+        self.newest = self.newest.max(current);
+    }
+
+    /// Counts bytes that came (or went) now.
+    pub(super) fn add(&mut self, now: Instant, bytes: u64) {
+        self.advance(now);
+        self.buckets[(self.newest % BUCKETS as u64) as usize] += bytes;
+        self.peak = (self.peak * 0.98).max(self.rate(now));
+    }
+
+    /// Starts anew after a time without demand, so that idle time does not count as slowness. The peak stays.
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.buckets = [0; BUCKETS];
+        self.newest = Self::bucket(now);
+        self.since = now;
+    }
+
+    /// Bytes per second over the last second, or since it was (re)started if that is less.
+    pub(super) fn rate(&self, now: Instant) -> f64 {
+        let current = Self::bucket(now);
+        let age = current.saturating_sub(self.newest);
+        let valid = (BUCKETS as u64).saturating_sub(age);
+        let bytes: u64 = (0..valid)
+            .filter_map(|i| self.newest.checked_sub(i))
+            .map(|b| self.buckets[(b % BUCKETS as u64) as usize])
+            .sum();
+        let span = now.since(self.since).clamp(BUCKET, BUCKET * BUCKETS as u32);
+        bytes as f64 / span.as_secs_f64()
+    }
+
+    /// The decayed peak: an estimate of what the link can do.
+    pub(super) const fn peak(&self) -> f64 {
+        self.peak
+    }
+}
+
+/// A token bucket: at most `rate` bytes per second, with a burst of a tenth of a second or one large frame.
+#[derive(Clone, Debug)]
+pub(super) struct RateCap {
+    /// Bytes per second; 0: no cap.
+    rate: u64,
+    /// Bytes that may go now; negative after a large frame went.
+    tokens: f64,
+    at: Instant,
+}
+
+impl RateCap {
+    pub(super) const fn new(rate: u64) -> Self {
+        Self { rate, tokens: 0.0, at: Instant::ZERO }
+    }
+
+    pub(super) fn set_rate(&mut self, rate: u64) {
+        self.rate = rate;
+        self.tokens = self.tokens.min(0.0);
+    }
+
+    /// May something go now? Else when.
+    pub(super) fn poll(&mut self, now: Instant) -> Result<(), Instant> {
+        if self.rate == 0 {
+            return Ok(());
+        }
+        let rate = self.rate as f64;
+        self.tokens = (self.tokens + now.since(self.at).as_secs_f64() * rate).min(rate * 0.1);
+        self.at = now;
+        if self.tokens >= 0.0 {
+            return Ok(());
+        }
+        Err(now + Duration::from_secs_f64((-self.tokens / rate).max(1e-6)))
+    }
+
+    /// `bytes` went.
+    pub(super) fn spend(&mut self, bytes: u64) {
+        if self.rate != 0 {
+            self.tokens -= bytes as f64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_flow_is_measured_right_and_fades_within_a_second() {
+        let mut meter = RateMeter::new(Instant::ZERO);
+        for ms in 0..2000 {
+            meter.add(Instant::from_millis(ms), 1000);
+        }
+        let rate = meter.rate(Instant::from_millis(2000));
+        assert!((0.9e6..1.1e6).contains(&rate), "{rate}");
+        assert_eq!(meter.rate(Instant::from_millis(3100)), 0.0);
+        assert!(meter.peak() > 0.9e6);
+    }
+
+    #[test]
+    fn a_cap_holds_over_time_whatever_the_size_of_the_frames() {
+        let mut cap = RateCap::new(1_000_000);
+        let (mut now, mut sent) = (Instant::ZERO, 0u64);
+        while now < Instant::from_millis(10_000) {
+            match cap.poll(now) {
+                Ok(()) => {
+                    cap.spend(262_160);
+                    sent += 262_160;
+                }
+                Err(at) => now = at,
+            }
+        }
+        assert!((9_500_000..=10_600_000).contains(&sent), "{sent}");
+    }
+}

@@ -1,0 +1,551 @@
+//! What to ask of whom.
+//!
+//! Each link is kept busy by itself: while less is under way on it than its measured rate and delay suggest, it is given
+//! the rarest open piece that its far end has ("rarest first"). Where the far end is the only one to hold the rarest pieces,
+//! it is left the choice among several of them, since it knows what it gave to others ("first copies first"). A link that
+//! finds no open piece overtakes: it takes a piece over from a link that would need much longer, and in the very end asks a
+//! second time for what a slow link is just sending.
+
+use std::time::Duration;
+
+use crate::ids::{ChunkRun, LinkId, OpId, PieceIndex};
+use crate::limits::{self, CHUNK_BYTES};
+use crate::time::Instant;
+use crate::wire::peer::{PeerMessage, Refusal, RequestRef};
+
+use super::swarm::{Ask, SwarmId};
+use super::timers::Timer;
+use super::{Peer, PeerEffect};
+
+/// Candidates in a choice.
+const CHOICE_PIECES: usize = 16;
+const _: () = assert!(CHOICE_PIECES <= limits::CHOICE_PIECES_MAX);
+/// Bytes asked for before the last piece has proven the length.
+const UNPROVEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A piece is taken over only if that promises to be this much faster, and [`OVERTAKE_SLACK`] besides.
+const OVERTAKE_FACTOR: f64 = 1.5;
+const OVERTAKE_SLACK: Duration = Duration::from_millis(20);
+/// Asks per input; the rest follows at once, in the next.
+const ASKS_PER_INPUT: u32 = 256;
+/// A silent link is given up even without an alternative after this, so that the download can say that it waits.
+const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// A run that was asked for. Kept after it was taken back, until its piece is verified or its link is gone, since chunks
+/// under way may still be written.
+#[derive(Clone, Debug)]
+pub(super) struct AskedRun {
+    pub(super) link: LinkId,
+    pub(super) swarm: SwarmId,
+    pub(super) run: ChunkRun,
+    /// Chunks of the piece that have not arrived, one bit each.
+    pub(super) outstanding: u64,
+    /// The choice that it is a candidate of.
+    pub(super) choice: Option<u32>,
+    pub(super) taken_back: bool,
+    pub(super) at: Instant,
+}
+
+/// The chunks of a run, one bit each.
+const fn run_bits(run: ChunkRun) -> u64 {
+    let ones = if run.count >= 64 { u64::MAX } else { (1 << run.count) - 1 };
+    if run.first >= 64 { 0 } else { ones << run.first }
+}
+const _: () = assert!(limits::CHUNKS_PER_PIECE_MAX <= 64);
+
+impl Peer {
+    /// Gives links with room something to do.
+    pub(super) fn fill_hungry(&mut self) {
+        let mut budget = ASKS_PER_INPUT;
+        while let Some(link) = self.hungry.pop_first() {
+            if budget == 0 {
+                self.hungry.insert(link);
+                self.timers.set(Timer::Continue, self.now);
+                return;
+            }
+            self.fill(link, &mut budget);
+        }
+    }
+
+    fn fill(&mut self, link: LinkId, budget: &mut u32) {
+        let active = self.links.values().filter(|l| l.inflight > 0).count().max(1) as u64;
+        let share = self.config.inflight_bytes_max / active;
+        loop {
+            let Some(l) = self.links.get(&link) else { return };
+            let target = l.inflight_target(self.now, share);
+            if l.inflight >= target || self.inflight >= self.config.inflight_bytes_max {
+                return;
+            }
+            if *budget == 0 {
+                self.hungry.insert(link);
+                return;
+            }
+            if let Err(at) = self.down_cap.poll(self.now) {
+                self.timers.set_by(Timer::DownRate, at);
+                return;
+            }
+            let room = target - l.inflight;
+            if !self.ask_next(link, room) {
+                return;
+            }
+            *budget -= 1;
+        }
+    }
+
+    /// Asks for one more run, or leaves one more choice. False: there is nothing for this link to do.
+    fn ask_next(&mut self, link: LinkId, room: u64) -> bool {
+        while let Some((id, piece)) = self.links.get(&link).and_then(|l| l.unfinished.front().copied()) {
+            if self.ask_more(link, id, piece, room) {
+                return true;
+            }
+            if let Some(l) = self.links.get_mut(&link) {
+                l.unfinished.pop_front();
+            }
+        }
+        let Some(l) = self.links.get(&link) else { return false };
+        let (swarms, turn) = (l.swarms(), l.turn);
+        for i in 0..swarms.len() {
+            let at = (turn + i) % swarms.len();
+            if self.begin_piece(link, swarms[at], room) {
+                if let Some(l) = self.links.get_mut(&link) {
+                    l.turn = at + 1;
+                }
+                return true;
+            }
+        }
+        swarms.into_iter().any(|id| self.overtake(link, id, room))
+    }
+
+    /// Takes an open piece, or several to choose from.
+    fn begin_piece(&mut self, link: LinkId, id: SwarmId, room: u64) -> bool {
+        let now = self.now;
+        let Some(swarm) = self.swarms.get_mut(&id) else { return false };
+        if !swarm.is_running() {
+            return false;
+        }
+        let complete = swarm.complete_partners();
+        let others = swarm.partners.len() > 1;
+        let last = swarm.geometry.last_piece();
+        let Some(partner) = swarm.partners.get(&link) else { return false };
+        let Some(fetching) = swarm.fetching.as_mut() else { return false };
+        if !partner.is_askable(now) || fetching.picker.open_count() == 0 || partner.have.is_none() {
+            return false;
+        }
+        // The last piece comes first: its place proves the length.
+        let proof =
+            last.filter(|p| !fetching.proven && fetching.picker.is_open(*p) && partner.offers(*p));
+        if proof.is_none() && !fetching.proven {
+            let begun = (swarm.held.count(swarm.geometry.pieces()) as usize + fetching.asked.len()) as u64;
+            if begun * swarm.geometry.piece_length() >= UNPROVEN_BYTES_MAX {
+                return false;
+            }
+        }
+        let pick = proof.or_else(|| fetching.picker.pick(partner.have.set(), |p| !partner.bad.contains(&p)));
+        let Some(piece) = pick else { return false };
+        let is_sole = |p: PieceIndex| complete + fetching.picker.count(p) as usize <= 1;
+        if others && is_sole(piece) {
+            let rare = fetching.picker.rarest().take(4 * CHOICE_PIECES);
+            let pieces: Vec<PieceIndex> = proof
+                .into_iter()
+                .chain(rare.filter(|p| Some(*p) != proof && is_sole(*p) && partner.offers(*p)))
+                .take(CHOICE_PIECES)
+                .collect();
+            if pieces.len() > 1 {
+                self.leave_choice(link, id, &pieces);
+                return true;
+            }
+        }
+        self.begin_asking(link, id, piece, room)
+    }
+
+    /// Asks a link for what is missing of a piece, from its first chunk on.
+    fn begin_asking(&mut self, link: LinkId, id: SwarmId, piece: PieceIndex, room: u64) -> bool {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return false };
+        let (Some(partner), Some(fetching)) = (swarm.partners.get_mut(&link), swarm.fetching.as_mut()) else {
+            return false;
+        };
+        if fetching.undivided.contains(&piece) {
+            fetching.arrived.remove(&piece);
+        }
+        fetching.picker.close(piece);
+        partner.asked.insert(piece);
+        fetching.asked.entry(piece).or_default().push(Ask { link, next: 0, ops: Vec::new() });
+        if let Some(l) = self.links.get_mut(&link) {
+            l.unfinished.push_back((id, piece));
+        }
+        self.ask_more(link, id, piece, room)
+    }
+
+    /// Asks for the next run of a piece that this link has begun; as many chunks as there is room for, at least one.
+    fn ask_more(&mut self, link: LinkId, id: SwarmId, piece: PieceIndex, room: u64) -> bool {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return false };
+        let Some(partner) = swarm.partners.get(&link) else { return false };
+        let slot = partner.mine;
+        let (key, chunks) = (swarm.key, swarm.geometry.chunks(piece).unwrap_or(0));
+        let Some(fetching) = swarm.fetching.as_mut() else { return false };
+        let arrived = fetching.arrived.get(&piece);
+        let here = |chunk: u16| arrived.is_some_and(|a| a.values.get(chunk as usize).is_some_and(Option::is_some));
+        let Some(ask) = fetching.asked.get_mut(&piece).and_then(|asks| asks.iter_mut().find(|a| a.link == link))
+        else {
+            return false;
+        };
+        let Some(first) = (ask.next..chunks).find(|c| !here(*c)) else { return false };
+        let most = first.saturating_add(room.div_ceil(CHUNK_BYTES).clamp(1, u64::from(u16::MAX)) as u16);
+        let end = (first..chunks.min(most)).find(|c| here(*c)).unwrap_or(chunks.min(most));
+        let run = ChunkRun { piece, first, count: end - first };
+        let op = OpId(self.next_op);
+        self.next_op += 1;
+        ask.next = end;
+        ask.ops.push(op);
+        let place = fetching.place;
+        self.note_asked(op, link, id, run, None);
+        self.effect(PeerEffect::Expect { link, op, slot, key, place, run });
+        self.say(link, PeerMessage::Request { slot, run });
+        true
+    }
+
+    /// Bytes of some chunks of a piece, one bit each.
+    pub(super) fn chunk_bits_bytes(&self, id: SwarmId, piece: PieceIndex, bits: u64) -> u64 {
+        let Some(swarm) = self.swarms.get(&id) else { return 0 };
+        let chunks = swarm.geometry.chunks(piece).unwrap_or(0);
+        let short = u64::from(chunks) * CHUNK_BYTES - swarm.piece_bytes(piece);
+        let has_last = chunks > 0 && bits >> (chunks - 1) & 1 == 1;
+        u64::from(bits.count_ones()) * CHUNK_BYTES - if has_last { short } else { 0 }
+    }
+
+    fn note_asked(&mut self, op: OpId, link: LinkId, swarm: SwarmId, run: ChunkRun, choice: Option<u32>) {
+        let outstanding = run_bits(run);
+        self.asked.insert(op, AskedRun { link, swarm, run, outstanding, choice, taken_back: false, at: self.now });
+        if let Some(fetching) = self.swarms.get_mut(&swarm).and_then(|s| s.fetching.as_mut()) {
+            fetching.runs.entry(run.piece).or_default().push(op);
+        }
+        if choice.is_none() {
+            let bytes = self.chunk_bits_bytes(swarm, run.piece, outstanding);
+            self.owe(link, bytes);
+        }
+        if let Some(l) = self.links.get_mut(&link) {
+            l.queue.push_back(op);
+        }
+    }
+
+    /// A link owes this many bytes more.
+    pub(super) fn owe(&mut self, link: LinkId, bytes: u64) {
+        let now = self.now;
+        let Some(l) = self.links.get_mut(&link) else { return };
+        if l.inflight == 0 {
+            l.progress = now;
+            l.down.restart(now);
+            self.timers.set_by(Timer::Stall(link), now + Duration::from_millis(250));
+        }
+        l.inflight += bytes;
+        self.inflight += bytes;
+        self.down_cap.spend(bytes);
+    }
+
+    /// A link owes this many bytes less.
+    pub(super) fn settle(&mut self, link: LinkId, bytes: u64) {
+        let Some(l) = self.links.get_mut(&link) else { return };
+        debug_assert!(l.inflight >= bytes, "a link delivered more than it owed");
+        l.inflight = l.inflight.saturating_sub(bytes);
+        self.inflight = self.inflight.saturating_sub(bytes);
+        self.hungry.insert(link);
+    }
+
+    /// Lets the far end choose one of these pieces.
+    fn leave_choice(&mut self, link: LinkId, id: SwarmId, pieces: &[PieceIndex]) {
+        let Some(l) = self.links.get_mut(&link) else { return };
+        let choice = l.next_choice;
+        l.next_choice = l.next_choice.wrapping_add(1);
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let key = swarm.key;
+        let Some(partner) = swarm.partners.get_mut(&link) else { return };
+        let slot = partner.mine;
+        let Some(fetching) = swarm.fetching.as_mut() else { return };
+        let place = fetching.place;
+        let mut candidates = Vec::with_capacity(pieces.len());
+        let mut runs = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            fetching.picker.close(*piece);
+            fetching.arrived.remove(piece);
+            let op = OpId(self.next_op);
+            self.next_op += 1;
+            candidates.push((*piece, op));
+            runs.extend(swarm.geometry.whole_piece(*piece).map(|run| (op, run)));
+        }
+        partner.choices.insert(choice, candidates);
+        let bytes = self.choice_bytes(id);
+        for (op, run) in runs {
+            self.note_asked(op, link, id, run, Some(choice));
+            self.effect(PeerEffect::Expect { link, op, slot, key, place, run });
+        }
+        self.owe(link, bytes);
+        self.say(link, PeerMessage::RequestAny { slot, choice, pieces: pieces.to_vec() });
+    }
+
+    /// Bytes that an open choice counts for: those of a whole piece.
+    pub(super) fn choice_bytes(&self, id: SwarmId) -> u64 {
+        self.swarms.get(&id).map_or(0, |s| s.geometry.piece_length().min(s.key.length))
+    }
+
+    /// The far end has chosen: the other candidates are open again.
+    pub(super) fn choice_made(&mut self, link: LinkId, id: SwarmId, choice: u32, chosen: OpId) {
+        let counted = self.choice_bytes(id);
+        let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { return };
+        let Some(candidates) = partner.choices.remove(&choice) else { return };
+        self.settle(link, counted);
+        for (piece, op) in candidates {
+            if op != chosen {
+                self.unexpect(link, op);
+                if let Some(run) = self.asked.get_mut(&op) {
+                    run.taken_back = true;
+                    run.choice = None;
+                }
+                self.reopen(id, piece);
+                continue;
+            }
+            let Some(swarm) = self.swarms.get_mut(&id) else { return };
+            let chunks = swarm.geometry.chunks(piece).unwrap_or(0);
+            if let Some(partner) = swarm.partners.get_mut(&link) {
+                partner.asked.insert(piece);
+            }
+            if let Some(fetching) = &mut swarm.fetching {
+                fetching.asked.entry(piece).or_default().push(Ask { link, next: chunks, ops: vec![op] });
+            }
+            if let Some(run) = self.asked.get_mut(&op) {
+                run.choice = None;
+                let (run, bits) = (run.run, run.outstanding);
+                let bytes = self.chunk_bits_bytes(id, run.piece, bits);
+                self.owe(link, bytes);
+            }
+        }
+    }
+
+    fn unexpect(&mut self, link: LinkId, op: OpId) {
+        self.effect(PeerEffect::Unexpect { link, op });
+    }
+
+    /// The piece is asked of nobody (any more): everybody who has it may be asked.
+    pub(super) fn reopen(&mut self, id: SwarmId, piece: PieceIndex) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let Some(fetching) = &mut swarm.fetching else { return };
+        if swarm.held.contains(piece) || fetching.asked.contains_key(&piece) {
+            return;
+        }
+        fetching.picker.reopen(piece);
+        self.hungry.extend(swarm.partners.iter().filter(|(_, p)| p.offers(piece)).map(|(link, _)| *link));
+    }
+
+    /// Takes a piece back from a link. With `cancel` the far end is told.
+    pub(super) fn take_back(&mut self, link: LinkId, id: SwarmId, piece: PieceIndex, cancel: bool) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let Some(partner) = swarm.partners.get_mut(&link) else { return };
+        if !partner.asked.remove(&piece) {
+            return;
+        }
+        let slot = partner.mine;
+        let Some(fetching) = &mut swarm.fetching else { return };
+        let mut ops = Vec::new();
+        if let Some(asks) = fetching.asked.get_mut(&piece) {
+            if let Some(at) = asks.iter().position(|a| a.link == link) {
+                ops = asks.swap_remove(at).ops;
+            }
+            if asks.is_empty() {
+                fetching.asked.remove(&piece);
+            }
+        }
+        if let Some(l) = self.links.get_mut(&link) {
+            l.unfinished.retain(|u| *u != (id, piece));
+        }
+        let mut owed = 0;
+        for op in ops {
+            let Some(run) = self.asked.get_mut(&op) else { continue };
+            run.taken_back = true;
+            if run.outstanding != 0 {
+                let run = run.clone();
+                owed += self.outstanding_bytes(&run);
+                self.unexpect(link, op);
+            }
+        }
+        self.settle(link, owed);
+        if cancel && owed > 0 {
+            self.say(link, PeerMessage::Cancel { slot, which: RequestRef::Piece(piece) });
+        }
+        self.reopen(id, piece);
+    }
+
+    /// Bytes of a run that have not arrived.
+    pub(super) fn outstanding_bytes(&self, asked: &AskedRun) -> u64 {
+        self.chunk_bits_bytes(asked.swarm, asked.run.piece, asked.outstanding)
+    }
+
+    /// Takes an open choice back.
+    fn take_back_choice(&mut self, link: LinkId, id: SwarmId, choice: u32, cancel: bool) {
+        let bytes = self.choice_bytes(id);
+        let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { return };
+        let Some(candidates) = partner.choices.remove(&choice) else { return };
+        let slot = partner.mine;
+        self.settle(link, bytes);
+        if cancel {
+            self.say(link, PeerMessage::Cancel { slot, which: RequestRef::Choice(choice) });
+        }
+        for (piece, op) in candidates {
+            self.unexpect(link, op);
+            if let Some(run) = self.asked.get_mut(&op) {
+                run.taken_back = true;
+                run.choice = None;
+            }
+            self.reopen(id, piece);
+        }
+    }
+
+    pub(super) fn take_back_choices(&mut self, link: LinkId, id: SwarmId) {
+        let choices: Vec<u32> = self
+            .swarms
+            .get(&id)
+            .and_then(|s| s.partners.get(&link))
+            .map(|p| p.choices.keys().copied().collect())
+            .unwrap_or_default();
+        for choice in choices {
+            self.take_back_choice(link, id, choice, true);
+        }
+    }
+
+    /// Takes everything back that was asked of a link for one content.
+    pub(super) fn take_back_all(&mut self, link: LinkId, id: SwarmId, cancel: bool) {
+        let Some(partner) = self.swarms.get(&id).and_then(|s| s.partners.get(&link)) else { return };
+        let pieces: Vec<PieceIndex> = partner.asked.iter().copied().collect();
+        let choices: Vec<u32> = partner.choices.keys().copied().collect();
+        for piece in pieces {
+            self.take_back(link, id, piece, cancel);
+        }
+        for choice in choices {
+            self.take_back_choice(link, id, choice, cancel);
+        }
+    }
+
+    /// The far end does not serve a request.
+    pub(super) fn refused(&mut self, link: LinkId, id: SwarmId, which: RequestRef, why: Refusal) {
+        let now = self.now;
+        let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { return };
+        let pieces: Vec<PieceIndex> = match which {
+            RequestRef::Piece(piece) => partner.asked.get(&piece).copied().into_iter().collect(),
+            RequestRef::Choice(choice) => {
+                partner.choices.get(&choice).into_iter().flatten().map(|(p, _)| *p).collect()
+            }
+        };
+        if pieces.is_empty() {
+            return;
+        }
+        match why {
+            Refusal::Busy { retry_ms } => {
+                let pause = Duration::from_millis(u64::from(retry_ms.clamp(100, 30_000)));
+                partner.not_before = Some(now + pause);
+                self.timers.set(Timer::Retry(link, id), now + pause);
+            }
+            Refusal::Lacks => partner.bad.extend(pieces.iter().copied()),
+        }
+        match which {
+            RequestRef::Piece(piece) => self.take_back(link, id, piece, false),
+            RequestRef::Choice(choice) => self.take_back_choice(link, id, choice, false),
+        }
+    }
+
+    pub(super) fn retry(&mut self, link: LinkId, id: SwarmId) {
+        if let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) {
+            partner.not_before = None;
+            self.hungry.insert(link);
+        }
+    }
+
+    /// Finds something of a slower link to do. True: something was asked for.
+    fn overtake(&mut self, link: LinkId, id: SwarmId, room: u64) -> bool {
+        let now = self.now;
+        let Some(l) = self.links.get(&link) else { return false };
+        let Some(swarm) = self.swarms.get(&id).filter(|s| s.is_running()) else { return false };
+        let Some(partner) = swarm.partners.get(&link).filter(|p| p.is_askable(now)) else { return false };
+        let Some(fetching) = &swarm.fetching else { return false };
+        let own = l.eta(now, l.inflight + swarm.geometry.piece_length()) + l.delay.unwrap_or_default();
+        let worth = own.mul_f64(OVERTAKE_FACTOR) + OVERTAKE_SLACK;
+        let mut best: Option<(Duration, LinkId, OpId, bool)> = None;
+        for slow in swarm.partners.keys().filter(|s| **s != link) {
+            let Some(s) = self.links.get(slow) else { continue };
+            if s.inflight == 0 {
+                continue;
+            }
+            // Bytes ahead of and in each run, oldest first; the run asked for last waits longest.
+            let mut ahead = 0;
+            let mut head = true;
+            for op in &s.queue {
+                let Some(run) = self.asked.get(op).filter(|r| !r.taken_back && r.outstanding != 0) else { continue };
+                let is_head = std::mem::replace(&mut head, false);
+                if run.choice.is_none() {
+                    ahead += self.outstanding_bytes(run);
+                }
+                let piece = run.run.piece;
+                let twice = fetching.asked.get(&piece).is_some_and(|asks| asks.len() > 1);
+                if run.swarm != id || twice || !partner.offers(piece) {
+                    continue;
+                }
+                let eta = s.eta(now, if run.choice.is_some() { s.inflight } else { ahead });
+                if eta > worth && best.is_none_or(|(b, ..)| eta > b) {
+                    best = Some((eta, *slow, *op, is_head));
+                }
+            }
+        }
+        let Some((_, slow, op, is_head)) = best else { return false };
+        let Some(run) = self.asked.get(&op).cloned() else { return false };
+        let piece = run.run.piece;
+        if let Some(choice) = run.choice {
+            self.take_back_choice(slow, id, choice, true);
+            return self.begin_asking(link, id, piece, room);
+        }
+        let dead = self.links.get(&slow).is_some_and(|s| now.since(s.progress) >= s.patience());
+        let undivided =
+            self.swarms.get(&id).and_then(|s| s.fetching.as_ref()).is_some_and(|f| f.undivided.contains(&piece));
+        if !is_head || dead || undivided {
+            self.take_back(slow, id, piece, true);
+        }
+        self.begin_asking(link, id, piece, room)
+    }
+
+    /// Looks whether a link delivers what it owes; wakes those that could overtake it.
+    pub(super) fn check_stall(&mut self, link: LinkId) {
+        let now = self.now;
+        let Some(l) = self.links.get(&link) else { return };
+        if l.inflight == 0 {
+            return;
+        }
+        let silent = now.since(l.progress);
+        let swarms = l.swarms();
+        let (patience, rate) = (l.patience(), l.down.peak().max(1.0));
+        for id in &swarms {
+            if let Some(swarm) = self.swarms.get(id).filter(|s| s.is_running()) {
+                self.hungry.extend(swarm.partners.keys().copied().filter(|p| *p != link));
+            }
+        }
+        if silent >= patience {
+            for id in swarms {
+                self.stalled(link, id, silent >= GIVE_UP);
+            }
+        }
+        if self.links.get(&link).is_some_and(|l| l.inflight > 0) {
+            let pause = Duration::from_secs_f64((2.0 * CHUNK_BYTES as f64 / rate).clamp(0.05, 1.0));
+            self.timers.set(Timer::Stall(link), now + pause);
+        }
+    }
+
+    /// A silent link gives back what it owes of one content, if there is somebody else to ask or `anyway`.
+    fn stalled(&mut self, link: LinkId, id: SwarmId, anyway: bool) {
+        let now = self.now;
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let other = swarm.partners.iter().any(|(l, p)| *l != link && p.is_askable(now) && !p.have.is_none());
+        let Some(partner) = swarm.partners.get_mut(&link) else { return };
+        if (partner.asked.is_empty() && partner.choices.is_empty()) || !(other || anyway) {
+            return;
+        }
+        let pause = Duration::from_secs(1 << partner.strikes.min(5));
+        partner.strikes = partner.strikes.saturating_add(1);
+        partner.not_before = Some(now + pause);
+        self.timers.set(Timer::Retry(link, id), now + pause);
+        self.take_back_all(link, id, true);
+    }
+}

@@ -1,0 +1,140 @@
+//! What a driver, a person's display or a simulator may look at.
+
+use crate::content::PieceSet;
+use crate::ids::{ContentKey, DownloadId, PeerId};
+
+use super::swarm::{Held, Partner, Swarm};
+use super::{DownloadStatus, HolderStatus, Peer};
+
+impl Peer {
+    /// Who this peer is.
+    #[must_use]
+    pub const fn id(&self) -> PeerId {
+        self.config.peer
+    }
+
+    /// Downloads that were asked for and have not failed, finished ones included.
+    pub fn downloads(&self) -> impl Iterator<Item = DownloadId> + '_ {
+        self.downloads.keys().copied()
+    }
+
+    /// How a download is doing; `None`: there is no such download (any more).
+    #[must_use]
+    pub fn status(&self, id: DownloadId) -> Option<DownloadStatus> {
+        let d = self.downloads.get(&id)?;
+        let total = match &d.folder {
+            Some(folder) => folder.total,
+            None if d.kind == crate::content::Kind::Folder => 0,
+            None => d.key.length,
+        };
+        let mut holders: Vec<HolderStatus> = Vec::new();
+        for (peer, bytes) in &d.delivered {
+            holders.push(self.holder_status(*peer, *bytes));
+        }
+        let root = self.root_swarm(id);
+        let linked = root.map(|s| s.partners.iter()).into_iter().flatten();
+        for (link, partner) in linked {
+            let Some(peer) = self.links.get(link).map(|l| l.peer) else { continue };
+            if partner.have.is_none() || d.delivered.contains_key(&peer) {
+                continue;
+            }
+            holders.push(self.holder_status(peer, 0));
+        }
+        let waiting = d.waiting.as_ref().map(|(reason, _)| *reason);
+        Some(DownloadStatus { bytes: d.bytes, total, missing: self.missing_ranges(id), waiting, holders })
+    }
+
+    fn holder_status(&self, peer: PeerId, bytes: u64) -> HolderStatus {
+        let link = self.by_peer.get(&peer).and_then(|l| self.links.get(l));
+        HolderStatus {
+            peer,
+            name: self.peer_name(peer).unwrap_or_default().to_owned(),
+            linked: link.is_some(),
+            bytes,
+            rate: link.map_or(0, |l| l.down.rate(self.now) as u64),
+            inflight: link.map_or(0, |l| l.inflight),
+        }
+    }
+
+    /// How a peer is called, if that was ever heard.
+    #[must_use]
+    pub fn peer_name(&self, peer: PeerId) -> Option<&str> {
+        if peer == self.config.peer {
+            return Some(self.session.name().unwrap_or(&self.config.name));
+        }
+        let linked = self.by_peer.get(&peer).and_then(|l| self.links.get(l)).map(|l| l.name.as_str());
+        linked
+            .filter(|name| !name.is_empty())
+            .or_else(|| self.known.get(&peer).map(|k| k.name.as_str()))
+            .filter(|name| !name.is_empty())
+    }
+
+    /// The name under which the tracker knows this peer, while it does.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.session.name().unwrap_or(&self.config.name)
+    }
+
+    /// The pieces held of a content; `None`: it takes no part in that swarm.
+    #[must_use]
+    pub fn held(&self, key: ContentKey) -> Option<PieceSet> {
+        let swarm = self.swarm(key)?;
+        Some(match &swarm.held {
+            Held::All => PieceSet::full(swarm.pieces()),
+            Held::Some(set) => set.clone(),
+        })
+    }
+
+    /// Is all of a content here, under its final name?
+    #[must_use]
+    pub fn is_complete(&self, key: ContentKey) -> bool {
+        self.swarm(key).is_some_and(|s| s.complete)
+    }
+
+    /// Contents that this peer shares or downloads.
+    pub fn contents(&self) -> impl Iterator<Item = ContentKey> + '_ {
+        self.by_key.keys().copied()
+    }
+
+    /// Peers that are banned altogether.
+    pub fn banned(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.offences.iter().filter(|(_, keys)| keys.len() >= 2).map(|((peer, _), _)| *peer)
+    }
+
+    /// Peers from which nothing of this content is fetched any more, because they sent wrong pieces of it.
+    pub fn dropped(&self, key: ContentKey) -> impl Iterator<Item = PeerId> + '_ {
+        self.offences.iter().filter(move |(_, keys)| keys.contains(&key)).map(|((peer, _), _)| *peer)
+    }
+
+    /// Number of links to other peers.
+    #[must_use]
+    pub fn links(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Is a tracker session up?
+    #[must_use]
+    pub const fn is_joined(&self) -> bool {
+        self.session.is_up()
+    }
+
+    /// Bytes asked for and not arrived, over all links.
+    #[must_use]
+    pub const fn inflight(&self) -> u64 {
+        self.inflight
+    }
+
+    fn swarm(&self, key: ContentKey) -> Option<&Swarm> {
+        self.swarms.get(self.by_key.get(&key)?)
+    }
+
+    pub(super) fn partners_of(&self, key: ContentKey) -> impl Iterator<Item = &Partner> + '_ {
+        self.swarm(key).into_iter().flat_map(|s| s.partners.values())
+    }
+
+    /// Number of partners in a content's swarm.
+    #[must_use]
+    pub fn partners(&self, key: ContentKey) -> usize {
+        self.partners_of(key).count()
+    }
+}

@@ -1,0 +1,265 @@
+//! One content: what is held of it, who else takes part, and, while it is being downloaded, how far that has come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::content::{Geometry, Kind, PieceSet, PieceTable};
+use crate::ids::{ChainingValue, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot};
+use crate::time::Instant;
+
+use super::io::{Place, StorageFault};
+use super::picker::Picker;
+
+/// Number of a swarm in its peer, counted up and never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SwarmId(pub(super) u64);
+
+/// Pieces held by somebody; a complete holder needs no bits.
+#[derive(Clone, Debug)]
+pub(super) enum Held {
+    All,
+    Some(PieceSet),
+}
+
+impl Held {
+    pub(super) fn contains(&self, piece: PieceIndex) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(set) => set.contains(piece),
+        }
+    }
+
+    pub(super) fn set(&self) -> Option<&PieceSet> {
+        match self {
+            Self::All => None,
+            Self::Some(set) => Some(set),
+        }
+    }
+
+    pub(super) const fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self, Self::Some(set) if set.is_empty())
+    }
+
+    pub(super) fn count(&self, pieces: u32) -> u32 {
+        match self {
+            Self::All => pieces,
+            Self::Some(set) => set.count(),
+        }
+    }
+}
+
+/// The far end of a link, as a member of this swarm.
+#[derive(Debug)]
+pub(super) struct Partner {
+    /// Own slot on the link, under which chunks for us arrive.
+    pub(super) mine: Slot,
+    /// Its slot, once its `Join` came.
+    pub(super) theirs: Option<Slot>,
+    pub(super) have: Held,
+    /// It holds all of a folder, members included.
+    pub(super) everything: bool,
+
+    /// Pieces asked of it, with at least one chunk outstanding or to be asked.
+    pub(super) asked: BTreeSet<PieceIndex>,
+    /// Open choices: candidates with the operation under which each may arrive.
+    pub(super) choices: BTreeMap<u32, Vec<(PieceIndex, OpId)>>,
+    /// It was busy or silent: nothing is asked before this.
+    pub(super) not_before: Option<Instant>,
+    /// How often in a row it was silent.
+    pub(super) strikes: u32,
+    /// Pieces of which it sent wrong bytes, or that it lacks in spite of its word: not asked of it again.
+    pub(super) bad: BTreeSet<PieceIndex>,
+    /// Pieces for which it will be blamed unless it retracts.
+    pub(super) suspected: BTreeSet<PieceIndex>,
+    /// Nothing is asked of it for this content any more.
+    pub(super) dropped: bool,
+
+    /// Pieces sent to it that it has not announced.
+    pub(super) given: BTreeSet<PieceIndex>,
+    /// Payload bytes sent to it.
+    pub(super) sent_bytes: u64,
+    pub(super) uploading: bool,
+    /// Pieces to be announced to it.
+    pub(super) haves: Vec<PieceIndex>,
+}
+
+impl Partner {
+    pub(super) fn new(mine: Slot, have: Held) -> Self {
+        Self {
+            mine,
+            theirs: None,
+            have,
+            everything: false,
+            asked: BTreeSet::new(),
+            choices: BTreeMap::new(),
+            not_before: None,
+            strikes: 0,
+            bad: BTreeSet::new(),
+            suspected: BTreeSet::new(),
+            dropped: false,
+            given: BTreeSet::new(),
+            sent_bytes: 0,
+            uploading: false,
+            haves: Vec::new(),
+        }
+    }
+
+    /// May something be asked of it now?
+    pub(super) fn is_askable(&self, now: Instant) -> bool {
+        !self.dropped && self.not_before.is_none_or(|at| at <= now)
+    }
+
+    /// May this piece be asked of it, some time?
+    pub(super) fn offers(&self, piece: PieceIndex) -> bool {
+        !self.dropped && self.have.contains(piece) && !self.bad.contains(&piece)
+    }
+}
+
+/// What has arrived of a piece that is not verified yet.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) values: Vec<Option<ChainingValue>>,
+    pub(super) count: u16,
+    /// Who sent how many bytes of it; of two, nobody can be blamed alone.
+    pub(super) from: BTreeMap<(PeerId, LinkId), u64>,
+}
+
+/// One link's part in fetching a piece.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) link: LinkId,
+    /// First chunk not asked of it yet.
+    pub(super) next: u16,
+    /// Operations under which chunks may arrive.
+    pub(super) ops: Vec<OpId>,
+}
+
+/// How far a download of one content has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its place is being opened.
+    Opening { op: OpId },
+    /// The piece table is being collected, from one holder at a time.
+    Table { values: Vec<ChainingValue>, from: Option<LinkId>, tried: BTreeSet<LinkId> },
+    /// Pieces are being fetched.
+    Running,
+    /// The disk refused; tried again by timer.
+    Paused(StorageFault),
+    /// All pieces are verified; it is being put in place.
+    Finishing { op: OpId },
+    /// All bytes are here; a folder's members are still being fetched.
+    Filled,
+}
+
+/// A content that is being downloaded.
+#[derive(Debug)]
+pub(super) struct Fetching {
+    pub(super) download: DownloadId,
+    pub(super) place: Place,
+    pub(super) phase: Phase,
+    pub(super) picker: Picker,
+    /// Pieces asked of somebody; at most two asks each, the second in the end game.
+    pub(super) asked: BTreeMap<PieceIndex, Vec<Ask>>,
+    pub(super) arrived: BTreeMap<PieceIndex, Arrived>,
+    /// All operations under which a piece that is not held was ever asked for.
+    pub(super) runs: BTreeMap<PieceIndex, Vec<OpId>>,
+    /// Pieces whose chunks came from several and did not fit: to be fetched from one.
+    pub(super) undivided: BTreeSet<PieceIndex>,
+    /// The last piece is verified, and with it the length.
+    pub(super) proven: bool,
+    pub(super) reserving: Option<OpId>,
+    /// Verified since the last sync began.
+    pub(super) unsynced: Vec<PieceIndex>,
+    /// The sync that runs, and what it covers.
+    pub(super) syncing: Option<(OpId, Vec<PieceIndex>)>,
+    /// Wait for this content, to be copied when it is complete.
+    pub(super) followers: Vec<Place>,
+    /// Its place has been opened.
+    pub(super) opened: bool,
+}
+
+/// A way to reach a possible holder.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub(super) peer: Option<PeerId>,
+    pub(super) tries: u32,
+    pub(super) next: Instant,
+    /// The tracker knows that it cannot be dialed.
+    pub(super) undialable: bool,
+}
+
+/// One content and its members.
+#[derive(Debug)]
+pub(super) struct Swarm {
+    pub(super) key: ContentKey,
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    /// Part of a folder.
+    pub(super) member: bool,
+    pub(super) geometry: Geometry,
+    pub(super) table: Option<Arc<PieceTable>>,
+    pub(super) held: Held,
+    /// The driver can read all of it: it was shared, or is finished.
+    pub(super) complete: bool,
+    pub(super) partners: BTreeMap<LinkId, Partner>,
+    pub(super) fetching: Option<Box<Fetching>>,
+    /// Where more partners may be found.
+    pub(super) candidates: BTreeMap<SocketAddr, Candidate>,
+    /// Names of the only peers to fetch from; empty: all.
+    pub(super) only_from: Vec<String>,
+}
+
+impl Swarm {
+    pub(super) fn new(key: ContentKey, kind: Kind, name: String, geometry: Geometry, held: Held) -> Self {
+        Self {
+            key,
+            kind,
+            name,
+            member: false,
+            geometry,
+            table: None,
+            held,
+            complete: false,
+            partners: BTreeMap::new(),
+            fetching: None,
+            candidates: BTreeMap::new(),
+            only_from: Vec::new(),
+        }
+    }
+
+    /// Its pieces are being fetched right now.
+    pub(super) fn is_running(&self) -> bool {
+        self.fetching.as_ref().is_some_and(|f| f.phase == Phase::Running)
+    }
+
+    /// It could use partners.
+    pub(super) fn wants_partners(&self) -> bool {
+        self.fetching.as_ref().is_some_and(|f| match f.phase {
+            Phase::Table { .. } | Phase::Running => true,
+            Phase::Opening { .. } | Phase::Paused(_) | Phase::Finishing { .. } | Phase::Filled => false,
+        })
+    }
+
+    /// Partners known to have all.
+    pub(super) fn complete_partners(&self) -> usize {
+        self.partners.values().filter(|p| p.have.is_all() && !p.dropped).count()
+    }
+
+    /// Copies of a piece among the partners: announced, or given by us and not announced yet.
+    pub(super) fn copies(&self, piece: PieceIndex) -> usize {
+        self.partners.values().filter(|p| p.have.contains(piece) || p.given.contains(&piece)).count()
+    }
+
+    pub(super) fn pieces(&self) -> u32 {
+        self.geometry.pieces()
+    }
+
+    pub(super) fn piece_bytes(&self, piece: PieceIndex) -> u64 {
+        self.geometry.piece_bytes(piece).unwrap_or(0)
+    }
+}

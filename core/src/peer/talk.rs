@@ -1,0 +1,539 @@
+//! What peers say to each other about contents: joining a swarm, haves, piece tables, other holders.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::content::{Kind, PieceSet, PieceTable};
+use crate::ids::{ChainingValue, ContentKey, LinkId, PieceIndex, Slot};
+use crate::limits;
+use crate::wire::peer::{Holding, KnownPeer as WirePeer, PeerMessage, Refusal, RequestRef};
+
+use super::swarm::{Held, Partner, Phase, SwarmId};
+use super::timers::Timer;
+use super::{Misbehaviour, Peer, PeerEvent};
+
+/// Verified pieces are announced at once after a quiet spell, else batched for this long.
+const HAVES_EVERY: Duration = Duration::from_millis(10);
+/// A slice of a piece table is waited for this long before another holder is asked.
+const TABLE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A peer that took no part in a swarm is asked again after this.
+const ABSENT_AGAIN: Duration = Duration::from_secs(20);
+/// Slices of a piece table asked for at a time.
+const TABLE_WINDOW: u32 = 4;
+
+impl Peer {
+    pub(super) fn peer_says(&mut self, link: LinkId, msg: PeerMessage) {
+        if !self.links.contains_key(&link) {
+            return;
+        }
+        self.heard(link);
+        if self.links.get(&link).is_some_and(|l| !l.hello) && !matches!(msg, PeerMessage::Hello { .. }) {
+            self.misbehaved(link, Misbehaviour::OutOfPlace, None);
+            return;
+        }
+        match msg {
+            PeerMessage::Hello { name, listen_port } => self.hello(link, name, listen_port),
+            PeerMessage::Join { slot, key, holding } => self.join_said(link, slot, key, holding),
+            PeerMessage::Bitfield { slot, first, bits } => self.bitfield_said(link, slot, first, &bits),
+            PeerMessage::Have { slot, pieces } => self.have_said(link, slot, &pieces),
+            PeerMessage::Leave { slot } => self.leave_said(link, slot),
+            PeerMessage::Retract { slot, pieces } => self.retract_said(link, slot, &pieces),
+            PeerMessage::Request { slot, run } => self.request_said(link, slot, run),
+            PeerMessage::RequestAny { slot, choice, pieces } => self.request_any_said(link, slot, choice, pieces),
+            PeerMessage::Cancel { slot, which } => self.cancel_said(link, slot, which),
+            PeerMessage::Refuse { slot, which, why } => self.refuse_said(link, slot, which, why),
+            PeerMessage::RequestTable { slot, first, count } => self.request_table_said(link, slot, first, count),
+            PeerMessage::Table { slot, first, values } => self.table_said(link, slot, first, values),
+            PeerMessage::Holders { slot, peers } => self.holders_said(link, slot, peers),
+            PeerMessage::Find { seq, what } => self.find_said(link, seq, &what),
+            PeerMessage::Found { seq, offers } => self.found_said(link, seq, offers),
+            PeerMessage::Absent { slot } => self.absent_said(link, slot),
+            PeerMessage::Ping { nonce } => self.say(link, PeerMessage::Pong { nonce }),
+            PeerMessage::Pong { .. } => self.pong(link),
+        }
+    }
+
+    fn hello(&mut self, link: LinkId, name: String, listen_port: u16) {
+        let Some(l) = self.links.get_mut(&link) else { return };
+        if l.hello {
+            return self.misbehaved(link, Misbehaviour::OutOfPlace, None);
+        }
+        l.hello = true;
+        l.name = name.chars().take(limits::PEER_NAME_BYTES_MAX).collect();
+        if l.listens_at.is_none() && listen_port != 0 {
+            l.listens_at = Some(SocketAddr::new(l.addr.ip(), listen_port));
+        }
+        let (peer, name, at) = (l.peer, l.name.clone(), l.listens_at);
+        let Some(at) = at else { return };
+        self.learn(peer, &name, at);
+        let wanting: Vec<SwarmId> = self
+            .swarms
+            .iter()
+            .filter(|(_, s)| s.fetching.is_some() && s.candidates.contains_key(&at))
+            .filter(|(_, s)| !s.partners.contains_key(&link))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in wanting {
+            self.join_swarm(link, id);
+        }
+    }
+
+    /// Takes part in a swarm over a link: says what is held, and who else is known.
+    pub(super) fn join_swarm(&mut self, link: LinkId, id: SwarmId) {
+        self.join_assuming(link, id, false);
+    }
+
+    /// As [`join_swarm`](Self::join_swarm); with `complete` the far end is taken for a complete holder before it says so
+    /// (it holds the whole folder that this is a member of), which saves a round trip per file.
+    pub(super) fn join_assuming(&mut self, link: LinkId, id: SwarmId, complete: bool) {
+        let (Some(l), Some(swarm)) = (self.links.get_mut(&link), self.swarms.get_mut(&id)) else { return };
+        if swarm.partners.contains_key(&link) || l.mine.len() >= limits::SLOTS_PER_LINK {
+            return;
+        }
+        let slot = Slot(l.next_slot);
+        l.next_slot = l.next_slot.wrapping_add(1);
+        l.mine.insert(slot, id);
+        let have = if complete { Held::All } else { Held::Some(PieceSet::empty(swarm.pieces())) };
+        let mut partner = Partner::new(slot, have);
+        partner.dropped = self.offences.get(&(l.peer, l.addr.ip())).is_some_and(|keys| keys.contains(&swarm.key));
+        let allowed = swarm.only_from.is_empty() || swarm.only_from.contains(&l.name);
+        partner.dropped |= !allowed;
+        swarm.partners.insert(link, partner);
+        self.say_holding(link, id);
+        self.tell_holders(link, id);
+        if complete {
+            self.hungry.insert(link);
+        }
+    }
+
+    /// Says (again) what is held of a content.
+    pub(super) fn say_holding(&mut self, link: LinkId, id: SwarmId) {
+        let Some(swarm) = self.swarms.get(&id) else { return };
+        let Some(partner) = swarm.partners.get(&link) else { return };
+        let (slot, key, pieces) = (partner.mine, swarm.key, swarm.pieces());
+        let bits = match &swarm.held {
+            Held::All if swarm.kind == Kind::File || swarm.complete => None,
+            Held::All => Some(PieceSet::full(pieces)),
+            Held::Some(set) if set.is_empty() => {
+                self.say(link, PeerMessage::Join { slot, key, holding: Holding::Nothing });
+                return;
+            }
+            Held::Some(set) => Some(set.clone()),
+        };
+        let Some(bits) = bits else {
+            self.say(link, PeerMessage::Join { slot, key, holding: Holding::Everything });
+            return;
+        };
+        self.say(link, PeerMessage::Join { slot, key, holding: Holding::Some });
+        let step = limits::BITFIELD_SLICE_BYTES as u32 * 8;
+        for first in (0..pieces).step_by(step as usize) {
+            let bits = bits.to_slice(first, limits::BITFIELD_SLICE_BYTES);
+            self.say(link, PeerMessage::Bitfield { slot, first, bits });
+        }
+    }
+
+    /// The far end's slot, if it names a content in which both take part.
+    pub(super) fn their_swarm(&self, link: LinkId, slot: Slot) -> Option<SwarmId> {
+        self.links.get(&link)?.theirs.get(&slot).copied()
+    }
+
+    fn join_said(&mut self, link: LinkId, slot: Slot, key: ContentKey, holding: Holding) {
+        if !key.is_plausible() {
+            return self.misbehaved(link, Misbehaviour::OutOfRange, None);
+        }
+        let Some(id) = self.by_key.get(&key).copied() else {
+            return self.say(link, PeerMessage::Absent { slot });
+        };
+        let Some(l) = self.links.get_mut(&link) else { return };
+        if l.theirs.len() >= limits::SLOTS_PER_LINK && !l.theirs.contains_key(&slot) {
+            return self.misbehaved(link, Misbehaviour::TooMuch, Some(key));
+        }
+        l.theirs.insert(slot, id);
+        if !self.swarms.get(&id).is_some_and(|s| s.partners.contains_key(&link)) {
+            self.join_swarm(link, id);
+        }
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let pieces = swarm.pieces();
+        let Some(partner) = swarm.partners.get_mut(&link) else { return };
+        partner.theirs = Some(slot);
+        partner.everything = holding == Holding::Everything;
+        let now_has = match holding {
+            Holding::Everything => Held::All,
+            Holding::Nothing | Holding::Some => Held::Some(PieceSet::empty(pieces)),
+        };
+        self.set_held(link, id, now_has);
+        self.partner_news(link, id);
+    }
+
+    /// Replaces what a partner is known to hold, with the picker's counts.
+    fn set_held(&mut self, link: LinkId, id: SwarmId, have: Held) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let Some(partner) = swarm.partners.get_mut(&link) else { return };
+        if let (Held::Some(before), Some(fetching)) = (&partner.have, &mut swarm.fetching) {
+            for piece in before.iter() {
+                fetching.picker.lost(piece);
+            }
+        }
+        if let (Held::Some(after), Some(fetching)) = (&have, &mut swarm.fetching) {
+            for piece in after.iter() {
+                fetching.picker.gained(piece);
+            }
+        }
+        let lost: Vec<PieceIndex> = partner.asked.iter().copied().filter(|p| !have.contains(*p)).collect();
+        let choices = !partner.choices.is_empty() && !have.is_all();
+        partner.have = have;
+        for piece in lost {
+            self.take_back(link, id, piece, true);
+        }
+        if choices {
+            self.take_back_choices(link, id);
+        }
+    }
+
+    fn bitfield_said(&mut self, link: LinkId, slot: Slot, first: u32, bits: &[u8]) {
+        let Some(id) = self.their_swarm(link, slot) else { return };
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let Some(partner) = swarm.partners.get_mut(&link) else { return };
+        let mut have = match &partner.have {
+            Held::All => return,
+            Held::Some(set) => set.clone(),
+        };
+        if have.merge_slice(first, bits).is_err() {
+            return self.misbehaved(link, Misbehaviour::OutOfRange, None);
+        }
+        self.set_held(link, id, Held::Some(have));
+        self.partner_filled(link, id);
+        self.partner_news(link, id);
+    }
+
+    fn have_said(&mut self, link: LinkId, slot: Slot, pieces: &[PieceIndex]) {
+        let Some(id) = self.their_swarm(link, slot) else { return };
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let count = swarm.pieces();
+        let Some(partner) = swarm.partners.get_mut(&link) else { return };
+        if pieces.iter().any(|p| p.0 >= count) || pieces.len() > limits::HAVES_PER_MESSAGE {
+            return self.misbehaved(link, Misbehaviour::OutOfRange, None);
+        }
+        let mut useful = false;
+        for piece in pieces {
+            partner.given.remove(piece);
+            if let Held::Some(set) = &mut partner.have
+                && set.insert(*piece)
+                && let Some(fetching) = &mut swarm.fetching
+            {
+                fetching.picker.gained(*piece);
+                useful |= fetching.picker.is_open(*piece);
+            }
+        }
+        self.partner_filled(link, id);
+        if useful || self.swarms.get(&id).is_some_and(|s| s.is_running()) {
+            self.hungry.insert(link);
+        }
+        self.partner_news(link, id);
+    }
+
+    /// A partner whose bits are all set is a complete holder.
+    fn partner_filled(&mut self, link: LinkId, id: SwarmId) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let full = swarm
+            .partners
+            .get(&link)
+            .is_some_and(|p| matches!(&p.have, Held::Some(set) if set.is_full()));
+        if full {
+            self.set_held(link, id, Held::All);
+        }
+    }
+
+    /// What a partner holds has changed.
+    fn partner_news(&mut self, link: LinkId, id: SwarmId) {
+        let Some(swarm) = self.swarms.get(&id) else { return };
+        let Some(partner) = swarm.partners.get(&link) else { return };
+        let theirs_all = partner.have.is_all() && (partner.everything || swarm.kind == Kind::File);
+        if theirs_all && swarm.complete && partner.theirs.is_some() {
+            // Both have all: nothing is left to say.
+            self.end_upload(link, id, true);
+            self.leave_swarm(link, id);
+            return;
+        }
+        match swarm.fetching.as_ref().map(|f| &f.phase) {
+            Some(Phase::Table { from: None, .. }) => self.ask_table(id),
+            Some(Phase::Running) => {
+                self.hungry.insert(link);
+            }
+            _ => {}
+        }
+        if partner_useful(self, link, id) {
+            self.member_partner(link, id);
+        }
+    }
+
+    fn leave_said(&mut self, link: LinkId, slot: Slot) {
+        if let Some(id) = self.links.get_mut(&link).and_then(|l| l.theirs.remove(&slot)) {
+            self.drop_partner(link, id);
+        }
+    }
+
+    /// The far end takes no part in a swarm that we joined: it is no holder, for now.
+    fn absent_said(&mut self, link: LinkId, slot: Slot) {
+        let Some(l) = self.links.get(&link) else { return };
+        let Some(id) = l.mine.get(&slot).copied() else { return };
+        let (at, next) = (l.listens_at, self.now + ABSENT_AGAIN);
+        self.drop_partner(link, id);
+        if let Some(c) = at.and_then(|at| self.swarms.get_mut(&id)?.candidates.get_mut(&at)) {
+            c.next = next;
+        }
+    }
+
+    /// Takes no part in this swarm over this link any more, and says so.
+    pub(super) fn leave_swarm(&mut self, link: LinkId, id: SwarmId) {
+        let slot = self.swarms.get(&id).and_then(|s| s.partners.get(&link)).map(|p| p.mine);
+        if let Some(slot) = slot {
+            self.drop_partner(link, id);
+            self.say(link, PeerMessage::Leave { slot });
+        }
+    }
+
+    /// Forgets a partner; what was asked of it goes to the others at once.
+    pub(super) fn drop_partner(&mut self, link: LinkId, id: SwarmId) {
+        self.end_upload(link, id, false);
+        self.take_back_all(link, id, false);
+        self.drop_wants(link, id);
+        self.set_held_none(link, id);
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let Some(partner) = swarm.partners.remove(&link) else { return };
+        self.timers.clear(Timer::Retry(link, id));
+        if self.timers.is_set(Timer::Blame(link, id)) {
+            self.timers.clear(Timer::Blame(link, id));
+        }
+        if let Some(l) = self.links.get_mut(&link) {
+            l.mine.remove(&partner.mine);
+            l.theirs.retain(|_, swarm| *swarm != id);
+        }
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        if let Some(fetching) = &mut swarm.fetching
+            && let Phase::Table { from, .. } = &mut fetching.phase
+            && *from == Some(link)
+        {
+            *from = None;
+            self.ask_table(id);
+        }
+        if self.swarms.get(&id).is_some_and(|s| s.wants_partners()) {
+            self.timers.set_by(Timer::Dial(id), self.now);
+        }
+    }
+
+    fn set_held_none(&mut self, link: LinkId, id: SwarmId) {
+        if let Some(swarm) = self.swarms.get(&id) {
+            let none = Held::Some(PieceSet::empty(swarm.pieces()));
+            self.set_held(link, id, none);
+        }
+    }
+
+    fn retract_said(&mut self, link: LinkId, slot: Slot, pieces: &[PieceIndex]) {
+        let Some(id) = self.their_swarm(link, slot) else { return };
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let count = swarm.pieces();
+        let key = swarm.key;
+        if pieces.iter().any(|p| p.0 >= count) {
+            return self.misbehaved(link, Misbehaviour::OutOfRange, None);
+        }
+        let Some(partner) = swarm.partners.get_mut(&link) else { return };
+        let mut have = match (&partner.have, pieces.is_empty()) {
+            (_, true) => PieceSet::empty(count),
+            (Held::All, false) => PieceSet::full(count),
+            (Held::Some(set), false) => set.clone(),
+        };
+        for piece in pieces {
+            have.remove(*piece);
+            partner.suspected.remove(piece);
+        }
+        if pieces.is_empty() {
+            partner.suspected.clear();
+        }
+        // What it sent of pieces that are not whole yet is not to be trusted either.
+        self.discard_arrived(link, id, pieces);
+        self.set_held(link, id, Held::Some(have));
+        if let Some(peer) = self.links.get(&link).map(|l| l.peer) {
+            self.report(PeerEvent::Retracted { peer, key });
+        }
+    }
+
+    /// Announces a verified piece to every partner.
+    pub(super) fn announce_have(&mut self, id: SwarmId, piece: PieceIndex) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let links: Vec<LinkId> = swarm
+            .partners
+            .iter_mut()
+            .map(|(link, partner)| {
+                partner.haves.push(piece);
+                *link
+            })
+            .collect();
+        for link in links {
+            if !self.timers.is_set(Timer::Haves(link)) {
+                self.flush_haves(link);
+                self.timers.set(Timer::Haves(link), self.now + HAVES_EVERY);
+            }
+        }
+    }
+
+    /// Sends what is to be announced on a link.
+    pub(super) fn flush_haves(&mut self, link: LinkId) {
+        let Some(l) = self.links.get(&link) else { return };
+        for id in l.swarms() {
+            let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { continue };
+            let (slot, haves) = (partner.mine, std::mem::take(&mut partner.haves));
+            for pieces in haves.chunks(limits::HAVES_PER_MESSAGE) {
+                self.say(link, PeerMessage::Have { slot, pieces: pieces.to_vec() });
+            }
+        }
+    }
+
+    fn request_table_said(&mut self, link: LinkId, slot: Slot, first: u32, count: u32) {
+        let table = self.their_swarm(link, slot).and_then(|id| self.swarms.get(&id)).and_then(|s| s.table.clone());
+        let values = table
+            .and_then(|t| {
+                let end = first.checked_add(count.min(limits::TABLE_SLICE_PIECES))?.min(t.values().len() as u32);
+                t.values().get(first as usize..end as usize).map(<[ChainingValue]>::to_vec)
+            })
+            .unwrap_or_default();
+        self.say(link, PeerMessage::Table { slot, first, values });
+    }
+
+    /// Asks the next holder for the piece table.
+    pub(super) fn ask_table(&mut self, id: SwarmId) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let pieces = swarm.geometry.pieces();
+        let Some(fetching) = &mut swarm.fetching else { return };
+        let Phase::Table { values, from, tried } = &mut fetching.phase else { return };
+        if from.is_some() {
+            return;
+        }
+        let able = |p: &Partner| !p.dropped && !p.have.is_none();
+        let next = swarm.partners.iter().find(|(l, p)| able(p) && !tried.contains(l)).map(|(l, p)| (*l, p.mine));
+        let Some((link, slot)) = next.or_else(|| {
+            // All were tried: begin again with the first.
+            tried.clear();
+            None
+        }) else {
+            self.timers.set_by(Timer::Table(id), self.now + TABLE_TIMEOUT);
+            return;
+        };
+        values.clear();
+        *from = Some(link);
+        tried.insert(link);
+        for first in (0..pieces).step_by(limits::TABLE_SLICE_PIECES as usize).take(TABLE_WINDOW as usize) {
+            self.say(link, PeerMessage::RequestTable { slot, first, count: limits::TABLE_SLICE_PIECES });
+        }
+        self.timers.set(Timer::Table(id), self.now + TABLE_TIMEOUT);
+    }
+
+    pub(super) fn table_timed_out(&mut self, id: SwarmId) {
+        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
+        if let Phase::Table { from, .. } = &mut fetching.phase {
+            *from = None;
+            self.ask_table(id);
+        }
+    }
+
+    fn table_said(&mut self, link: LinkId, slot: Slot, first: u32, slice: Vec<ChainingValue>) {
+        let Some(id) = self.links.get(&link).and_then(|l| l.mine.get(&slot).copied()) else { return };
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let (key, pieces) = (swarm.key, swarm.geometry.pieces());
+        let Some(fetching) = &mut swarm.fetching else { return };
+        let Phase::Table { values, from, .. } = &mut fetching.phase else { return };
+        if *from != Some(link) || first as usize != values.len() {
+            return;
+        }
+        let expected = limits::TABLE_SLICE_PIECES.min(pieces - first) as usize;
+        if slice.len() != expected {
+            // It does not have it, or not in order: the next one may.
+            *from = None;
+            self.ask_table(id);
+            return;
+        }
+        values.extend(slice);
+        let got = values.len() as u32;
+        if got < pieces {
+            let ahead = got + limits::TABLE_SLICE_PIECES * (TABLE_WINDOW - 1);
+            if ahead < pieces {
+                self.say(link, PeerMessage::RequestTable { slot, first: ahead, count: limits::TABLE_SLICE_PIECES });
+            }
+            self.timers.set(Timer::Table(id), self.now + TABLE_TIMEOUT);
+            return;
+        }
+        let values = std::mem::take(values);
+        self.timers.clear(Timer::Table(id));
+        match PieceTable::new(key, values) {
+            Ok(table) => self.table_ready(id, Arc::new(table)),
+            Err(_) => {
+                if let Some(Phase::Table { from, .. }) =
+                    self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()).map(|f| &mut f.phase)
+                {
+                    *from = None;
+                }
+                self.offended(link, id, Misbehaviour::BadTable);
+                self.ask_table(id);
+            }
+        }
+    }
+
+    /// Tells a partner of others, and the others of it.
+    fn tell_holders(&mut self, link: LinkId, id: SwarmId) {
+        let Some(swarm) = self.swarms.get(&id) else { return };
+        if swarm.member {
+            return;
+        }
+        let wire = |l: LinkId| {
+            self.links.get(&l).and_then(|l| Some(WirePeer { peer: l.peer, addr: l.listens_at? }))
+        };
+        let others: Vec<LinkId> = swarm.partners.keys().copied().filter(|l| *l != link).collect();
+        let known: Vec<WirePeer> = others.iter().rev().filter_map(|l| wire(*l)).take(limits::HOLDER_SAMPLE).collect();
+        let slots: Vec<(LinkId, Slot)> =
+            others.iter().filter_map(|l| Some((*l, swarm.partners.get(l)?.mine))).take(limits::HOLDER_SAMPLE).collect();
+        let newcomer = wire(link);
+        if let Some(slot) = swarm.partners.get(&link).map(|p| p.mine)
+            && !known.is_empty()
+        {
+            self.say(link, PeerMessage::Holders { slot, peers: known });
+        }
+        if let Some(newcomer) = newcomer {
+            for (other, slot) in slots {
+                self.say(other, PeerMessage::Holders { slot, peers: vec![newcomer.clone()] });
+            }
+        }
+    }
+
+    fn holders_said(&mut self, link: LinkId, slot: Slot, peers: Vec<WirePeer>) {
+        let Some(id) = self.their_swarm(link, slot) else { return };
+        if peers.len() > limits::HOLDER_SAMPLE {
+            return self.misbehaved(link, Misbehaviour::TooMuch, None);
+        }
+        let private = self.links.get(&link).is_some_and(|l| l.addr.ip().is_loopback());
+        let wants = self.swarms.get(&id).is_some_and(|s| s.fetching.is_some() && s.only_from.is_empty());
+        for WirePeer { peer, addr } in peers {
+            // Nobody far away may aim us at services of our own machine.
+            let aimed = addr.ip().is_loopback() && !private;
+            if peer == self.config.peer || aimed || addr.port() == 0 || addr.ip().is_unspecified() {
+                continue;
+            }
+            if let std::collections::btree_map::Entry::Vacant(_) = self.known.entry(peer) {
+                self.learn(peer, "", addr);
+            }
+            if wants {
+                self.add_candidate(id, addr, Some(peer), false);
+            }
+        }
+    }
+
+    fn refuse_said(&mut self, link: LinkId, slot: Slot, which: RequestRef, why: Refusal) {
+        let Some(id) = self.links.get(&link).and_then(|l| l.mine.get(&slot).copied()) else { return };
+        self.refused(link, id, which, why);
+    }
+}
+
+/// Does a partner hold something of a folder's listing, so that its members may be asked of it?
+fn partner_useful(peer: &Peer, link: LinkId, id: SwarmId) -> bool {
+    peer.swarms.get(&id).is_some_and(|s| s.kind == Kind::Folder && s.partners.get(&link).is_some_and(|p| p.everything))
+}

@@ -1,0 +1,267 @@
+//! Serving what others ask for: bounded queues, a bounded number of links at a time, an explicit "busy", and chunk by chunk
+//! in turn among those whose connection has room.
+
+use std::time::Duration;
+
+use crate::ids::{ChunkAddr, ChunkRun, ContentKey, LinkId, PieceIndex, Slot};
+use crate::limits;
+use crate::wire::frame::Header;
+use crate::wire::peer::{PeerMessage, Refusal, RequestRef};
+
+use super::link::Want;
+use super::swarm::SwarmId;
+use super::timers::Timer;
+use super::{Misbehaviour, Peer, PeerEffect, PeerEvent, SendResult};
+
+/// A link that asks for nothing keeps its upload slot for this long.
+const SLOT_IDLE: Duration = Duration::from_secs(2);
+/// When a link without an upload slot is told to ask again.
+const BUSY_RETRY_MS: u32 = 500;
+
+impl Peer {
+    pub(super) fn request_said(&mut self, link: LinkId, slot: Slot, run: ChunkRun) {
+        let which = RequestRef::Piece(run.piece);
+        let Some(id) = self.their_swarm(link, slot) else { return };
+        let Some(swarm) = self.swarms.get(&id) else { return };
+        if !swarm.geometry.contains_run(run) {
+            let key = Some(swarm.key);
+            return self.misbehaved(link, Misbehaviour::OutOfRange, key);
+        }
+        if !swarm.held.contains(run.piece) {
+            return self.refuse(link, slot, which, Refusal::Lacks);
+        }
+        if !self.may_queue(link, run.count as usize) {
+            return self.refuse(link, slot, which, Refusal::Busy { retry_ms: BUSY_RETRY_MS });
+        }
+        let (piece, next, end) = (run.piece, run.first, run.first + run.count);
+        self.queue(link, Want::Run { swarm: id, slot, piece, next, end, choice: None }, run.count as usize);
+    }
+
+    pub(super) fn request_any_said(&mut self, link: LinkId, slot: Slot, choice: u32, pieces: Vec<PieceIndex>) {
+        let Some(id) = self.their_swarm(link, slot) else { return };
+        let Some(swarm) = self.swarms.get(&id) else { return };
+        let key = Some(swarm.key);
+        if pieces.is_empty() || pieces.len() > limits::CHOICE_PIECES_MAX {
+            return self.misbehaved(link, Misbehaviour::TooMuch, key);
+        }
+        if pieces.iter().any(|p| p.0 >= swarm.pieces()) {
+            return self.misbehaved(link, Misbehaviour::OutOfRange, key);
+        }
+        let which = RequestRef::Choice(choice);
+        if !pieces.iter().any(|p| swarm.held.contains(*p)) {
+            return self.refuse(link, slot, which, Refusal::Lacks);
+        }
+        let chunks = swarm.geometry.chunks(pieces[0]).unwrap_or(1) as usize;
+        let open = self
+            .links
+            .get(&link)
+            .map_or(0, |l| l.wants.iter().filter(|w| matches!(w, Want::Any { .. })).count());
+        if open >= limits::CHOICES_PER_LINK || !self.may_queue(link, chunks) {
+            return self.refuse(link, slot, which, Refusal::Busy { retry_ms: BUSY_RETRY_MS });
+        }
+        self.queue(link, Want::Any { swarm: id, slot, choice, pieces }, chunks);
+    }
+
+    /// Is there an upload slot for this link, and room in its queue?
+    fn may_queue(&self, link: LinkId, chunks: usize) -> bool {
+        let slots = self.config.upload_links_max as usize;
+        let room = self
+            .links
+            .get(&link)
+            .is_some_and(|l| l.wanted_chunks + chunks <= limits::REQUESTED_CHUNKS_PER_LINK);
+        room && (self.served.contains(&link) || self.served.len() < slots)
+    }
+
+    fn refuse(&mut self, link: LinkId, slot: Slot, which: RequestRef, why: Refusal) {
+        self.say(link, PeerMessage::Refuse { slot, which, why });
+    }
+
+    fn queue(&mut self, link: LinkId, want: Want, chunks: usize) {
+        let id = want.swarm();
+        let Some(l) = self.links.get_mut(&link) else { return };
+        l.wants.push_back(want);
+        l.wanted_chunks += chunks;
+        let peer = l.peer;
+        self.served.insert(link);
+        self.timers.clear(Timer::UploadIdle(link));
+        if let Some(swarm) = self.swarms.get_mut(&id)
+            && let Some(partner) = swarm.partners.get_mut(&link)
+            && !std::mem::replace(&mut partner.uploading, true)
+        {
+            let key = swarm.key;
+            self.report(PeerEvent::UploadBegan { peer, key });
+        }
+        self.ready.insert(link);
+        self.serve();
+    }
+
+    pub(super) fn writable(&mut self, link: LinkId, bytes: u32) {
+        let Some(l) = self.links.get_mut(&link) else { return };
+        l.credit = l.credit.saturating_add(i64::from(bytes));
+        if !l.wants.is_empty() {
+            self.ready.insert(link);
+            self.serve();
+        }
+    }
+
+    /// Sends chunk by chunk, one link after the other, until nobody has both a request and room.
+    pub(super) fn serve(&mut self) {
+        while !self.ready.is_empty() {
+            if let Err(at) = self.up_cap.poll(self.now) {
+                self.timers.set_by(Timer::UpRate, at);
+                return;
+            }
+            let after = self.ready.range((std::ops::Bound::Excluded(self.last_served), std::ops::Bound::Unbounded));
+            let Some(link) = after.copied().next().or_else(|| self.ready.first().copied()) else { return };
+            self.last_served = link;
+            if !self.serve_one(link) {
+                self.ready.remove(&link);
+            }
+        }
+    }
+
+    /// Sends one chunk. False: nothing is wanted, or the connection has no room for it.
+    fn serve_one(&mut self, link: LinkId) -> bool {
+        self.choose_first(link);
+        let Some(l) = self.links.get_mut(&link) else { return false };
+        let Some(want) = l.wants.front_mut() else {
+            self.timers.set_by(Timer::UploadIdle(link), self.now + SLOT_IDLE);
+            return false;
+        };
+        let Want::Run { swarm: id, slot, piece, next, end, .. } = want else { return false };
+        let (id, slot, piece) = (*id, *slot, *piece);
+        let at = ChunkAddr { piece, chunk: *next };
+        let Some(swarm) = self.swarms.get_mut(&id) else {
+            l.wants.pop_front();
+            return true;
+        };
+        let bytes = swarm.geometry.chunk_bytes(at).unwrap_or(0);
+        let frame = i64::from(bytes) + Header::BYTES as i64;
+        if l.credit < frame {
+            return false;
+        }
+        l.credit -= frame;
+        l.wanted_chunks = l.wanted_chunks.saturating_sub(1);
+        *next += 1;
+        if *next >= *end {
+            l.wants.pop_front();
+        }
+        let key = swarm.key;
+        if let Some(partner) = swarm.partners.get_mut(&link) {
+            if !partner.have.contains(piece) {
+                partner.given.insert(piece);
+            }
+            partner.sent_bytes += u64::from(bytes);
+        }
+        self.up_cap.spend(frame as u64);
+        self.effect(PeerEffect::SendChunk { link, slot, key, at });
+        true
+    }
+
+    /// Turns the choice whose turn has come into a request for the piece that has the fewest copies: as late as possible,
+    /// when most is known.
+    fn choose_first(&mut self, link: LinkId) {
+        loop {
+            let Some(Want::Any { .. }) = self.links.get(&link).and_then(|l| l.wants.front()) else { return };
+            let Some(Want::Any { swarm: id, slot, choice, pieces }) =
+                self.links.get_mut(&link).and_then(|l| l.wants.pop_front())
+            else {
+                return;
+            };
+            let chosen = self.swarms.get(&id).and_then(|swarm| {
+                let held = pieces.iter().copied().filter(|p| swarm.held.contains(*p));
+                let piece = held.min_by_key(|p| swarm.copies(*p))?;
+                Some((piece, swarm.geometry.chunks(piece)?))
+            });
+            if let Some((piece, end)) = chosen
+                && let Some(l) = self.links.get_mut(&link)
+            {
+                l.wants.push_front(Want::Run { swarm: id, slot, piece, next: 0, end, choice: Some(choice) });
+                return;
+            }
+            self.refuse(link, slot, RequestRef::Choice(choice), Refusal::Lacks);
+        }
+    }
+
+    pub(super) fn cancel_said(&mut self, link: LinkId, slot: Slot, which: RequestRef) {
+        let Some(l) = self.links.get_mut(&link) else { return };
+        l.wants.retain(|want| match (want, which) {
+            (Want::Run { slot: s, piece, .. }, RequestRef::Piece(p)) => !(*s == slot && *piece == p),
+            (Want::Any { slot: s, choice, .. }, RequestRef::Choice(c)) => !(*s == slot && *choice == c),
+            (Want::Run { slot: s, choice: Some(choice), .. }, RequestRef::Choice(c)) => !(*s == slot && *choice == c),
+            _ => true,
+        });
+        self.recount_wants(link);
+    }
+
+    /// Forgets what a link wants of one content.
+    pub(super) fn drop_wants(&mut self, link: LinkId, id: SwarmId) {
+        if let Some(l) = self.links.get_mut(&link) {
+            l.wants.retain(|want| want.swarm() != id);
+            self.recount_wants(link);
+        }
+    }
+
+    fn recount_wants(&mut self, link: LinkId) {
+        let Some(l) = self.links.get_mut(&link) else { return };
+        l.wanted_chunks = l
+            .wants
+            .iter()
+            .map(|want| match want {
+                Want::Run { next, end, .. } => usize::from(end - next),
+                Want::Any { swarm, pieces, .. } => {
+                    let geometry = self.swarms.get(swarm).map(|s| s.geometry);
+                    geometry.zip(pieces.first()).and_then(|(g, p)| g.chunks(*p)).map_or(1, usize::from)
+                }
+            })
+            .sum();
+        if l.wants.is_empty() && self.served.contains(&link) {
+            self.timers.set_by(Timer::UploadIdle(link), self.now + SLOT_IDLE);
+        }
+    }
+
+    pub(super) fn upload_idle(&mut self, link: LinkId) {
+        let Some(l) = self.links.get(&link) else { return };
+        if !l.wants.is_empty() {
+            return;
+        }
+        self.served.remove(&link);
+        for id in l.swarms() {
+            self.end_upload(link, id, false);
+        }
+    }
+
+    /// The upload of a content to a link is over, if there was one.
+    pub(super) fn end_upload(&mut self, link: LinkId, id: SwarmId, complete: bool) {
+        let Some(peer) = self.links.get(&link).map(|l| l.peer) else { return };
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let Some(partner) = swarm.partners.get_mut(&link) else { return };
+        if std::mem::take(&mut partner.uploading) {
+            let (key, bytes) = (swarm.key, partner.sent_bytes);
+            let complete = complete || partner.have.is_all();
+            self.report(PeerEvent::UploadEnded { peer, key, bytes, complete });
+        }
+    }
+
+    pub(super) fn chunk_sent(&mut self, _link: LinkId, key: ContentKey, _at: ChunkAddr, result: SendResult) {
+        match result {
+            SendResult::Sent => {}
+            SendResult::SourceChanged => self.source_changed(key),
+        }
+    }
+
+    /// The file behind a content is not what it was: what was sent is taken back, the content is withdrawn.
+    pub(super) fn source_changed(&mut self, key: ContentKey) {
+        let Some(id) = self.by_key.get(&key).copied() else { return };
+        let Some(swarm) = self.swarms.get(&id) else { return };
+        if !swarm.complete {
+            return;
+        }
+        let links: Vec<(LinkId, Slot)> = swarm.partners.iter().map(|(l, p)| (*l, p.mine)).collect();
+        for (link, slot) in links {
+            self.say(link, PeerMessage::Retract { slot, pieces: Vec::new() });
+        }
+        self.unshare(key);
+        self.report(PeerEvent::Withdrawn { key });
+    }
+}
