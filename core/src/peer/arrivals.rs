@@ -16,7 +16,12 @@ const SYNC_EVERY: Duration = Duration::from_secs(2);
 const SYNC_BYTES: u64 = 1 << 30;
 
 impl Peer {
-    pub(super) fn chunk_arrived(&mut self, op: OpId, at: ChunkAddr, result: Result<ChainingValue, ChunkFault>) {
+    pub(super) fn chunk_arrived(
+        &mut self,
+        op: OpId,
+        at: ChunkAddr,
+        result: Result<ChainingValue, ChunkFault>,
+    ) {
         let now = self.now;
         let Some(asked) = self.asked.get(&op).cloned() else { return };
         let (link, id) = (asked.link, asked.swarm);
@@ -38,7 +43,10 @@ impl Peer {
         }
         let Some(l) = self.links.get_mut(&link) else { return };
         l.progress = now;
-        while l.queue.front().is_some_and(|op| self.asked.get(op).is_none_or(|r| r.taken_back || r.outstanding == 0))
+        while l
+            .queue
+            .front()
+            .is_some_and(|op| self.asked.get(op).is_none_or(|r| r.taken_back || r.outstanding == 0))
         {
             l.queue.pop_front();
         }
@@ -95,8 +103,7 @@ impl Peer {
             None => Some(ChainingValue(swarm.key.id.0)),
         };
         // Whoever else was asked for it is no longer.
-        let links: Vec<LinkId> =
-            fetching.asked.get(&piece).into_iter().flatten().map(|a| a.link).collect();
+        let links: Vec<LinkId> = fetching.asked.get(&piece).into_iter().flatten().map(|a| a.link).collect();
         if folded.is_some() && folded == expected {
             if let Held::Some(set) = &mut swarm.held {
                 set.insert(piece);
@@ -178,15 +185,13 @@ impl Peer {
         if arrived.from.len() > 1 {
             fetching.undivided.insert(piece);
         }
-        for (_, link) in arrived.from.keys() {
-            if let Some(partner) = swarm.partners.get_mut(link) {
-                if arrived.from.len() == 1 {
-                    // It may still say that its file changed; only then is it honest.
-                    partner.bad.insert(piece);
-                    partner.suspected.insert(piece);
-                    self.timers.set_by(Timer::Blame(*link, id), now + limits::BLAME_AFTER);
-                }
-            }
+        if let Some((_, link)) = arrived.from.keys().next().filter(|_| arrived.from.len() == 1)
+            && let Some(partner) = swarm.partners.get_mut(link)
+        {
+            // It may still say that its file changed; only then is it honest.
+            partner.bad.insert(piece);
+            partner.suspected.insert(piece);
+            self.timers.set_by(Timer::Blame(*link, id), now + limits::BLAME_AFTER);
         }
         self.reopen(id, piece);
         self.hungry.extend(self.swarms.get(&id).into_iter().flat_map(|s| s.partners.keys().copied()));
@@ -206,12 +211,16 @@ impl Peer {
         let touched: Vec<PieceIndex> = fetching
             .arrived
             .iter()
-            .filter(|(p, a)| (pieces.is_empty() || pieces.contains(p)) && a.from.keys().any(|(_, l)| *l == link))
+            .filter(|(p, a)| {
+                (pieces.is_empty() || pieces.contains(p)) && a.from.keys().any(|(_, l)| *l == link)
+            })
             .map(|(p, _)| *p)
             .collect();
         for piece in touched {
             let asks: Vec<LinkId> = {
-                let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
+                let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else {
+                    return;
+                };
                 fetching.arrived.remove(&piece);
                 fetching.asked.get(&piece).into_iter().flatten().map(|a| a.link).collect()
             };

@@ -28,9 +28,15 @@ impl Peer {
                 assert!(partner.is_some_and(|p| p.mine == *slot), "own {slot:?} of {link:?} names a partner");
             }
             for id in l.theirs.values() {
-                assert!(self.swarms.get(id).is_some_and(|s| s.partners.contains_key(link)), "their slot of {link:?}");
+                assert!(
+                    self.swarms.get(id).is_some_and(|s| s.partners.contains_key(link)),
+                    "their slot of {link:?}"
+                );
             }
-            assert!(l.mine.len() <= limits::SLOTS_PER_LINK && l.theirs.len() <= limits::SLOTS_PER_LINK, "slots");
+            assert!(
+                l.mine.len() <= limits::SLOTS_PER_LINK && l.theirs.len() <= limits::SLOTS_PER_LINK,
+                "slots"
+            );
             assert!(l.wanted_chunks <= limits::REQUESTED_CHUNKS_PER_LINK + 64, "queue of {link:?}");
             assert_eq!(self.by_peer.get(&l.peer), Some(link), "the only link to its peer");
         }
@@ -48,7 +54,9 @@ impl Peer {
             Timer::KeepAlive(link) | Timer::Stall(link) | Timer::Haves(link) | Timer::UploadIdle(link) => {
                 self.links.contains_key(&link)
             }
-            Timer::Table(id) | Timer::Dial(id) | Timer::Sync(id) | Timer::Storage(id) => self.swarms.contains_key(&id),
+            Timer::Table(id) | Timer::Dial(id) | Timer::Sync(id) | Timer::Storage(id) => {
+                self.swarms.contains_key(&id)
+            }
             Timer::Retry(link, id) | Timer::Blame(link, id) => {
                 self.swarms.get(&id).is_some_and(|s| s.partners.contains_key(&link))
             }
@@ -83,7 +91,10 @@ impl Peer {
             *owed.entry(run.link).or_default() += self.outstanding_bytes(run);
         }
         let Some(fetching) = &swarm.fetching else {
-            assert!(asked_of.is_empty() && chosen_from.is_empty(), "nothing is asked for what is not fetched");
+            assert!(
+                asked_of.is_empty() && chosen_from.is_empty(),
+                "nothing is asked for what is not fetched"
+            );
             return;
         };
         assert!(self.downloads.contains_key(&fetching.download), "fetched for a download");
@@ -103,7 +114,11 @@ impl Peer {
         assert_eq!(fetching.asked.len(), asked_of.len(), "asked pieces");
         let running = matches!(fetching.phase, Phase::Running);
         if !running {
-            assert!(asked_of.is_empty() && chosen_from.is_empty(), "nothing is asked while {:?}", fetching.phase);
+            assert!(
+                asked_of.is_empty() && chosen_from.is_empty(),
+                "nothing is asked while {:?}",
+                fetching.phase
+            );
             return;
         }
         for piece in (0..swarm.pieces()).map(PieceIndex) {

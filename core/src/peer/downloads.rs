@@ -274,7 +274,8 @@ impl Peer {
         if full {
             return self.swarm_filled(id);
         }
-        let links: Vec<LinkId> = self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+        let links: Vec<LinkId> =
+            self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
         for link in links {
             if any {
                 self.say_holding(link, id);
@@ -334,7 +335,8 @@ impl Peer {
 
     /// All pieces of a content are verified.
     pub(super) fn swarm_filled(&mut self, id: SwarmId) {
-        let links: Vec<LinkId> = self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+        let links: Vec<LinkId> =
+            self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
         for link in links {
             self.take_back_all(link, id, true);
         }
@@ -448,7 +450,8 @@ impl Peer {
             }
         }
         fetching.phase = Phase::Paused(fault);
-        let links: Vec<LinkId> = self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+        let links: Vec<LinkId> =
+            self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
         for link in links {
             self.take_back_all(link, id, true);
         }
@@ -526,7 +529,8 @@ impl Peer {
         for piece in lost {
             self.reopen(id, piece);
         }
-        let links: Vec<LinkId> = self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+        let links: Vec<LinkId> =
+            self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
         for link in links {
             self.say_holding(link, id);
         }
@@ -580,9 +584,10 @@ impl Peer {
             }
         }
         self.storage.retain(|_, op| match op {
-            StorageOp::Copy(d, ..) | StorageOp::FinishCopy(d, _) | StorageOp::Listing(d) | StorageOp::FinishFolder(d) => {
-                *d != id
-            }
+            StorageOp::Copy(d, ..)
+            | StorageOp::FinishCopy(d, _)
+            | StorageOp::Listing(d)
+            | StorageOp::FinishFolder(d) => *d != id,
             StorageOp::Open(_) | StorageOp::Reserve(_) | StorageOp::Sync(_) | StorageOp::Finish(_) => true,
         });
         if self.downloads.get(&id).is_some_and(|d| !d.done) {
@@ -602,15 +607,21 @@ impl Peer {
 
     /// Forgets a content and leaves its swarm; returns who waited for its bytes.
     pub(super) fn remove_swarm(&mut self, id: SwarmId) -> Vec<Place> {
-        let links: Vec<LinkId> = self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+        let links: Vec<LinkId> =
+            self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
         for link in links {
             self.leave_swarm(link, id);
         }
         self.drop_fetching_timers(id);
         self.asked.retain(|_, run| run.swarm != id);
         self.storage.retain(|_, op| match op {
-            StorageOp::Open(s) | StorageOp::Reserve(s) | StorageOp::Sync(s) | StorageOp::Finish(s) => *s != id,
-            StorageOp::Copy(..) | StorageOp::FinishCopy(..) | StorageOp::Listing(_) | StorageOp::FinishFolder(_) => true,
+            StorageOp::Open(s) | StorageOp::Reserve(s) | StorageOp::Sync(s) | StorageOp::Finish(s) => {
+                *s != id
+            }
+            StorageOp::Copy(..)
+            | StorageOp::FinishCopy(..)
+            | StorageOp::Listing(_)
+            | StorageOp::FinishFolder(_) => true,
         });
         let Some(swarm) = self.swarms.remove(&id) else { return Vec::new() };
         self.by_key.remove(&swarm.key);
@@ -664,7 +675,11 @@ impl Peer {
         let table = matches!(fetching.phase, Phase::Table { .. });
         let some = swarm.partners.values().filter(able).any(|p| !p.have.is_none());
         let useful = !table
-            && swarm.partners.values().filter(able).any(|p| fetching.picker.rarest().any(|piece| p.offers(piece)));
+            && swarm
+                .partners
+                .values()
+                .filter(able)
+                .any(|p| fetching.picker.rarest().any(|piece| p.offers(piece)));
         if useful {
             return None;
         }

@@ -472,8 +472,9 @@ pub enum PeerEffect {
     /// `ChunkArrived`. Performed before the request that follows it can reach the far end.
     ///
     /// A chunk may be expected from two links; the first that is whole is written and reported, the other is skipped. So the
-    /// driver keeps one "wanted" mark per (place, chunk): `Expect` sets it, taking it is the right to write, and what finds
-    /// it taken is dropped unreported. Otherwise a late chunk could overwrite a verified one.
+    /// driver keeps one "wanted" mark per (place, chunk): `Expect` sets it (unless the chunk is just being written: that
+    /// write's report answers for it), taking it is the right to write, and what finds no mark is dropped unreported.
+    /// Otherwise a late chunk could overwrite a verified one.
     Expect {
         /// Over which link.
         link: LinkId,

@@ -63,7 +63,8 @@ impl Peer {
         if row.peer == self.config.peer {
             return;
         }
-        let only = self.swarms.get(&id).is_some_and(|s| s.only_from.is_empty() || s.only_from.contains(&row.name));
+        let only =
+            self.swarms.get(&id).is_some_and(|s| s.only_from.is_empty() || s.only_from.contains(&row.name));
         if !only {
             return;
         }
@@ -83,7 +84,13 @@ impl Peer {
     }
 
     /// A way to reach a possible holder; dialed as soon as the swarm wants partners.
-    pub(super) fn add_candidate(&mut self, id: SwarmId, addr: SocketAddr, peer: Option<PeerId>, undialable: bool) {
+    pub(super) fn add_candidate(
+        &mut self,
+        id: SwarmId,
+        addr: SocketAddr,
+        peer: Option<PeerId>,
+        undialable: bool,
+    ) {
         let now = self.now;
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         if let Some(link) = peer.and_then(|p| self.by_peer.get(&p).copied()) {
@@ -146,13 +153,10 @@ impl Peer {
             }
         }
         for addr in chosen {
-            let tries = self
-                .swarms
-                .get_mut(&id)
-                .and_then(|s| s.candidates.get_mut(&addr))
-                .map_or(0, |c| std::mem::replace(&mut c.tries, c.tries.saturating_add(1)));
+            let tries = self.swarms.get(&id).and_then(|s| s.candidates.get(&addr)).map_or(0, |c| c.tries);
             let again = now + limits::DIAL_TIMEOUT + self.backoff(tries);
             if let Some(c) = self.swarms.get_mut(&id).and_then(|s| s.candidates.get_mut(&addr)) {
+                c.tries = tries.saturating_add(1);
                 c.next = again;
             }
             self.dial(addr, Role::Peer);
@@ -312,7 +316,8 @@ impl Peer {
         self.ready.remove(&link);
         self.served.remove(&link);
         self.asked.retain(|_, run| run.link != link);
-        for timer in [Timer::KeepAlive(link), Timer::Stall(link), Timer::Haves(link), Timer::UploadIdle(link)] {
+        for timer in [Timer::KeepAlive(link), Timer::Stall(link), Timer::Haves(link), Timer::UploadIdle(link)]
+        {
             self.timers.clear(timer);
         }
         self.link_left_questions(link);
@@ -412,6 +417,7 @@ fn mix(peer: PeerId, addr: &SocketAddr) -> u64 {
     let own = u64::from_le_bytes([
         peer.0[0], peer.0[1], peer.0[2], peer.0[3], peer.0[4], peer.0[5], peer.0[6], peer.0[7],
     ]);
-    let x = (ip as u64 ^ (ip >> 64) as u64 ^ (u64::from(addr.port()) << 48) ^ own).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let x = (ip as u64 ^ (ip >> 64) as u64 ^ (u64::from(addr.port()) << 48) ^ own)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (x ^ (x >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
 }

@@ -170,7 +170,8 @@ impl Picker {
         let open = self.open.words();
         for i in 0..open.len() {
             let w = (self.cursor + i) % open.len();
-            let mut bits = open[w] & theirs.map_or(usize::MAX, |set| set.words().get(w).copied().unwrap_or(0));
+            let mut bits =
+                open[w] & theirs.map_or(usize::MAX, |set| set.words().get(w).copied().unwrap_or(0));
             while bits != 0 {
                 let p = PieceIndex((w * usize::BITS as usize) as u32 + bits.trailing_zeros());
                 if takes(p) {

@@ -54,8 +54,14 @@ impl Peer {
             self.take_name(name.clone());
             return self.report(PeerEvent::Answer { op, answer: Answer::Done });
         }
-        let pending =
-            Pending { question, sent: false, rows: Vec::new(), holders: Vec::new(), peers: Vec::new(), find: None };
+        let pending = Pending {
+            question,
+            sent: false,
+            rows: Vec::new(),
+            holders: Vec::new(),
+            peers: Vec::new(),
+            find: None,
+        };
         self.questions.insert(op, pending);
         self.timers.set(Timer::Question(op), self.now + limits::REQUEST_TIMEOUT);
         self.send_question(op, None, None);
@@ -77,7 +83,9 @@ impl Peer {
             Question::Holders { key } => {
                 self.ask_tracker(op, |seq| TrackerRequest::Holders { seq, key, after: after_peer, limit })
             }
-            Question::Peers => self.ask_tracker(op, |seq| TrackerRequest::Peers { seq, after: after_peer, limit }),
+            Question::Peers => {
+                self.ask_tracker(op, |seq| TrackerRequest::Peers { seq, after: after_peer, limit })
+            }
             Question::Rename { name } => self.ask_tracker(op, |seq| TrackerRequest::Rename { seq, name }),
             Question::Synced => false,
         };
@@ -166,7 +174,13 @@ impl Peer {
             return self.send_question(op, None, next);
         }
         let rows = std::mem::take(&mut pending.holders);
-        let rows = rows.into_iter().map(|r| { let addr = self.shown(r.reach); (r, addr) }).collect();
+        let rows = rows
+            .into_iter()
+            .map(|r| {
+                let addr = self.shown(r.reach);
+                (r, addr)
+            })
+            .collect();
         self.answer(op, Answer::Holders(rows));
     }
 
@@ -178,7 +192,13 @@ impl Peer {
             return self.send_question(op, None, next);
         }
         let rows = std::mem::take(&mut pending.peers);
-        let rows = rows.into_iter().map(|r| { let addr = self.shown(r.reach); (r, addr) }).collect();
+        let rows = rows
+            .into_iter()
+            .map(|r| {
+                let addr = self.shown(r.reach);
+                (r, addr)
+            })
+            .collect();
         self.answer(op, Answer::Peers(rows));
     }
 
@@ -199,7 +219,9 @@ impl Peer {
     fn ask_peers(&mut self, op: OpId) {
         let Some(pending) = self.questions.get_mut(&op).filter(|p| p.find.is_none()) else { return };
         let what = match &pending.question {
-            Question::Contents { matching: Matching::Name(what) | Matching::IdPrefix(what), .. } => what.clone(),
+            Question::Contents { matching: Matching::Name(what) | Matching::IdPrefix(what), .. } => {
+                what.clone()
+            }
             _ => return,
         };
         pending.find = Some(Find { what, waiting: BTreeSet::new(), heard: false, offers: Vec::new() });
@@ -236,7 +258,8 @@ impl Peer {
     pub(super) fn found_said(&mut self, link: LinkId, seq: u32, offers: Vec<Offer>) {
         let Some(peer) = self.links.get(&link).map(|l| l.peer) else { return };
         let op = self.questions.keys().copied().find(|op| op.0 as u32 == seq);
-        let Some((op, find)) = op.and_then(|op| Some((op, self.questions.get_mut(&op)?.find.as_mut()?))) else {
+        let Some((op, find)) = op.and_then(|op| Some((op, self.questions.get_mut(&op)?.find.as_mut()?)))
+        else {
             return;
         };
         if find.waiting.remove(&link) {

@@ -131,8 +131,7 @@ impl Peer {
             return false;
         }
         // The last piece comes first: its place proves the length.
-        let proof =
-            last.filter(|p| !fetching.proven && fetching.picker.is_open(*p) && partner.offers(*p));
+        let proof = last.filter(|p| !fetching.proven && fetching.picker.is_open(*p) && partner.offers(*p));
         if proof.is_none() && !fetching.proven {
             let begun = (swarm.held.count(swarm.geometry.pieces()) as usize + fetching.asked.len()) as u64;
             if begun * swarm.geometry.piece_length() >= UNPROVEN_BYTES_MAX {
@@ -183,8 +182,10 @@ impl Peer {
         let (key, chunks) = (swarm.key, swarm.geometry.chunks(piece).unwrap_or(0));
         let Some(fetching) = swarm.fetching.as_mut() else { return false };
         let arrived = fetching.arrived.get(&piece);
-        let here = |chunk: u16| arrived.is_some_and(|a| a.values.get(chunk as usize).is_some_and(Option::is_some));
-        let Some(ask) = fetching.asked.get_mut(&piece).and_then(|asks| asks.iter_mut().find(|a| a.link == link))
+        let here =
+            |chunk: u16| arrived.is_some_and(|a| a.values.get(chunk as usize).is_some_and(Option::is_some));
+        let Some(ask) =
+            fetching.asked.get_mut(&piece).and_then(|asks| asks.iter_mut().find(|a| a.link == link))
         else {
             return false;
         };
@@ -214,7 +215,8 @@ impl Peer {
 
     fn note_asked(&mut self, op: OpId, link: LinkId, swarm: SwarmId, run: ChunkRun, choice: Option<u32>) {
         let outstanding = run_bits(run);
-        self.asked.insert(op, AskedRun { link, swarm, run, outstanding, choice, taken_back: false, at: self.now });
+        self.asked
+            .insert(op, AskedRun { link, swarm, run, outstanding, choice, taken_back: false, at: self.now });
         if let Some(fetching) = self.swarms.get_mut(&swarm).and_then(|s| s.fetching.as_mut()) {
             fetching.runs.entry(run.piece).or_default().push(op);
         }
@@ -475,7 +477,9 @@ impl Peer {
             let mut ahead = 0;
             let mut head = true;
             for op in &s.queue {
-                let Some(run) = self.asked.get(op).filter(|r| !r.taken_back && r.outstanding != 0) else { continue };
+                let Some(run) = self.asked.get(op).filter(|r| !r.taken_back && r.outstanding != 0) else {
+                    continue;
+                };
                 let is_head = std::mem::replace(&mut head, false);
                 if run.choice.is_none() {
                     ahead += self.outstanding_bytes(run);
@@ -499,8 +503,11 @@ impl Peer {
             return self.begin_asking(link, id, piece, room);
         }
         let dead = self.links.get(&slow).is_some_and(|s| now.since(s.progress) >= s.patience());
-        let undivided =
-            self.swarms.get(&id).and_then(|s| s.fetching.as_ref()).is_some_and(|f| f.undivided.contains(&piece));
+        let undivided = self
+            .swarms
+            .get(&id)
+            .and_then(|s| s.fetching.as_ref())
+            .is_some_and(|f| f.undivided.contains(&piece));
         if !is_head || dead || undivided {
             self.take_back(slow, id, piece, true);
         }

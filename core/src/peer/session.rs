@@ -121,11 +121,6 @@ impl Session {
     fn is_registered(&self) -> bool {
         self.dirty.is_empty() && self.gone.is_empty() && !self.sent.values().any(|s| matches!(s, Sent::Batch))
     }
-
-    /// Number of contents registered.
-    pub(super) fn registered(&self) -> usize {
-        self.registered.len()
-    }
 }
 
 impl Peer {

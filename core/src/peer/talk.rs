@@ -40,10 +40,14 @@ impl Peer {
             PeerMessage::Leave { slot } => self.leave_said(link, slot),
             PeerMessage::Retract { slot, pieces } => self.retract_said(link, slot, &pieces),
             PeerMessage::Request { slot, run } => self.request_said(link, slot, run),
-            PeerMessage::RequestAny { slot, choice, pieces } => self.request_any_said(link, slot, choice, pieces),
+            PeerMessage::RequestAny { slot, choice, pieces } => {
+                self.request_any_said(link, slot, choice, pieces)
+            }
             PeerMessage::Cancel { slot, which } => self.cancel_said(link, slot, which),
             PeerMessage::Refuse { slot, which, why } => self.refuse_said(link, slot, which, why),
-            PeerMessage::RequestTable { slot, first, count } => self.request_table_said(link, slot, first, count),
+            PeerMessage::RequestTable { slot, first, count } => {
+                self.request_table_said(link, slot, first, count)
+            }
             PeerMessage::Table { slot, first, values } => self.table_said(link, slot, first, values),
             PeerMessage::Holders { slot, peers } => self.holders_said(link, slot, peers),
             PeerMessage::Find { seq, what } => self.find_said(link, seq, &what),
@@ -96,7 +100,8 @@ impl Peer {
         l.mine.insert(slot, id);
         let have = if complete { Held::All } else { Held::Some(PieceSet::empty(swarm.pieces())) };
         let mut partner = Partner::new(slot, have);
-        partner.dropped = self.offences.get(&(l.peer, l.addr.ip())).is_some_and(|keys| keys.contains(&swarm.key));
+        partner.dropped =
+            self.offences.get(&(l.peer, l.addr.ip())).is_some_and(|keys| keys.contains(&swarm.key));
         let allowed = swarm.only_from.is_empty() || swarm.only_from.contains(&l.name);
         partner.dropped |= !allowed;
         swarm.partners.insert(link, partner);
@@ -236,10 +241,8 @@ impl Peer {
     /// A partner whose bits are all set is a complete holder.
     fn partner_filled(&mut self, link: LinkId, id: SwarmId) {
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
-        let full = swarm
-            .partners
-            .get(&link)
-            .is_some_and(|p| matches!(&p.have, Held::Some(set) if set.is_full()));
+        let full =
+            swarm.partners.get(&link).is_some_and(|p| matches!(&p.have, Held::Some(set) if set.is_full()));
         if full {
             self.set_held(link, id, Held::All);
         }
@@ -382,7 +385,9 @@ impl Peer {
     pub(super) fn flush_haves(&mut self, link: LinkId) {
         let Some(l) = self.links.get(&link) else { return };
         for id in l.swarms() {
-            let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { continue };
+            let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else {
+                continue;
+            };
             let (slot, haves) = (partner.mine, std::mem::take(&mut partner.haves));
             for pieces in haves.chunks(limits::HAVES_PER_MESSAGE) {
                 self.say(link, PeerMessage::Have { slot, pieces: pieces.to_vec() });
@@ -391,10 +396,12 @@ impl Peer {
     }
 
     fn request_table_said(&mut self, link: LinkId, slot: Slot, first: u32, count: u32) {
-        let table = self.their_swarm(link, slot).and_then(|id| self.swarms.get(&id)).and_then(|s| s.table.clone());
+        let table =
+            self.their_swarm(link, slot).and_then(|id| self.swarms.get(&id)).and_then(|s| s.table.clone());
         let values = table
             .and_then(|t| {
-                let end = first.checked_add(count.min(limits::TABLE_SLICE_PIECES))?.min(t.values().len() as u32);
+                let end =
+                    first.checked_add(count.min(limits::TABLE_SLICE_PIECES))?.min(t.values().len() as u32);
                 t.values().get(first as usize..end as usize).map(<[ChainingValue]>::to_vec)
             })
             .unwrap_or_default();
@@ -411,7 +418,8 @@ impl Peer {
             return;
         }
         let able = |p: &Partner| !p.dropped && !p.have.is_none();
-        let next = swarm.partners.iter().find(|(l, p)| able(p) && !tried.contains(l)).map(|(l, p)| (*l, p.mine));
+        let next =
+            swarm.partners.iter().find(|(l, p)| able(p) && !tried.contains(l)).map(|(l, p)| (*l, p.mine));
         let Some((link, slot)) = next.or_else(|| {
             // All were tried: begin again with the first.
             tried.clear();
@@ -458,7 +466,10 @@ impl Peer {
         if got < pieces {
             let ahead = got + limits::TABLE_SLICE_PIECES * (TABLE_WINDOW - 1);
             if ahead < pieces {
-                self.say(link, PeerMessage::RequestTable { slot, first: ahead, count: limits::TABLE_SLICE_PIECES });
+                self.say(
+                    link,
+                    PeerMessage::RequestTable { slot, first: ahead, count: limits::TABLE_SLICE_PIECES },
+                );
             }
             self.timers.set(Timer::Table(id), self.now + TABLE_TIMEOUT);
             return;
@@ -485,13 +496,16 @@ impl Peer {
         if swarm.member {
             return;
         }
-        let wire = |l: LinkId| {
-            self.links.get(&l).and_then(|l| Some(WirePeer { peer: l.peer, addr: l.listens_at? }))
-        };
+        let wire =
+            |l: LinkId| self.links.get(&l).and_then(|l| Some(WirePeer { peer: l.peer, addr: l.listens_at? }));
         let others: Vec<LinkId> = swarm.partners.keys().copied().filter(|l| *l != link).collect();
-        let known: Vec<WirePeer> = others.iter().rev().filter_map(|l| wire(*l)).take(limits::HOLDER_SAMPLE).collect();
-        let slots: Vec<(LinkId, Slot)> =
-            others.iter().filter_map(|l| Some((*l, swarm.partners.get(l)?.mine))).take(limits::HOLDER_SAMPLE).collect();
+        let known: Vec<WirePeer> =
+            others.iter().rev().filter_map(|l| wire(*l)).take(limits::HOLDER_SAMPLE).collect();
+        let slots: Vec<(LinkId, Slot)> = others
+            .iter()
+            .filter_map(|l| Some((*l, swarm.partners.get(l)?.mine)))
+            .take(limits::HOLDER_SAMPLE)
+            .collect();
         let newcomer = wire(link);
         if let Some(slot) = swarm.partners.get(&link).map(|p| p.mine)
             && !known.is_empty()
@@ -535,5 +549,7 @@ impl Peer {
 
 /// Does a partner hold something of a folder's listing, so that its members may be asked of it?
 fn partner_useful(peer: &Peer, link: LinkId, id: SwarmId) -> bool {
-    peer.swarms.get(&id).is_some_and(|s| s.kind == Kind::Folder && s.partners.get(&link).is_some_and(|p| p.everything))
+    peer.swarms
+        .get(&id)
+        .is_some_and(|s| s.kind == Kind::Folder && s.partners.get(&link).is_some_and(|p| p.everything))
 }

@@ -37,7 +37,13 @@ impl Peer {
         self.queue(link, Want::Run { swarm: id, slot, piece, next, end, choice: None }, run.count as usize);
     }
 
-    pub(super) fn request_any_said(&mut self, link: LinkId, slot: Slot, choice: u32, pieces: Vec<PieceIndex>) {
+    pub(super) fn request_any_said(
+        &mut self,
+        link: LinkId,
+        slot: Slot,
+        choice: u32,
+        pieces: Vec<PieceIndex>,
+    ) {
         let Some(id) = self.their_swarm(link, slot) else { return };
         let Some(swarm) = self.swarms.get(&id) else { return };
         let key = Some(swarm.key);
@@ -111,7 +117,8 @@ impl Peer {
                 self.timers.set_by(Timer::UpRate, at);
                 return;
             }
-            let after = self.ready.range((std::ops::Bound::Excluded(self.last_served), std::ops::Bound::Unbounded));
+            let after =
+                self.ready.range((std::ops::Bound::Excluded(self.last_served), std::ops::Bound::Unbounded));
             let Some(link) = after.copied().next().or_else(|| self.ready.first().copied()) else { return };
             self.last_served = link;
             if !self.serve_one(link) {
@@ -188,7 +195,9 @@ impl Peer {
         l.wants.retain(|want| match (want, which) {
             (Want::Run { slot: s, piece, .. }, RequestRef::Piece(p)) => !(*s == slot && *piece == p),
             (Want::Any { slot: s, choice, .. }, RequestRef::Choice(c)) => !(*s == slot && *choice == c),
-            (Want::Run { slot: s, choice: Some(choice), .. }, RequestRef::Choice(c)) => !(*s == slot && *choice == c),
+            (Want::Run { slot: s, choice: Some(choice), .. }, RequestRef::Choice(c)) => {
+                !(*s == slot && *choice == c)
+            }
             _ => true,
         });
         self.recount_wants(link);
