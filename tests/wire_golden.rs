@@ -56,8 +56,9 @@ fn addr(addr: &str) -> SocketAddr {
     addr.parse().unwrap()
 }
 
-fn known(peer: PeerId, at: &str) -> KnownPeer {
-    KnownPeer { peer, addr: addr(at) }
+fn known_peers() -> Vec<KnownPeer> {
+    let known = [(peer(), "192.0.2.7:4001"), (other(), "[2001:db8::1]:4001")];
+    known.map(|(peer, at)| KnownPeer { peer, addr: addr(at) }).to_vec()
 }
 
 fn cursor() -> Cursor {
@@ -158,7 +159,7 @@ fn peer_vectors() -> Vec<(PeerMessage, &'static str)> {
              03000000 00080000 0100000000000000 808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f",
         ),
         (
-            PeerMessage::Holders { slot: Slot(3), peers: vec![known(peer(), "192.0.2.7:4001"), known(other(), "[2001:db8::1]:4001")] },
+            PeerMessage::Holders { slot: Slot(3), peers: known_peers() },
             "6c000000 0d 00 0000 00000000 00000000
              03000000 0200000000000000 404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f
              00000000 c0000207 a10f 606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f
@@ -314,7 +315,13 @@ fn request_vectors() -> Vec<(TrackerRequest, &'static str)> {
 fn tracker_vectors() -> Vec<(TrackerMessage, &'static str)> {
     vec![
         (
-            TrackerMessage::Joined { seq: 7, name: "ann".into(), token: token(), observed: addr("192.0.2.7:4001"), lease_ms: 15_000 },
+            TrackerMessage::Joined {
+                seq: 7,
+                name: "ann".into(),
+                token: token(),
+                observed: addr("192.0.2.7:4001"),
+                lease_ms: 15_000,
+            },
             "2d000000 60 00 0000 00000000 00000000
              07000000 0300000000000000 616e6e 101112131415161718191a1b1c1d1e1f 00000000 c0000207 a10f 983a0000",
         ),

@@ -88,7 +88,10 @@ proptest! {
     }
 
     #[test]
-    fn damaged_messages_are_safe(seed: u64, damage in proptest::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4)) {
+    fn damaged_messages_are_safe(
+        seed: u64,
+        damage in proptest::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4),
+    ) {
         let mut generator = Generator::new(seed, Size::Any);
         for _ in 0..8 {
             check_damaged(&generator.peer_message(), &damage);
@@ -98,7 +101,8 @@ proptest! {
     }
 }
 
-/// Every message that keeps the bounds on its texts and sequences fits its frame's cap, even where the bounds are reached.
+/// Every message that keeps the bounds on its texts and sequences fits its frame's cap, even where the bounds are
+/// reached.
 #[test]
 fn full_messages_fit_their_caps() {
     let mut generator = Generator::new(1, Size::Full);

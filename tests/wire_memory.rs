@@ -1,5 +1,5 @@
-//! No frame costs more memory than a small multiple of its length, whatever it claims. Measured by a counting allocator,
-//! so this file has one test, alone in its process.
+//! No frame costs more memory than a small multiple of its length, whatever it claims. Measured by a counting
+//! allocator, so this file has one test, alone in its process.
 
 #[path = "support/messages.rs"]
 mod messages;

@@ -1,6 +1,7 @@
 //! The buffer that a driver hands to [`Machine::handle`](crate::Machine::handle).
 
-/// Effects in the order in which they are to be performed. Kept and reused by the driver, so that a turn allocates nothing.
+/// Effects in the order in which they are to be performed. Kept and reused by the driver, so that a turn allocates
+/// nothing.
 #[derive(Debug)]
 pub struct Effects<E>(Vec<E>);
 

@@ -71,8 +71,8 @@ bytes32! {
 
 /// What names a swarm: the id, and the length that somebody stated for it.
 ///
-/// Folding a piece table does not prove the length (another length cuts the same tree elsewhere), so both belong together
-/// until the last piece has been verified.
+/// Folding a piece table does not prove the length (another length cuts the same tree elsewhere), so both belong
+/// together until the last piece has been verified.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
 )]
@@ -94,7 +94,8 @@ impl ContentKey {
 macro_rules! number {
     ($(#[$meta:meta])* $name:ident($int:ty)) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Encode, Decode, Serialize, Deserialize)]
         pub struct $name(pub $int);
 
         impl fmt::Display for $name {

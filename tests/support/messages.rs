@@ -1,7 +1,7 @@
 //! Messages of every kind with values that follow from a seed, for tests and benches of the wire.
 //!
-//! The generator is named (ChaCha8) and its use is spelled out here, so that a seed means the same messages for good: one
-//! hash over many of them pins the whole encoding (`tests/wire_golden.rs`).
+//! The generator is named (ChaCha8) and its use is spelled out here, so that a seed means the same messages for good:
+//! one hash over many of them pins the whole encoding (`tests/wire_golden.rs`).
 
 use std::net::{IpAddr, SocketAddr};
 

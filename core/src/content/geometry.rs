@@ -1,5 +1,5 @@
-//! Where pieces and chunks lie. All of it follows from a content's length, so that two peers who share equal bytes always
-//! share one swarm.
+//! Where pieces and chunks lie. All of it follows from a content's length, so that two peers who share equal bytes
+//! always share one swarm.
 //!
 //! Units are bytes, pieces and chunks. Every address that comes from outside is checked here: what does not exist is
 //! `None`. A content of at most 256 KiB is one chunk in one piece; an empty one has no piece at all; up to 512 MiB a

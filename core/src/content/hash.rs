@@ -1,9 +1,9 @@
 //! From bytes up to a content's id: BLAKE3 as a tree whose subtrees are chunks and pieces.
 //!
-//! BLAKE3 splits its input so that the left part is the largest power of two that is shorter than the whole. Chunks and
-//! pieces are power-of-two-sized and aligned, so each is a subtree, with a *chaining value* of its own; merging values
-//! pair by pair leads up to the root, which is what `b3sum` prints. A content of one chunk is its own root, and that root
-//! hash stands in for the chunk's and the piece's value.
+//! BLAKE3 splits its input so that the left part is the largest power of two that is shorter than the whole. Chunks
+//! and pieces are power-of-two-sized and aligned, so each is a subtree, with a *chaining value* of its own; merging
+//! values pair by pair leads up to the root, which is what `b3sum` prints. A content of one chunk is its own root,
+//! and that root hash stands in for the chunk's and the piece's value.
 
 use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
@@ -16,8 +16,8 @@ pub fn empty_id() -> ContentId {
     ContentId(*blake3::hash(&[]).as_bytes())
 }
 
-/// The value of one chunk: of a content of one chunk the root hash. `None` if there is no such chunk, or `bytes` has not
-/// its length.
+/// The value of one chunk: of a content of one chunk the root hash. `None` if there is no such chunk, or `bytes` has
+/// not its length.
 #[must_use]
 pub fn chunk_value(geometry: &Geometry, at: ChunkAddr, bytes: &[u8]) -> Option<ChainingValue> {
     if bytes.len() as u64 != u64::from(geometry.chunk_bytes(at)?) {
@@ -94,7 +94,8 @@ impl Subtree {
     }
 }
 
-/// Hashes one piece, fed in as its bytes come. Pieces are independent: as many can be hashed at once as there are cores.
+/// Hashes one piece, fed in as its bytes come. Pieces are independent: as many can be hashed at once as there are
+/// cores.
 pub struct PieceHasher {
     geometry: Geometry,
     subtree: Subtree,
@@ -161,7 +162,8 @@ impl ContentHasher {
         true
     }
 
-    /// Hashes the next bytes in order and returns how many it took: all, unless that would be more than the content has.
+    /// Hashes the next bytes in order and returns how many it took: all, unless that would be more than the content
+    /// has.
     pub fn update(&mut self, bytes: &[u8]) -> usize {
         let mut taken = 0;
         while let Some((piece, hasher)) = &mut self.current {

@@ -1,7 +1,8 @@
 //! A folder as a content: its bytes are the canonical listing of what lies in it, so that two peers who share equal
 //! folders share one content.
 //!
-//! Integers are little-endian. Entries stand in the order of their paths ([`SafePath`]'s: name by name, each by its bytes).
+//! Integers are little-endian. Entries stand in the order of their paths ([`SafePath`]'s: name by name, each by its
+//! bytes).
 //!
 //! ```text
 //! magic      16 bytes  "potluck listing1"
@@ -14,8 +15,8 @@
 //!   id       32 bytes  the file's content id    (not of a folder)
 //! ```
 //!
-//! Only leaves are listed: files, and folders with nothing in them. No entry lies below another, no path stands twice, and
-//! nothing follows the last entry; anything else is refused whole.
+//! Only leaves are listed: files, and folders with nothing in them. No entry lies below another, no path stands
+//! twice, and nothing follows the last entry; anything else is refused whole.
 
 use std::collections::BTreeMap;
 

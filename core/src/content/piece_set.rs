@@ -132,8 +132,8 @@ impl PieceSet {
         self.bits.as_slice()
     }
 
-    /// At most `bytes_max` bytes of the bitfield, from the byte of piece `first` on: lowest piece in the lowest bit, bits
-    /// past the last piece zero. Empty past the end. `first` is rounded down to a multiple of eight.
+    /// At most `bytes_max` bytes of the bitfield, from the byte of piece `first` on: lowest piece in the lowest bit,
+    /// bits past the last piece zero. Empty past the end. `first` is rounded down to a multiple of eight.
     #[must_use]
     pub fn to_slice(&self, first: u32, bytes_max: usize) -> Vec<u8> {
         let from = (first / 8) as usize;
@@ -142,7 +142,8 @@ impl PieceSet {
         (from..to).map(|at| self.words()[at / WORD].to_le_bytes()[at % WORD]).collect()
     }
 
-    /// Adds the pieces of a slice as [`to_slice`](Self::to_slice) makes them. Nothing is changed by one that does not fit.
+    /// Adds the pieces of a slice as [`to_slice`](Self::to_slice) makes them. Nothing is changed by one that does not
+    /// fit.
     ///
     /// # Errors
     /// Misaligned, empty, or with bits or bytes past the last piece.

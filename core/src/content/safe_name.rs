@@ -1,8 +1,9 @@
 //! Foreign text becomes a file name only through the two types here. They reject and never repair: a name that was
 //! changed on the way in is another name.
 //!
-//! What is refused always could leave its folder, cannot exist on any system that matters, or deceives the eye. What only
-//! some file systems cannot hold is left to the one that receives it, and [`portability`] names it for a warning.
+//! What is refused always could leave its folder, cannot exist on any system that matters, or deceives the eye. What
+//! only some file systems cannot hold is left to the one that receives it, and [`portability`] names it for a
+//! warning.
 //!
 //! | refused always | warned of, refused only by a file system that cannot hold it |
 //! |---|---|
@@ -28,8 +29,8 @@ use crate::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX};
 #[serde(try_from = "String", into = "String")]
 pub struct SafeName(String);
 
-/// A relative path: [`SafeName`]s with `/` between them. Ordered name by name, each by its bytes, so that what lies in a
-/// folder follows it at once.
+/// A relative path: [`SafeName`]s with `/` between them. Ordered name by name, each by its bytes, so that what lies
+/// in a folder follows it at once.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SafePath(String);

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{Geometry, fold_table};
 use crate::ids::{ChainingValue, ContentKey, PieceIndex};
 
-/// A table that was folded and found to lead to the id. That does not prove the length (another length cuts the same tree
-/// elsewhere): only the last piece's bytes do. Contents of at most one piece have no table.
+/// A table that was folded and found to lead to the id. That does not prove the length (another length cuts the same
+/// tree elsewhere): only the last piece's bytes do. Contents of at most one piece have no table.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Recorded", into = "Recorded")]
 pub struct PieceTable {

@@ -1,8 +1,8 @@
 //! A ticket: all that is needed to fetch a content, as one line of text that survives a chat window.
 //!
-//! `potluck:<64 hex>?kind=…&name=…&size=…&tracker=host:port&peer=host:port`, where `tracker` and `peer` may repeat or be
-//! absent. Values are percent-encoded UTF-8: everything but ASCII letters, digits and `-._~:[]` is written as `%XX`.
-//! Readers take the fields in any order and skip those they do not know.
+//! `potluck:<64 hex>?kind=…&name=…&size=…&tracker=host:port&peer=host:port`, where `tracker` and `peer` may repeat or
+//! be absent. Values are percent-encoded UTF-8: everything but ASCII letters, digits and `-._~:[]` is written as
+//! `%XX`. Readers take the fields in any order and skip those they do not know.
 
 use std::fmt;
 use std::str::FromStr;

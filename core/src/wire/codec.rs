@@ -1,9 +1,9 @@
 //! The one place that knows bincode.
 //!
-//! Bodies are bincode's *legacy* encoding (that of bincode 1.3): little-endian integers of fixed width, `u64` lengths, `u32`
-//! enum variants; `docs/protocol.md` spells it out in bytes. bincode is pinned at 2.0.1: the crate has no maintainers any
-//! more (RUSTSEC-2025-0141), and 3.0.0 on the registry is a tombstone. To replace it is to rewrite this file and to keep
-//! the golden vectors.
+//! Bodies are bincode's *legacy* encoding (that of bincode 1.3): little-endian integers of fixed width, `u64`
+//! lengths, `u32` enum variants; `docs/protocol.md` spells it out in bytes. bincode is pinned at 2.0.1: the crate has
+//! no maintainers any more (RUSTSEC-2025-0141), and 3.0.0 on the registry is a tombstone. To replace it is to rewrite
+//! this file and to keep the golden vectors.
 //!
 //! Decoding is safe against anybody: it never panics, uses up the body to its last byte, and takes memory in proportion
 //! to the body's length, whatever lengths the body claims (`tests/wire_memory.rs` measures it).
@@ -54,8 +54,8 @@ pub fn encode<T: Encode>(value: &T, out: &mut Vec<u8>) {
 /// # Errors
 /// [`DecodeError::Malformed`] or [`DecodeError::Trailing`].
 pub fn decode<T: Decode<()>>(body: &[u8]) -> Result<T, DecodeError> {
-    // bincode counts a claimed sequence by its elements' size in memory before it allocates. In memory our elements take
-    // less than twice their shortest encoding; the limit is a constant of its type, so there are classes of it.
+    // bincode counts a claimed sequence by its elements' size in memory before it allocates. In memory our elements
+    // take less than twice their shortest encoding; the limit is a constant of its type, so there are classes of it.
     let honest = 2 * body.len() + 128;
     if honest <= KIB {
         within::<KIB, T>(body)

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Kind 0 is a chunk: raw payload, addressed by slot, piece and chunk. Every other kind is a control message, whose
-//! address fields are zero. `flags` is zero. Lengths are checked here, before anything is allocated; a control message's
-//! own cap by [`handling`].
+//! address fields are zero. `flags` is zero. Lengths are checked here, before anything is allocated; a control
+//! message's own cap by [`handling`].
 
 use super::WireMessage;
 use crate::ids::{ChunkAddr, PieceIndex, Slot};

@@ -1,5 +1,5 @@
-//! The handshake: the first 64 bytes in each direction. Specified by hand and frozen: it is what lets everything after it
-//! change.
+//! The handshake: the first 64 bytes in each direction. Specified by hand and frozen: it is what lets everything
+//! after it change.
 //!
 //! ```text
 //!  0         8         10      11         16         24        56         64
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The dialer sends first and says in `seeks` what it looks for; the accepter answers with the same layout, repeating
-//! `seeks`, or closes if it is not that. Reserved bytes are sent as zeros and not looked at. Feature bits that both sides
-//! have set hold for the link.
+//! `seeks`, or closes if it is not that. Reserved bytes are sent as zeros and not looked at. Feature bits that both
+//! sides have set hold for the link.
 
 use crate::ids::PeerId;
 

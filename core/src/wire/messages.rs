@@ -22,7 +22,9 @@ pub trait WireMessage: Sized {
 macro_rules! messages {
     (
         $(#[$meta:meta])* pub enum $family:ident {
-            $( $(#[$vmeta:meta])* $kind:literal max $cap:literal $variant:ident { $( $(#[$fmeta:meta])* $field:ident : $ty:ty ),* $(,)? } )*
+            $( $(#[$vmeta:meta])* $kind:literal max $cap:literal $variant:ident {
+                $( $(#[$fmeta:meta])* $field:ident : $ty:ty ),* $(,)?
+            } )*
         }
     ) => {
         $(#[$meta])*
@@ -40,7 +42,9 @@ macro_rules! messages {
                 match kind { $( $kind => Some($cap), )* _ => None }
             }
             fn encode_body(&self, out: &mut Vec<u8>) {
-                match self { $( Self::$variant { $( $field ),* } => $crate::wire::codec::encode(&( $( $field, )* ), out) ),* }
+                match self {
+                    $( Self::$variant { $( $field ),* } => $crate::wire::codec::encode(&( $( $field, )* ), out) ),*
+                }
             }
             fn decode_body(kind: u8, body: &[u8]) -> Result<Self, $crate::wire::codec::DecodeError> {
                 $crate::wire::messages::check_length::<Self>(kind, body)?;

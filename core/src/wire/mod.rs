@@ -5,8 +5,8 @@
 //! - [`codec`]: the one place that knows bincode.
 //! - [`peer`]: messages between peers. [`tracker`]: messages between a peer and its tracker.
 //!
-//! Released messages never change. New kinds are appended behind feature bits; an unknown kind from 128 up is skipped, an
-//! unknown one below is the sender's fault.
+//! Released messages never change. New kinds are appended behind feature bits; an unknown kind from 128 up is
+//! skipped, an unknown one below is the sender's fault.
 
 pub mod codec;
 pub mod frame;

@@ -1,9 +1,9 @@
 //! Messages between two peers. Kinds 1 to 63.
 //!
-//! One link carries all contents of the two. Each side numbers the contents it takes part in by a [`Slot`] of its own and
-//! says so in `Join`. What tells of one's own state (`Join`, `Have`, `Leave`, `Retract` …) and what asks (`Request` …) uses
-//! the sender's slot; what answers (a chunk, `Refuse`, `Table`) quotes the asker's, so that one may ask before the other
-//! side's `Join` has arrived.
+//! One link carries all contents of the two. Each side numbers the contents it takes part in by a [`Slot`] of its own
+//! and says so in `Join`. What tells of one's own state (`Join`, `Have`, `Leave`, `Retract` …) and what asks
+//! (`Request` …) uses the sender's slot; what answers (a chunk, `Refuse`, `Table`) quotes the asker's, so that one
+//! may ask before the other side's `Join` has arrived.
 
 use std::net::SocketAddr;
 

@@ -100,9 +100,14 @@ proptest! {
 
     /// No address, however wild, makes the arithmetic panic or yields bytes outside the content.
     #[test]
-    fn any_address_is_safe(length in lengths(CONTENT_BYTES_MAX), piece: u32, chunk: u16, first: u16, count: u16, offset: u64) {
+    fn any_address_is_safe(
+        length in lengths(CONTENT_BYTES_MAX),
+        (piece, chunk, first, count) in any::<(u32, u16, u16, u16)>(),
+        offset: u64,
+    ) {
         let geometry = Geometry::new(length).unwrap();
-        if let (Some(start), Some(bytes)) = (geometry.chunk_offset(at(piece, chunk)), geometry.chunk_bytes(at(piece, chunk))) {
+        let at_chunk = at(piece, chunk);
+        if let (Some(start), Some(bytes)) = (geometry.chunk_offset(at_chunk), geometry.chunk_bytes(at_chunk)) {
             prop_assert!(start + u64::from(bytes) <= length);
         }
         if geometry.contains_run(ChunkRun { piece: PieceIndex(piece), first, count }) {

@@ -56,7 +56,10 @@ fn slices_that_do_not_fit_are_refused_and_change_nothing() {
 proptest! {
     /// A set behaves as a `BTreeSet` of the pieces that exist.
     #[test]
-    fn behaves_as_a_set((len, pieces) in pieces(), changes in proptest::collection::vec((0_u32..320, any::<bool>()), 0..50)) {
+    fn behaves_as_a_set(
+        (len, pieces) in pieces(),
+        changes in proptest::collection::vec((0_u32..320, any::<bool>()), 0..50),
+    ) {
         let mut model = pieces;
         let mut set = set_of(len, &model);
         for (piece, insert) in changes {
