@@ -8,7 +8,7 @@
 //! | refused always | warned of, refused only by a file system that cannot hold it |
 //! |---|---|
 //! | empty, `.`, `..` | `:` and `< > " \| ? *` |
-//! | `/` and `\` anywhere in a name; a path that begins with `/` | device names, with any extension: `aux.c`, `NUL`, `com1` |
+//! | `/` and `\` in a name; a path that begins with `/` | device names, with any extension: `aux.c`, `NUL`, `com1` |
 //! | NUL and other control characters (C0, DEL, C1) | a dot or a space at the end |
 //! | bidi embeddings, overrides and isolates | names that differ only by case or Unicode form (`Listing::collisions`) |
 //! | over 255 bytes; a path over 4096 bytes | |
