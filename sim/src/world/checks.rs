@@ -1,0 +1,288 @@
+//! What must hold after every step, checked where the step touches it.
+//!
+//! The checks know the truth (what stands on whose disk) and look at what machines say and ask for, not at their state: so a
+//! machine that lies to its driver is caught like one that is wrong about itself.
+
+use potluck_core::content::PieceSet;
+use potluck_core::ids::{ChunkRun, PieceIndex};
+use potluck_core::limits;
+use potluck_core::peer::{CloseReason, PeerEvent, Place, WaitReason};
+use potluck_core::wire::peer::{Holding, PeerMessage};
+
+use super::World;
+use crate::net::{EndId, HostId};
+
+/// `Expect`s on one link.
+const EXPECTS_PER_LINK_MAX: usize = 4096;
+
+impl World<'_> {
+    /// A chunk is expected from one more link, now from `most` in all.
+    pub(super) fn check_expect(
+        &mut self,
+        host: HostId,
+        end: EndId,
+        content: u32,
+        place: Place,
+        run: ChunkRun,
+        most: u8,
+    ) {
+        if !self.hosts[host as usize].is_honest() {
+            return;
+        }
+        if most > 2 {
+            return self.fail(host, || format!("expects piece {} from {most} links at once", run.piece));
+        }
+        if most == 2 && !self.is_end_game(host, content, place) {
+            return self.fail(host, || {
+                format!("asks for piece {} twice while other chunks have not been asked for", run.piece)
+            });
+        }
+        let Some(record) = self.ends.get(end.index()).and_then(Option::as_deref) else { return };
+        let expects = record.expected.len();
+        let (far_host, far_peer) = (record.far_host, record.far_peer);
+        if expects > EXPECTS_PER_LINK_MAX {
+            return self.fail(host, || format!("{expects} expectations on one link"));
+        }
+        if self.hosts[host as usize].banned.contains(&far_peer) {
+            return self.fail(host, || format!("asks the banned peer {far_peer:?}"));
+        }
+        let far = &self.hosts[far_host as usize];
+        // What a holder lost or changed it may still have announced; whoever lies may have announced anything.
+        let changed = far.disk.shared.get(&content).is_some_and(|shared| shared.changed);
+        if far.is_honest() && far.peer == far_peer && !changed {
+            let holds = far.disk.holds(content, self.catalog.get(content), run.piece);
+            if !holds {
+                self.fail(host, || {
+                    format!("asks host {far_host} for piece {}, which it does not hold", run.piece)
+                });
+            }
+        }
+    }
+
+    /// Has everything that is missing been asked for?
+    fn is_end_game(&self, host: HostId, content: u32, place: Place) -> bool {
+        let host = &self.hosts[host as usize];
+        let Some(wanted) = host.wanted.get(&place) else { return false };
+        let part = host.disk.parts.get(&place).filter(|part| part.content == content);
+        wanted.asked.iter().enumerate().all(|(chunk, &asked)| {
+            asked > 0 || part.is_some_and(|part| part.right.contains(chunk) || part.wrong.contains(chunk))
+        })
+    }
+
+    /// A peer says something about what it holds: its disk must agree.
+    pub(super) fn check_message(&mut self, host: HostId, end: EndId, msg: &PeerMessage) {
+        let (slot, pieces) = match msg {
+            PeerMessage::Join { slot, key, holding } => {
+                let Some(content) = self.content_of(host, *key) else { return };
+                if let Some(record) = self.end(end) {
+                    record.slots.insert(*slot, content);
+                    let open = record.slots.len();
+                    if open > limits::SLOTS_PER_LINK {
+                        return self.fail(host, || format!("{open} contents open on one link"));
+                    }
+                }
+                let record = &self.hosts[host as usize];
+                if *holding == Holding::Everything
+                    && record.is_honest()
+                    && !self.may_be_outdated(host, content)
+                {
+                    let number = content;
+                    let content = self.catalog.get(content);
+                    let empty = content.geometry.pieces() == 0;
+                    if !empty && !record.disk.holds_all(number) {
+                        let name = content.name.clone();
+                        self.fail(host, || format!("claims to hold all of {name}"));
+                    }
+                }
+                return;
+            }
+            PeerMessage::Leave { slot } => {
+                if let Some(record) = self.end(end) {
+                    record.slots.remove(slot);
+                }
+                return;
+            }
+            PeerMessage::Bitfield { slot, first, bits } => {
+                let set = |index: usize| bits[index / 8] >> (index % 8) & 1 == 1;
+                let pieces =
+                    (0..bits.len() * 8).filter(|&i| set(i)).map(|i| PieceIndex(first + i as u32)).collect();
+                (*slot, pieces)
+            }
+            PeerMessage::Have { slot, pieces } => (*slot, pieces.clone()),
+            PeerMessage::Hello { .. }
+            | PeerMessage::Retract { .. }
+            | PeerMessage::Request { .. }
+            | PeerMessage::RequestAny { .. }
+            | PeerMessage::Cancel { .. }
+            | PeerMessage::Refuse { .. }
+            | PeerMessage::RequestTable { .. }
+            | PeerMessage::Table { .. }
+            | PeerMessage::Holders { .. }
+            | PeerMessage::Find { .. }
+            | PeerMessage::Found { .. }
+            | PeerMessage::Ping { .. }
+            | PeerMessage::Pong { .. }
+            | PeerMessage::Absent { .. } => return,
+        };
+        self.check_claims(host, end, slot, pieces);
+    }
+
+    fn check_claims(
+        &mut self,
+        host: HostId,
+        end: EndId,
+        slot: potluck_core::ids::Slot,
+        pieces: Vec<PieceIndex>,
+    ) {
+        let Some(&number) =
+            self.ends.get(end.index()).and_then(Option::as_deref).and_then(|e| e.slots.get(&slot))
+        else {
+            return self.fail(host, || format!("tells of pieces under slot {slot}, which it has not opened"));
+        };
+        if !self.hosts[host as usize].is_honest() || self.may_be_outdated(host, number) {
+            return;
+        }
+        let content = self.catalog.get(number);
+        let disk = &self.hosts[host as usize].disk;
+        let lacking = pieces.into_iter().find(|&piece| !disk.holds(number, content, piece));
+        if let Some(piece) = lacking {
+            self.fail(host, || format!("claims piece {piece}, which is not right on its disk"));
+        }
+    }
+
+    /// The file behind it changed, and the peer need not have noticed yet.
+    fn may_be_outdated(&self, host: HostId, content: u32) -> bool {
+        self.hosts[host as usize].disk.shared.get(&content).is_some_and(|shared| shared.changed)
+    }
+
+    pub(super) fn check_close(&mut self, host: HostId, end: EndId, reason: CloseReason) {
+        let Some(record) = self.ends.get(end.index()).and_then(Option::as_deref) else { return };
+        let far_host = record.far_host;
+        let faulted = matches!(reason, CloseReason::Misbehaved(_) | CloseReason::Banned);
+        if faulted && self.hosts[host as usize].hostile.is_none() && self.hosts[far_host as usize].is_honest()
+        {
+            self.fail(host, || format!("closes the link of the honest host {far_host}: {reason:?}"));
+        }
+    }
+
+    /// A peer reports something.
+    pub(super) fn on_report(&mut self, host: HostId, event: PeerEvent) {
+        let now = self.now.0;
+        match event {
+            PeerEvent::PieceVerified { key, piece, .. } => {
+                let Some(number) = self.content_of(host, key) else { return };
+                let content = self.catalog.get(number);
+                let bytes = content.geometry.piece_bytes(piece).unwrap_or(0);
+                if !self.hosts[host as usize].disk.holds(number, content, piece) {
+                    return self.fail(host, || {
+                        format!("counts piece {piece} as held, which is not right on its disk")
+                    });
+                }
+                self.tally.verified(now, bytes);
+            }
+            PeerEvent::Completed { download } => {
+                let Some(record) = self.host(host).downloads.get_mut(&download) else { return };
+                record.completed = true;
+                record.waiting = false;
+                let (content, index) = (record.content, record.record);
+                self.tally.downloads[index].completed.get_or_insert(now);
+                self.check_completed(host, Place::Root(download), content);
+            }
+            PeerEvent::Waiting { download, reason, missing } => {
+                let Some(record) = self.host(host).downloads.get_mut(&download) else { return };
+                record.waiting = true;
+                let content = record.content;
+                self.check_missing(host, download, content, reason, &missing);
+            }
+            PeerEvent::Resumed { download } => {
+                if let Some(record) = self.host(host).downloads.get_mut(&download) {
+                    record.waiting = false;
+                }
+            }
+            PeerEvent::Failed { download, reason } => {
+                if let Some(record) = self.host(host).downloads.get_mut(&download) {
+                    record.failed = Some(format!("{reason:?}"));
+                }
+                if self.hosts[host as usize].is_honest() {
+                    self.fail(host, || format!("gives up download {download}: {reason:?}"));
+                }
+            }
+            PeerEvent::Misbehaved { peer, what, banned, .. } => {
+                if banned {
+                    self.host(host).banned.insert(peer);
+                }
+                let guilty = self.hosts.iter().position(|far| far.peer == peer);
+                let framed = guilty.filter(|&far| self.hosts[far].is_honest());
+                if let Some(far) = framed
+                    && self.hosts[host as usize].hostile.is_none()
+                {
+                    let verdict = if banned { "bans" } else { "blames" };
+                    self.fail(host, || format!("{verdict} the honest host {far}: {what:?}"));
+                }
+            }
+            PeerEvent::Answer { op, answer } => {
+                self.host(host).answers.insert(op, answer);
+            }
+            PeerEvent::Joined { .. } => self.host(host).joined = true,
+            PeerEvent::TrackerLost { .. } => self.host(host).joined = false,
+            PeerEvent::Left => self.leaving.push(host),
+            PeerEvent::NameTaken { .. }
+            | PeerEvent::Registered { .. }
+            | PeerEvent::PeersChanged { .. }
+            | PeerEvent::Retracted { .. }
+            | PeerEvent::Withdrawn { .. }
+            | PeerEvent::UploadBegan { .. }
+            | PeerEvent::UploadEnded { .. } => {}
+        }
+    }
+
+    fn check_completed(&mut self, host: HostId, place: Place, number: u32) {
+        let whole = |place: Place| {
+            let part = self.hosts[host as usize].disk.parts.get(&place);
+            part.is_some_and(|part| part.finished && part.is_right())
+        };
+        let content = self.catalog.get(number);
+        let Place::Root(download) = place else { return };
+        let mut places = vec![place];
+        for (entry, member) in (0..).zip(&content.members) {
+            if member.is_some_and(|member| self.catalog.get(member).key.length > 0) {
+                places.push(Place::Member { download, entry });
+            }
+        }
+        let lacking = places.into_iter().find(|&place| !whole(place));
+        if let Some(place) = lacking {
+            self.fail(host, || format!("calls download {download} complete, and {place:?} is not"));
+        }
+    }
+
+    /// A waiting download must name exactly the pieces that it lacks.
+    fn check_missing(
+        &mut self,
+        host: HostId,
+        download: potluck_core::ids::DownloadId,
+        number: u32,
+        reason: WaitReason,
+        missing: &[(PieceIndex, PieceIndex)],
+    ) {
+        let content = self.catalog.get(number);
+        if matches!(reason, WaitReason::Storage(_) | WaitReason::Stopped) || content.listing.is_some() {
+            return;
+        }
+        let Some(part) = self.hosts[host as usize].disk.parts.get(&Place::Root(download)) else { return };
+        let mut named = PieceSet::empty(content.geometry.pieces());
+        for &(first, last) in missing {
+            (first.0..=last.0).map(PieceIndex).for_each(|piece| {
+                named.insert(piece);
+            });
+        }
+        let held = part.pieces(content);
+        let wrong =
+            (0..content.geometry.pieces()).map(PieceIndex).find(|&p| held.contains(p) == named.contains(p));
+        if let Some(piece) = wrong {
+            let there = held.contains(piece);
+            self.fail(host, || {
+                format!("says what is missing, and is wrong about piece {piece} (held: {there})")
+            });
+        }
+    }
+}

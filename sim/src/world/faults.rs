@@ -1,0 +1,254 @@
+//! What goes wrong, when the plan says so.
+
+use fixedbitset::FixedBitSet;
+use potluck_core::ids::DownloadId;
+use potluck_core::peer::{Command, PeerInput};
+use potluck_core::time::Instant;
+
+use super::host::{Download, Node};
+use super::{Event, World};
+use crate::net::{Barrier, EndId, HostId, Presence};
+use crate::plan::{Fault, FaultKind};
+
+impl World<'_> {
+    pub(super) fn begin_fault(&mut self, number: u32) {
+        let Some(fault) = self.plan.faults.get(number as usize).cloned() else { return };
+        let now = self.now;
+        if let Some(observer) = &mut self.observer {
+            observer.fault(now.0, &format!("{} {:?}", fault.what, fault.hosts));
+        }
+        if self.strike(number, &fault) {
+            self.tally.fired(fault.what);
+            if let Some(lasts) = fault.lasts {
+                self.open_faults += 1;
+                self.queue.push(Instant(now.0 + lasts), Event::Over(number));
+            }
+        }
+    }
+
+    /// Does it; false if there was nothing to be done to.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest concerns hosts one by one")]
+    fn strike(&mut self, number: u32, fault: &Fault) -> bool {
+        let between = |world: &mut Self, both_ways, delay| {
+            let from = world.set_of(&fault.hosts);
+            let mut to = from.clone();
+            to.toggle_range(..);
+            world.net.raise(world.now, Barrier { number, from, to, both_ways, delay });
+            true
+        };
+        match fault.what {
+            FaultKind::Partition | FaultKind::Isolate => between(self, true, None),
+            FaultKind::OneWay => between(self, false, None),
+            FaultKind::Clog => between(self, true, Some(fault.amount)),
+            FaultKind::TrackerCut => {
+                let tracker = |(number, host): (u32, &super::Host)| host.access.tracker.then_some(number);
+                let trackers: Vec<HostId> = (0..).zip(&self.hosts).filter_map(tracker).collect();
+                let (from, to) = (self.set_of(&fault.hosts), self.set_of(&trackers));
+                self.net.raise(self.now, Barrier { number, from, to, both_ways: true, delay: None });
+                true
+            }
+            _ => {
+                let mut struck = false;
+                for &host in &fault.hosts {
+                    struck |= self.strike_host(host, fault);
+                }
+                struck
+            }
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "partitions are struck as a whole, and hostile peers strike by themselves"
+    )]
+    fn strike_host(&mut self, host: HostId, fault: &Fault) -> bool {
+        let for_good = fault.lasts.is_none();
+        match fault.what {
+            FaultKind::Kill | FaultKind::TrackerCrash => self.down(host, Presence::NoProcess, for_good),
+            FaultKind::PowerCut => {
+                let struck = self.down(host, Presence::Off, for_good);
+                if struck {
+                    self.hosts[host as usize].disk.cut_power(&mut self.dice);
+                }
+                struck
+            }
+            FaultKind::DiskLost => {
+                let struck = self.down(host, Presence::Off, for_good);
+                if struck {
+                    let record = self.host(host);
+                    record.disk.wipe();
+                    record.downloads.values_mut().for_each(|download| download.completed = false);
+                }
+                struck
+            }
+            FaultKind::Leave => {
+                let struck = self.is_live_peer(host);
+                if struck {
+                    self.host(host).gone = for_good;
+                    self.command(host, Command::Leave);
+                }
+                struck
+            }
+            FaultKind::Pause | FaultKind::TrackerStall => {
+                let struck = self.hosts[host as usize].is_live();
+                if struck {
+                    self.host(host).paused = true;
+                    self.net.set_paused(self.now, host, true, &mut self.queue);
+                }
+                struck
+            }
+            FaultKind::Stop => self.for_open_downloads(host, |download| Command::Stop { download }),
+            FaultKind::Slow => {
+                self.net.set_speed(host, fault.amount);
+                self.host(host).disk.percent = fault.amount;
+                true
+            }
+            FaultKind::Refuse | FaultKind::Hang => {
+                let hangs = fault.what == FaultKind::Hang;
+                self.net.set_dialing(host, !hangs, hangs);
+                true
+            }
+            FaultKind::Reset => self.with_connection(host, |world, end| world.net.reset(end)),
+            FaultKind::HalfOpen => self.with_connection(host, |world, end| world.net.half_open(end)),
+            FaultKind::DiskFull | FaultKind::WriteError | FaultKind::ReadError | FaultKind::SyncError => {
+                self.set_disk_fault(host, fault.what, true);
+                true
+            }
+            FaultKind::Rot => self.rot(host),
+            FaultKind::Edit => self.edit(host),
+            _ => false,
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest has no end, or is a barrier")]
+    pub(super) fn end_fault(&mut self, number: u32) {
+        let Some(fault) = self.plan.faults.get(number as usize).cloned() else { return };
+        self.open_faults -= 1;
+        if let Some(observer) = &mut self.observer {
+            observer.fault(self.now.0, &format!("{} {:?} is over", fault.what, fault.hosts));
+        }
+        self.net.lower(self.now, number, &mut self.queue);
+        for &host in &fault.hosts {
+            match fault.what {
+                FaultKind::Kill
+                | FaultKind::PowerCut
+                | FaultKind::DiskLost
+                | FaultKind::Leave
+                | FaultKind::TrackerCrash => self.boot(host),
+                FaultKind::Pause | FaultKind::TrackerStall => self.resume(host),
+                FaultKind::Stop => {
+                    self.for_open_downloads(host, |download| Command::Resume { download });
+                }
+                FaultKind::Slow => {
+                    self.net.set_speed(host, 100);
+                    self.host(host).disk.percent = 100;
+                }
+                FaultKind::Refuse | FaultKind::Hang => self.net.set_dialing(host, false, false),
+                FaultKind::DiskFull | FaultKind::WriteError | FaultKind::ReadError | FaultKind::SyncError => {
+                    self.set_disk_fault(host, fault.what, false);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A host has sent more: some faults wait for that.
+    pub(super) fn check_sent(&mut self, host: HostId) {
+        if self.by_sent.is_empty() {
+            return;
+        }
+        let sent = self.tally.hosts[host as usize].payload_sent;
+        let (now, queue) = (self.now, &mut self.queue);
+        self.by_sent.retain(|&(of, bytes, fault)| {
+            let waits = of != host || sent < bytes;
+            if !waits {
+                queue.push(now, Event::Fault(fault));
+            }
+            waits
+        });
+    }
+
+    fn is_live_peer(&self, host: HostId) -> bool {
+        let host = &self.hosts[host as usize];
+        host.is_live() && matches!(host.node, Some(Node::Peer(_)))
+    }
+
+    fn down(&mut self, host: HostId, to: Presence, for_good: bool) -> bool {
+        if self.hosts[host as usize].node.is_none() {
+            return false;
+        }
+        self.halt(host, to);
+        self.host(host).gone = for_good;
+        true
+    }
+
+    fn resume(&mut self, host: HostId) {
+        if std::mem::replace(&mut self.host(host).paused, false) {
+            self.net.set_paused(self.now, host, false, &mut self.queue);
+            self.feed_deferred(host);
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "called for faults of disks only")]
+    fn set_disk_fault(&mut self, host: HostId, what: FaultKind, on: bool) {
+        let faults = &mut self.host(host).disk.faults;
+        match what {
+            FaultKind::DiskFull => faults.full = on,
+            FaultKind::WriteError => faults.write = on,
+            FaultKind::ReadError => faults.read = on,
+            FaultKind::SyncError => faults.sync = on,
+            _ => {}
+        }
+    }
+
+    fn for_open_downloads(&mut self, host: HostId, command: impl Fn(DownloadId) -> Command) -> bool {
+        let open = |(id, download): (&DownloadId, &Download)| (!download.completed).then_some(*id);
+        let downloads: Vec<_> = self.hosts[host as usize].downloads.iter().filter_map(open).collect();
+        let any = !downloads.is_empty() && self.is_live_peer(host);
+        for download in downloads {
+            self.command(host, command(download));
+        }
+        any
+    }
+
+    /// Does something to one of the connections of a host.
+    fn with_connection(&mut self, host: HostId, strike: impl FnOnce(&mut Self, EndId)) -> bool {
+        let ends: Vec<EndId> = self.hosts[host as usize].links.iter().flatten().copied().collect();
+        let Some(&end) = self.dice.pick(&ends) else { return false };
+        strike(self, end);
+        true
+    }
+
+    fn set_of(&self, hosts: &[HostId]) -> FixedBitSet {
+        let mut set = FixedBitSet::with_capacity(self.hosts.len());
+        hosts.iter().for_each(|&host| set.insert(host as usize));
+        set
+    }
+
+    fn pick_shared(&mut self, host: HostId) -> Option<u32> {
+        let shared: Vec<u32> = self.hosts[host as usize].disk.shared.keys().copied().collect();
+        self.dice.pick(&shared).copied()
+    }
+
+    fn rot(&mut self, host: HostId) -> bool {
+        let Some(number) = self.pick_shared(host) else { return false };
+        let chunks = self.catalog.get(number).chunks() as u64;
+        let chunk = self.dice.below(chunks) as usize;
+        let record = self.host(host);
+        record.tainted = true;
+        let shared = record.disk.shared.get_mut(&number).filter(|_| chunks > 0);
+        shared.is_some_and(|shared| !shared.rotten.put(chunk))
+    }
+
+    /// Whoever shares it may see it at once, or when it sends from it.
+    fn edit(&mut self, host: HostId) -> bool {
+        let Some(number) = self.pick_shared(host) else { return false };
+        let Some(shared) = self.host(host).disk.shared.get_mut(&number) else { return false };
+        shared.changed = true;
+        if self.dice.chance(50) && self.is_live_peer(host) {
+            let key = self.catalog.get(number).key;
+            self.feed_peer(host, PeerInput::SourceChanged { key });
+        }
+        true
+    }
+}

@@ -1,0 +1,334 @@
+//! What must hold at the end: a full sweep of the invariants, and after the faults have stopped, that everybody who can finish has
+//! finished, that nothing is left over, and that the tracker knows who holds what.
+
+use potluck_core::content::PieceSet;
+use potluck_core::ids::{DownloadId, OpId};
+use potluck_core::limits;
+use potluck_core::peer::{Answer, Command, Place, Question};
+use potluck_core::wire::tracker::Matching;
+
+use super::World;
+use super::host::Node;
+use crate::net::HostId;
+use crate::plan::SECOND;
+
+/// The world's own questions have numbers of their own.
+const QUESTIONS: u64 = 1 << 60;
+
+/// Whether a download can be finished with what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prospect {
+    /// It is complete.
+    Complete,
+    /// Honest peers in reach hold what is missing.
+    Certain,
+    /// Only peers whose disks were tampered with, or that are hostile, have all that is missing.
+    Unsure,
+    /// Nobody in reach has what is missing.
+    Hopeless,
+}
+
+impl World<'_> {
+    /// All downloads of peers that run, with what can become of them.
+    pub(crate) fn prospects(&self) -> Vec<(HostId, DownloadId, Prospect)> {
+        let mut all = Vec::new();
+        let mut union = std::collections::BTreeMap::new();
+        for (number, host) in (0..).zip(&self.hosts) {
+            if !host.is_live() || host.hostile.is_some() {
+                continue;
+            }
+            for (&id, download) in &host.downloads {
+                let prospect = if download.completed {
+                    Prospect::Complete
+                } else {
+                    let (certain, all) = union.entry(download.content).or_insert_with(|| {
+                        (self.available(download.content, true), self.available(download.content, false))
+                    });
+                    let own = host
+                        .disk
+                        .parts
+                        .get(&Place::Root(id))
+                        .map(|part| part.pieces(self.catalog.get(part.content)));
+                    if covers(certain, own.as_ref()) {
+                        Prospect::Certain
+                    } else if covers(all, own.as_ref()) {
+                        Prospect::Unsure
+                    } else {
+                        Prospect::Hopeless
+                    }
+                };
+                all.push((number, id, prospect));
+            }
+        }
+        all
+    }
+
+    /// Pieces of a content (of a folder: of its listing, if also all members are there) that running peers hold and offer.
+    fn available(&self, number: u32, honest: bool) -> PieceSet {
+        let content = self.catalog.get(number);
+        let mut union = PieceSet::empty(content.geometry.pieces());
+        for host in &self.hosts {
+            let Some(Node::Peer(peer)) = &host.node else { continue };
+            if host.paused || (honest && !host.is_honest()) {
+                continue;
+            }
+            let Some(held) = peer.held(content.key) else { continue };
+            for piece in held.iter() {
+                if !honest || host.disk.holds(number, content, piece) {
+                    union.insert(piece);
+                }
+            }
+        }
+        for &member in content.members.iter().flatten() {
+            if !self.available(member, honest).is_full() {
+                return PieceSet::empty(content.geometry.pieces());
+            }
+        }
+        union
+    }
+
+    /// Nanoseconds that all downloads which can be finished may still take: each byte that is missing, sent over the slowest link one
+    /// after the other and twice, and a minute and a half for what must time out first.
+    pub(crate) fn bound(&self) -> u64 {
+        let mut missing = 0u64;
+        let mut slowest = u64::MAX;
+        for host in self.hosts.iter().filter(|host| host.node.is_some() && !host.access.tracker) {
+            slowest = slowest.min(host.access.up).min(host.access.down);
+            for download in host.downloads.values().filter(|download| !download.completed) {
+                let content = self.catalog.get(download.content);
+                let members =
+                    content.members.iter().flatten().map(|&m| self.catalog.get(m).key.length).sum::<u64>();
+                missing += content.key.length + members;
+            }
+        }
+        for (_, peer) in self.plan.peers() {
+            for cap in [peer.up_cap, peer.down_cap] {
+                slowest = if cap == 0 { slowest } else { slowest.min(cap) };
+            }
+        }
+        let transfer = u128::from(missing) * 2 * u128::from(SECOND) / u128::from(slowest.max(1));
+        u64::try_from(transfer).unwrap_or(u64::MAX / 2).saturating_add(90 * SECOND)
+    }
+
+    /// Fails if a download that can be finished is not, and if one that cannot does not say so.
+    pub(crate) fn check_liveness(&mut self, waited: u64) {
+        for (host, id, prospect) in self.prospects() {
+            let download = &self.hosts[host as usize].downloads[&id];
+            let (waiting, name) = (download.waiting, self.catalog.get(download.content).name.clone());
+            let seconds = waited / SECOND;
+            match prospect {
+                Prospect::Complete | Prospect::Unsure => {}
+                Prospect::Certain => {
+                    let state = self.describe(host, id);
+                    return self.fail(host, || {
+                        format!("has not finished {name}, {seconds} s after the faults stopped, though all of it is in reach; {state}")
+                    });
+                }
+                Prospect::Hopeless if !waiting => {
+                    return self.fail(host, || {
+                        format!("does not say what of {name} is missing, though nobody has it")
+                    });
+                }
+                Prospect::Hopeless => {}
+            }
+        }
+    }
+
+    fn describe(&self, host: HostId, id: DownloadId) -> String {
+        let record = &self.hosts[host as usize];
+        let Some(Node::Peer(peer)) = &record.node else { return "it does not run".to_owned() };
+        let links = record.links.iter().flatten().count();
+        let expects: usize = record
+            .links
+            .iter()
+            .flatten()
+            .filter_map(|end| self.ends.get(end.index())?.as_deref())
+            .map(|end| end.expected.len())
+            .sum();
+        let status = peer.status(id).map(|s| {
+            format!(
+                "{} of {} bytes, missing {:?}, waiting {:?}, {} holders",
+                s.bytes,
+                s.total,
+                s.missing,
+                s.waiting,
+                s.holders.len()
+            )
+        });
+        format!(
+            "{links} links, {expects} requests, joined: {}, {}",
+            record.joined,
+            status.unwrap_or_default()
+        )
+    }
+
+    /// Every machine's own invariants.
+    pub(crate) fn sweep(&mut self) {
+        for number in 0..self.hosts.len() as HostId {
+            let host = &self.hosts[number as usize];
+            let checked = match &host.node {
+                Some(Node::Peer(peer)) => peer.check(),
+                Some(Node::Tracker(tracker)) => tracker.check(),
+                None => Ok(()),
+            };
+            if let Err(what) = checked {
+                return self.fail(number, || what);
+            }
+            let links = host.links.iter().flatten().count();
+            if !host.access.tracker && links > limits::LINKS_MAX {
+                return self.fail(number, || format!("{links} links"));
+            }
+            self.sweep_held(number);
+        }
+    }
+
+    /// What a machine counts as held must be right on its disk.
+    fn sweep_held(&mut self, number: HostId) {
+        let host = &self.hosts[number as usize];
+        let Some(Node::Peer(peer)) = &host.node else { return };
+        if !host.is_honest() {
+            return;
+        }
+        let mut wrong = None;
+        for (index, content) in self.catalog.iter() {
+            let changed = host.disk.shared.get(&index).is_some_and(|shared| shared.changed);
+            let Some(held) = peer.held(content.key).filter(|_| !changed) else { continue };
+            if let Some(piece) = held.iter().find(|&piece| !host.disk.holds(index, content, piece)) {
+                wrong = Some((content.name.clone(), piece));
+            }
+        }
+        if let Some((name, piece)) = wrong {
+            self.fail(number, || {
+                format!("counts piece {piece} of {name} as held, which is not right on its disk")
+            });
+        }
+    }
+
+    /// Once all is quiet: nothing may be left over.
+    pub(crate) fn check_leftovers(&mut self) {
+        for number in 0..self.hosts.len() as HostId {
+            let host = &self.hosts[number as usize];
+            if !host.is_live() || host.access.tracker || host.hostile.is_some() {
+                continue;
+            }
+            let done = host.downloads.values().all(|download| download.completed);
+            let expects = host
+                .links
+                .iter()
+                .flatten()
+                .filter_map(|end| self.ends.get(end.index())?.as_deref())
+                .map(|end| end.expected.len())
+                .sum::<usize>();
+            if done && expects > 0 {
+                return self.fail(number, || format!("is done, and {expects} requests are left"));
+            }
+            let unfinished = |(place, part): (&Place, &crate::disk::Part)| {
+                let Place::Root(id) = place else { return None };
+                let completed = host.downloads.get(id).is_some_and(|download| download.completed);
+                (completed && !part.finished).then_some(*place)
+            };
+            if let Some(place) = host.disk.parts.iter().find_map(unfinished) {
+                return self.fail(number, || format!("a part file is left at {place:?}"));
+            }
+            let joins = matches!(&self.plan.hosts[number as usize].role, crate::plan::RolePlan::Peer(p) if p.tracker.is_some());
+            if joins && !host.joined {
+                return self.fail(number, || "has not joined its tracker again".to_owned());
+            }
+        }
+        for (end, hosts) in self.net.connections().collect::<Vec<_>>() {
+            let dead = |host: HostId| self.hosts[host as usize].node.is_none();
+            if hosts.iter().all(|&host| dead(host)) {
+                return self.fail(hosts[0], || {
+                    format!("connection {} is left with nobody at either end", end.conn())
+                });
+            }
+        }
+    }
+
+    /// Asks a peer what the network has, and who holds each content. The answers come after a few round trips.
+    pub(crate) fn ask(&mut self) -> Option<HostId> {
+        let asks = |host: &super::host::Host| {
+            host.is_live() && host.joined && host.hostile.is_none() && !host.access.tracker
+        };
+        let asker = (0..).zip(&self.hosts).find(|(_, host)| asks(host)).map(|(number, _)| number)?;
+        let everything = Question::Contents { matching: Matching::All, members: true, limit: 10_000 };
+        let contents: Vec<_> = self.catalog.iter().map(|(number, content)| (number, content.key)).collect();
+        self.host(asker).answers.clear();
+        self.command(asker, Command::Ask { op: OpId(QUESTIONS), question: everything });
+        for (number, key) in contents {
+            let op = OpId(QUESTIONS + 1 + u64::from(number));
+            self.command(asker, Command::Ask { op, question: Question::Holders { key } });
+        }
+        Some(asker)
+    }
+
+    /// Compares the answers with the truth.
+    pub(crate) fn check_answers(&mut self, asker: HostId) {
+        let answers = std::mem::take(&mut self.host(asker).answers);
+        let mut listed = Vec::new();
+        for number in 0..self.plan.contents.len() as u32 {
+            let Some(Answer::Holders(rows)) = answers.get(&OpId(QUESTIONS + 1 + u64::from(number))) else {
+                return self.fail(asker, || {
+                    format!("no answer to the question for the holders of content {number}")
+                });
+            };
+            let content = self.catalog.get(number);
+            let mut expected = Vec::new();
+            for host in self.hosts.iter().filter(|host| host.joined && host.hostile.is_none()) {
+                let Some(Node::Peer(peer)) = &host.node else { continue };
+                let pieces = peer.held(content.key).map_or(0, |held| held.count());
+                let empty = content.geometry.pieces() == 0 && peer.held(content.key).is_some();
+                if pieces > 0 || empty {
+                    expected.push((host.peer, pieces));
+                }
+            }
+            let honest = |peer| !self.hosts.iter().any(|host| host.peer == peer && host.hostile.is_some());
+            let mut found: Vec<_> = rows
+                .iter()
+                .map(|(row, _)| (row.peer, row.pieces))
+                .filter(|(peer, _)| honest(*peer))
+                .collect();
+            expected.sort_unstable();
+            found.sort_unstable();
+            if !expected.is_empty() || !rows.is_empty() {
+                listed.push(content.key);
+            }
+            if expected != found {
+                let name = content.name.clone();
+                return self.fail(asker, || {
+                    format!("hears that {name} has the holders {found:?}, the truth is {expected:?}")
+                });
+            }
+        }
+        let Some(Answer::Contents(rows)) = answers.get(&OpId(QUESTIONS)) else {
+            return self.fail(asker, || "no answer to the question for all contents".to_owned());
+        };
+        let mut found: Vec<_> = rows.iter().map(|row| row.key).collect();
+        found.sort_unstable();
+        found.dedup();
+        listed.sort_unstable();
+        if found != listed {
+            self.fail(asker, || format!("hears of {} contents, there are {}", found.len(), listed.len()));
+        }
+    }
+
+    /// Trackers must list running peers only.
+    pub(crate) fn check_tracker(&mut self) {
+        for number in 0..self.hosts.len() as HostId {
+            let Some(Node::Tracker(tracker)) = &self.hosts[number as usize].node else { continue };
+            let stranger = tracker
+                .peers()
+                .into_iter()
+                .find(|peer| !self.hosts.iter().any(|host| host.peer == *peer && host.node.is_some()));
+            if let Some(peer) = stranger {
+                return self.fail(number, || {
+                    format!("lists {peer:?}, which has been gone for longer than its lease")
+                });
+            }
+        }
+    }
+}
+
+fn covers(available: &PieceSet, own: Option<&PieceSet>) -> bool {
+    available.iter_missing().all(|piece| own.is_some_and(|own| own.contains(piece)))
+}
