@@ -1,10 +1,24 @@
-//! What is served: contents by key and range, never by path.
+//! What is served: contents in an index, by key and range, never by path.
+//!
+//! A shared file stays the user's, who may change it at any time. So each source carries the file's identity at the time it
+//! was hashed, and whoever sends a chunk asks before and after it whether the file is still that one. Descriptors are kept
+//! in a bounded cache, so that any number of files can be shared.
 
-use std::fs::{File, Metadata};
+use std::collections::HashMap;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+use potluck_core::content::SafePath;
+use potluck_core::ids::ContentKey;
+use rustix::io::Errno;
+
+use super::disk::DiskFile;
+use super::os::{self, OsFolder};
+use super::walk;
 
 /// What tells that a file is still the one that was hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,22 +36,13 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// From what the file system says of a file.
-    #[must_use]
-    pub fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        }
+    /// Of an open file.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn of(file: &File) -> io::Result<Self> {
+        Ok(file.stat()?.identity)
     }
-}
-
-/// Saturates: a date beyond the year 2262 is as good as another.
-pub(crate) const fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
 /// Where a content's bytes can be read from.
@@ -54,12 +59,33 @@ pub enum Source {
     Memory(Arc<[u8]>),
 }
 
+/// A source as the index has it.
+#[derive(Clone, Debug)]
+pub(crate) enum Indexed {
+    Given(Source),
+    /// A member of a downloaded folder, which may have got its final name meanwhile.
+    Below {
+        root: OsFolder,
+        path: SafePath,
+        identity: FileIdentity,
+    },
+}
+
+impl Indexed {
+    const fn identity(&self) -> Option<FileIdentity> {
+        match self {
+            Self::Given(Source::File { identity, .. }) | Self::Below { identity, .. } => Some(*identity),
+            Self::Given(Source::Memory(_)) => None,
+        }
+    }
+}
+
 /// An opened source, to read chunks from. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct SourceHandle(pub(crate) Opened);
+pub struct SourceHandle(Opened);
 
 #[derive(Clone, Debug)]
-pub(crate) enum Opened {
+enum Opened {
     /// A file that others may change.
     Shared(Arc<File>, FileIdentity),
     /// A part file: only this process writes to it.
@@ -68,6 +94,10 @@ pub(crate) enum Opened {
 }
 
 impl SourceHandle {
+    pub(crate) const fn part(file: Arc<File>) -> Self {
+        Self(Opened::Part(file))
+    }
+
     /// The file, for `sendfile`. `None`: the bytes are in memory, use [`read_at`](Self::read_at).
     #[must_use]
     pub fn file(&self) -> Option<&File> {
@@ -78,12 +108,12 @@ impl SourceHandle {
     }
 
     /// Is the file still what was hashed? Asked before a chunk is sent and again after it.
+    ///
+    /// That it was moved, removed or replaced shows, too: all of these change its ctime.
     #[must_use]
     pub fn unchanged(&self) -> bool {
         match &self.0 {
-            Opened::Shared(file, identity) => {
-                file.metadata().is_ok_and(|now| FileIdentity::of(&now) == *identity)
-            }
+            Opened::Shared(file, identity) => FileIdentity::of(file).is_ok_and(|now| now == *identity),
             Opened::Part(_) | Opened::Memory(_) => true,
         }
     }
@@ -94,18 +124,7 @@ impl SourceHandle {
     /// The disk fails.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.0 {
-            Opened::Shared(file, _) | Opened::Part(file) => {
-                let mut filled = 0;
-                while filled < buffer.len() {
-                    match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                        Ok(0) => break,
-                        Ok(read) => filled += read,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                Ok(filled)
-            }
+            Opened::Shared(file, _) | Opened::Part(file) => file.read_full(offset, buffer),
             Opened::Memory(bytes) => {
                 let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or(&[]);
                 let count = rest.len().min(buffer.len());
@@ -114,4 +133,87 @@ impl SourceHandle {
             }
         }
     }
+}
+
+/// The index of complete contents, with a cache of open descriptors.
+#[derive(Debug)]
+pub(crate) struct Sources(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    index: HashMap<ContentKey, Indexed>,
+    open: LruCache<ContentKey, SourceHandle>,
+}
+
+impl Sources {
+    /// Keeps at most `open_files` (at least one) descriptors.
+    pub(crate) fn new(open_files: usize) -> Self {
+        let capacity = NonZero::new(open_files).unwrap_or(NonZero::<usize>::MIN);
+        Self(Mutex::new(Inner { index: HashMap::new(), open: LruCache::new(capacity) }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add(&self, key: ContentKey, source: Indexed) {
+        let mut inner = self.lock();
+        inner.open.pop(&key);
+        inner.index.insert(key, source);
+    }
+
+    pub(crate) fn remove(&self, key: ContentKey) {
+        let mut inner = self.lock();
+        inner.open.pop(&key);
+        inner.index.remove(&key);
+    }
+
+    /// `None`: not in the index, or its file is gone or changed.
+    pub(crate) fn open(&self, key: ContentKey) -> Option<SourceHandle> {
+        let source = {
+            let mut inner = self.lock();
+            if let Some(handle) = inner.open.get(&key) {
+                return Some(handle.clone());
+            }
+            inner.index.get(&key)?.clone()
+        };
+        let opened = open(&source).or_else(|error| match Errno::from_io_error(&error) {
+            // Too many open files: those in the cache are the ones to spare.
+            Some(Errno::MFILE | Errno::NFILE) => {
+                self.lock().open.clear();
+                open(&source)
+            }
+            _ => Err(error),
+        });
+        let handle = match opened {
+            Ok(handle) => SourceHandle(handle),
+            Err(error) => {
+                tracing::info!(%error, ?source, "a shared file cannot be opened");
+                return None;
+            }
+        };
+        if !handle.unchanged() {
+            return None;
+        }
+        if handle.file().is_some() {
+            let mut inner = self.lock();
+            // It may have been removed, or replaced, while it was opened.
+            if inner.index.get(&key).and_then(Indexed::identity) == source.identity() {
+                inner.open.put(key, handle.clone());
+            }
+        }
+        Some(handle)
+    }
+}
+
+fn open(source: &Indexed) -> io::Result<Opened> {
+    Ok(match source {
+        Indexed::Given(Source::File { path, identity }) => {
+            Opened::Shared(Arc::new(os::open_file(path)?), *identity)
+        }
+        Indexed::Given(Source::Memory(bytes)) => Opened::Memory(Arc::clone(bytes)),
+        Indexed::Below { root, path, identity } => {
+            Opened::Shared(Arc::new(walk::open_below(root, path)?), *identity)
+        }
+    })
 }

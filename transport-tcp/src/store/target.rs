@@ -92,3 +92,15 @@ impl Target {
         OsString::from_vec([b".", &name[..kept], tail.as_bytes()].concat())
     }
 }
+
+/// Is this how a part file, a staging folder or a sidecar is called?
+pub(crate) fn is_part_name(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let stem = name.strip_suffix(b".part").or_else(|| name.strip_suffix(b".meta"));
+    stem.is_some_and(|stem| match stem.split_last_chunk::<9>() {
+        Some((kept, [b'.', digits @ ..])) => {
+            kept.starts_with(b".") && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        }
+        _ => false,
+    })
+}

@@ -1,0 +1,244 @@
+//! Opening the place of a download: what stands there already, and what of it is right.
+
+use std::fs;
+use std::sync::Arc;
+
+use potluck_core::content::PieceTable;
+use potluck_core::ids::ContentKey;
+use potluck_core::limits::LISTING_BYTES_MAX;
+use potluck_core::peer::{Opening, Place, StorageFault};
+
+use super::check::Checking;
+use super::disk::{Folder, failed};
+use super::os::OsFolder;
+use super::part::{PartOpening, Standing, standing};
+use super::sidecar::Sidecar;
+use super::source::{Indexed, Source, SourceHandle};
+use super::staging::{MemberOpening, StagingOpening, StandingFolder, WholeFolder, standing_folder};
+use super::target::Target;
+use super::{Download, FolderPlace, OpenPlace, Part, Staging, Store, leftovers, lock};
+use crate::hashing;
+
+/// A place that is open already.
+pub(super) fn again(
+    part: &Part,
+    table: Option<Arc<PieceTable>>,
+    how: Checking<'_>,
+) -> Result<Opening, StorageFault> {
+    let table = match table {
+        None => part.sidecar_table()?,
+        given => given,
+    };
+    Ok(match part.recheck(table.as_deref(), how)? {
+        Some(have) => Opening::Part { table, have },
+        None => Opening::NeedsTable,
+    })
+}
+
+fn target_folder(target: &Target) -> Result<OsFolder, StorageFault> {
+    if target.creates_folder() {
+        fs::create_dir_all(target.folder()).map_err(failed("making the target's folder"))?;
+    }
+    OsFolder::at(target.folder()).map_err(failed("opening the target's folder"))
+}
+
+impl Download {
+    fn sidecar(&self, key: ContentKey, table: Option<Arc<PieceTable>>) -> Sidecar {
+        Sidecar { key, kind: self.kind, name: self.name.clone(), table }
+    }
+}
+
+impl Store {
+    pub(super) fn open_file(
+        &self,
+        place: Place,
+        download: &Download,
+        key: ContentKey,
+        table: Option<Arc<PieceTable>>,
+        how: Checking<'_>,
+    ) -> Result<Opening, StorageFault> {
+        let target = &download.target;
+        let folder = target_folder(target)?;
+        if let Some(finished) = self.file_stands(place, target, &folder, key, how)? {
+            return Ok(finished);
+        }
+        let spot = leftovers::file_spot(&folder, target, key);
+        Ok(match Part::open(spot, download.sidecar(key, table), how)? {
+            PartOpening::NeedsTable => Opening::NeedsTable,
+            PartOpening::Open { part, table, have } => {
+                self.set_place(place, OpenPlace::Part(part));
+                Opening::Part { table, have }
+            }
+        })
+    }
+
+    /// Serves the file from its final path if it stands there.
+    fn file_stands(
+        &self,
+        place: Place,
+        target: &Target,
+        folder: &OsFolder,
+        key: ContentKey,
+        how: Checking<'_>,
+    ) -> Result<Option<Opening>, StorageFault> {
+        match standing(folder, target.name(), key, how)? {
+            Standing::Nothing => Ok(None),
+            Standing::Other => Err(StorageFault::Occupied),
+            Standing::Same { table, identity } => {
+                // A crash between the rename and the end left them.
+                if let Err(fault) = leftovers::file_spot(folder, target, key).discard() {
+                    tracing::info!(?fault, "what was left of a finished download stays");
+                }
+                self.add_source(key, Source::File { path: target.path(), identity });
+                self.set_place(place, OpenPlace::Done);
+                Ok(Some(Opening::Finished { table }))
+            }
+        }
+    }
+
+    pub(super) fn open_folder(
+        &self,
+        place: Place,
+        download: &Download,
+        key: ContentKey,
+        table: Option<Arc<PieceTable>>,
+        how: Checking<'_>,
+    ) -> Result<Opening, StorageFault> {
+        let target = &download.target;
+        let parent = target_folder(target)?;
+        match standing_folder(&parent, target.name(), key, how)? {
+            StandingFolder::Nothing => {}
+            StandingFolder::Other => return Err(StorageFault::Occupied),
+            StandingFolder::Same(whole) => {
+                return Ok(self.folder_stands(place, download, &parent, key, whole));
+            }
+        }
+        let name = target.part_name(key.id);
+        Ok(match Staging::open(&parent, name, download.sidecar(key, table), how)? {
+            StagingOpening::NeedsTable => Opening::NeedsTable,
+            StagingOpening::Open { staging, table, have } => {
+                self.set_place(place, OpenPlace::Part(Arc::clone(staging.listing_part())));
+                *lock(&download.folder) = Some(Arc::new(FolderPlace::Staged(staging)));
+                Opening::Part { table, have }
+            }
+        })
+    }
+
+    fn folder_stands(
+        &self,
+        place: Place,
+        download: &Download,
+        parent: &OsFolder,
+        key: ContentKey,
+        whole: WholeFolder<OsFolder>,
+    ) -> Opening {
+        let part_name = download.target.part_name(key.id);
+        if parent.stat(&part_name).is_ok()
+            && let Err(fault) = super::staging::discard(parent, &part_name)
+        {
+            tracing::info!(?fault, "what was left of a finished download stays");
+        }
+        let table = whole.table.clone();
+        self.add_source(key, Source::Memory(Arc::clone(&whole.bytes)));
+        self.set_place(place, OpenPlace::Done);
+        *lock(&download.folder) = Some(Arc::new(FolderPlace::Standing(whole)));
+        Opening::Finished { table }
+    }
+
+    pub(super) fn open_member(
+        &self,
+        place: Place,
+        entry: u32,
+        key: ContentKey,
+        table: Option<Arc<PieceTable>>,
+        how: Checking<'_>,
+    ) -> Result<Opening, StorageFault> {
+        let folder = self.folder(place)?.ok_or(StorageFault::BadPath)?;
+        let staging = match &*folder {
+            FolderPlace::Staged(staging) => staging,
+            FolderPlace::Standing(whole) => {
+                let member = whole.members.get(&entry).filter(|member| member.key == key);
+                let member = member.ok_or(StorageFault::BadPath)?;
+                let path =
+                    whole.listing.entries().get(entry as usize).ok_or(StorageFault::BadPath)?.path.clone();
+                let (root, identity) = (whole.content.clone(), member.identity);
+                self.0.sources.add(key, Indexed::Below { root, path, identity });
+                self.set_place(place, OpenPlace::Done);
+                return Ok(Opening::Finished { table: member.table.clone() });
+            }
+        };
+        Ok(match staging.open_member(entry, key, table, how)? {
+            MemberOpening::NeedsTable => Opening::NeedsTable,
+            MemberOpening::Open { part, table, have } => {
+                self.set_place(place, OpenPlace::Part(part));
+                Opening::Part { table, have }
+            }
+            MemberOpening::Done { table, path, identity } => {
+                let root = staging.content().clone();
+                self.0.sources.add(key, Indexed::Below { root, path, identity });
+                self.set_place(place, OpenPlace::Done);
+                Opening::Finished { table }
+            }
+        })
+    }
+
+    /// `None`: it stands there already.
+    pub(super) fn file_for_copy(
+        &self,
+        place: Place,
+        download: &Download,
+        key: ContentKey,
+        how: Checking<'_>,
+    ) -> Result<Option<Arc<Part>>, StorageFault> {
+        let folder = target_folder(&download.target)?;
+        if self.file_stands(place, &download.target, &folder, key, how)?.is_some() {
+            return Ok(None);
+        }
+        let part = Part::open_for_copy(leftovers::file_spot(&folder, &download.target, key), key)?;
+        Ok(Some(self.set_part(place, part)))
+    }
+
+    /// `None`: the folder stands there already.
+    pub(super) fn listing_for_copy(
+        &self,
+        place: Place,
+        download: &Download,
+        key: ContentKey,
+        source: &SourceHandle,
+        how: Checking<'_>,
+    ) -> Result<Option<Arc<Part>>, StorageFault> {
+        if key.length > LISTING_BYTES_MAX as u64 {
+            return Err(StorageFault::BadPath);
+        }
+        let mut bytes = vec![0; key.length as usize];
+        let read = source.read_at(0, &mut bytes).map_err(failed("reading a listing that is here"))?;
+        let (found, table) = hashing::hash_bytes(&bytes[..read]);
+        if found != key {
+            return Err(StorageFault::Io);
+        }
+        let opening = self.open_folder(place, download, key, table, how)?;
+        match (opening, self.place(place)?) {
+            (Opening::Part { .. }, OpenPlace::Part(part)) => Ok(Some(part)),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn member_for_copy(
+        &self,
+        place: Place,
+        entry: u32,
+        key: ContentKey,
+    ) -> Result<Option<Arc<Part>>, StorageFault> {
+        match self.folder(place)?.as_deref() {
+            Some(FolderPlace::Staged(staging)) => {
+                Ok(Some(self.set_part(place, staging.open_member_for_copy(entry, key)?)))
+            }
+            Some(FolderPlace::Standing(_)) | None => Err(StorageFault::BadPath),
+        }
+    }
+
+    fn set_part(&self, place: Place, part: Arc<Part>) -> Arc<Part> {
+        self.set_place(place, OpenPlace::Part(Arc::clone(&part)));
+        part
+    }
+}

@@ -1,0 +1,489 @@
+//! A folder on its way: everything in one hidden staging folder, put in place by one rename.
+//!
+//! ```text
+//! .<name>.<8 hex>.part/   the staging folder, beside the target
+//!   listing               the part file of the listing; its lock is the lock of all
+//!   meta, meta.<entry>    sidecars of the listing, and of members of more than one piece
+//!   content/              the members; becomes the target
+//! ```
+//!
+//! Members lie apart from the rest, so that no name of theirs can collide with it. A member has its right length, bytes
+//! and times or it is not done: nothing else says so, and a restart hashes what is there. Single members are not synced
+//! when they are done, all of them are at the end.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use potluck_core::content::{Kind, Listing, ListingEntry, Node, PieceSet, PieceTable, SafePath};
+use potluck_core::ids::ContentKey;
+use potluck_core::limits::LISTING_BYTES_MAX;
+use potluck_core::peer::StorageFault;
+
+use super::check::{self, Checking};
+use super::disk::{DiskFile, Folder, Nature, failed};
+use super::part::{Part, PartOpening, Spot};
+use super::sidecar::Sidecar;
+use super::source::FileIdentity;
+use super::walk;
+use crate::hashing::{self, Hashing, Member};
+use crate::scan::{FolderPlan, scan_folder};
+
+const LISTING: &str = "listing";
+const SIDECAR: &str = "meta";
+const CONTENT: &str = "content";
+
+/// An open staging folder.
+#[derive(Debug)]
+pub(crate) struct Staging<D: Folder> {
+    parent: D,
+    name: OsString,
+    folder: D,
+    content: D,
+    listing_part: Arc<Part<D>>,
+    listing: OnceLock<ReadListing>,
+    /// Members that are complete, by entry.
+    done: Mutex<HashMap<u32, FileIdentity>>,
+}
+
+/// A listing, and its bytes.
+type ReadListing = (Arc<Listing>, Arc<[u8]>);
+
+/// What opening a staging folder came to.
+pub(crate) enum StagingOpening<D: Folder> {
+    Open { staging: Staging<D>, table: Option<Arc<PieceTable>>, have: PieceSet },
+    NeedsTable,
+}
+
+/// What opening a member came to.
+pub(crate) enum MemberOpening<D: Folder> {
+    /// It is complete.
+    Done {
+        table: Option<Arc<PieceTable>>,
+        path: SafePath,
+        identity: FileIdentity,
+    },
+    Open {
+        part: Arc<Part<D>>,
+        table: Option<Arc<PieceTable>>,
+        have: PieceSet,
+    },
+    NeedsTable,
+}
+
+/// The place of the listing's part file in its staging folder.
+fn listing_spot<D: Folder>(folder: &D) -> Spot<D> {
+    Spot {
+        folder: folder.clone(),
+        name: LISTING.into(),
+        sidecar: (folder.clone(), SIDECAR.into()),
+        locked: true,
+        always_sidecar: true,
+    }
+}
+
+/// The sidecar of a staging folder, if it has one.
+pub(crate) fn sidecar<D: Folder>(folder: &D) -> io::Result<Option<Sidecar>> {
+    Sidecar::read(&folder.open(OsStr::new(SIDECAR), false)?)
+}
+
+/// Removes a staging folder with all that is in it. `Locked` if a process has it open.
+pub(crate) fn discard<D: Folder>(parent: &D, name: &OsStr) -> Result<(), StorageFault> {
+    let remove = failed("removing a staging folder");
+    let folder = parent.open_folder(name).map_err(&remove)?;
+    // The listing goes first: nobody opens the folder while it is locked, and without it nothing in it counts.
+    listing_spot(&folder).discard()?;
+    walk::remove_tree(parent, name).map(drop).map_err(remove)
+}
+
+impl<D: Folder> Staging<D> {
+    /// Opens or creates the staging folder `name` in `parent`. `wanted` is the sidecar of the listing, its table if it is
+    /// known.
+    pub(crate) fn open(
+        parent: &D,
+        name: OsString,
+        wanted: Sidecar,
+        how: Checking<'_>,
+    ) -> Result<StagingOpening<D>, StorageFault> {
+        if wanted.key.length > LISTING_BYTES_MAX as u64 {
+            return Err(StorageFault::BadPath);
+        }
+        let open = failed("opening a staging folder");
+        let single =
+            potluck_core::content::Geometry::new(wanted.key.length).is_some_and(|it| it.is_single_chunk());
+        let folder = match parent.stat(&name) {
+            Ok(stat) if stat.nature == Nature::Folder => parent.open_folder(&name).map_err(&open)?,
+            Ok(_) => return Err(StorageFault::Occupied),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(open(error)),
+            Err(_) if wanted.table.is_none() && !single => return Ok(StagingOpening::NeedsTable),
+            Err(_) => walk::make_folder(parent, &name).map_err(&open)?,
+        };
+        match Part::open(listing_spot(&folder), wanted, how)? {
+            PartOpening::NeedsTable => Ok(StagingOpening::NeedsTable),
+            PartOpening::Open { part, table, have } => {
+                let content = walk::make_folder(&folder, OsStr::new(CONTENT)).map_err(&open)?;
+                let staging = Self {
+                    parent: parent.clone(),
+                    name,
+                    folder,
+                    content,
+                    listing_part: part,
+                    listing: OnceLock::new(),
+                    done: Mutex::default(),
+                };
+                Ok(StagingOpening::Open { staging, table, have })
+            }
+        }
+    }
+
+    pub(crate) const fn listing_part(&self) -> &Arc<Part<D>> {
+        &self.listing_part
+    }
+
+    /// The folder that becomes the target. It stays the same folder when it is renamed.
+    pub(crate) const fn content(&self) -> &D {
+        &self.content
+    }
+
+    fn done(&self) -> MutexGuard<'_, HashMap<u32, FileIdentity>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The finished listing and its bytes; `None`: the bytes are no listing.
+    pub(crate) fn listing(&self) -> Result<Option<ReadListing>, StorageFault> {
+        if let Some(read) = self.listing.get() {
+            return Ok(Some(read.clone()));
+        }
+        let key = self.listing_part.key();
+        // At most `LISTING_BYTES_MAX`, or it would not have been opened.
+        let mut bytes = vec![0; key.length as usize];
+        let read = self.listing_part.file().read_full(0, &mut bytes).map_err(failed("reading a listing"))?;
+        if read < bytes.len() || hashing::hash_bytes(&bytes).0 != key {
+            return Err(StorageFault::Io);
+        }
+        match Listing::decode(&bytes) {
+            Ok(listing) => Ok(Some(self.listing.get_or_init(|| (Arc::new(listing), bytes.into())).clone())),
+            Err(fault) => {
+                tracing::warn!(%fault, "a listing is refused");
+                Ok(None)
+            }
+        }
+    }
+
+    /// A file among the listing's entries.
+    fn entry(&self, entry: u32) -> Result<Entry, StorageFault> {
+        let (listing, _) = self.listing()?.ok_or(StorageFault::BadPath)?;
+        match listing.entries().get(entry as usize) {
+            Some(ListingEntry { path, node: Node::File { key, executable, mtime_ns } }) => {
+                Ok(Entry { path: path.clone(), key: *key, executable: *executable, mtime_ns: *mtime_ns })
+            }
+            _ => Err(StorageFault::BadPath),
+        }
+    }
+
+    fn member_spot(&self, entry: u32, path: &SafePath) -> Result<Spot<D>, StorageFault> {
+        let (folder, name) =
+            walk::parent(&self.content, path, true).map_err(failed("making the folders of a member"))?;
+        Ok(Spot {
+            folder,
+            name: name.to_owned(),
+            sidecar: (self.folder.clone(), format!("{SIDECAR}.{entry}").into()),
+            locked: false,
+            always_sidecar: false,
+        })
+    }
+
+    /// Opens a member, and completes it if all of it is there.
+    pub(crate) fn open_member(
+        &self,
+        entry: u32,
+        key: ContentKey,
+        table: Option<Arc<PieceTable>>,
+        how: Checking<'_>,
+    ) -> Result<MemberOpening<D>, StorageFault> {
+        let member = self.entry(entry)?;
+        if member.key != key {
+            return Err(StorageFault::BadPath);
+        }
+        let spot = self.member_spot(entry, &member.path)?;
+        let wanted = Sidecar { key, kind: Kind::File, name: member.path.file_name(), table };
+        Ok(match Part::open(spot.clone(), wanted, how)? {
+            PartOpening::Open { part, table, have } if have.is_full() => {
+                let (path, identity) = self.finish_member(entry, &part)?;
+                MemberOpening::Done { table, path, identity }
+            }
+            PartOpening::Open { part, table, have } => MemberOpening::Open { part, table, have },
+            PartOpening::NeedsTable => match whole(&spot, key, how)? {
+                None => MemberOpening::NeedsTable,
+                Some((file, table)) => {
+                    let identity = self.complete(entry, &member, &file)?;
+                    MemberOpening::Done { table, path: member.path, identity }
+                }
+            },
+        })
+    }
+
+    /// Opens a member that is about to be copied from a content that is here.
+    pub(crate) fn open_member_for_copy(
+        &self,
+        entry: u32,
+        key: ContentKey,
+    ) -> Result<Arc<Part<D>>, StorageFault> {
+        let member = self.entry(entry)?;
+        if member.key != key {
+            return Err(StorageFault::BadPath);
+        }
+        Part::open_for_copy(self.member_spot(entry, &member.path)?, key)
+    }
+
+    /// A member has all its bytes. Returns where it lies in [`content`](Self::content), and what it is from now on.
+    pub(crate) fn finish_member(
+        &self,
+        entry: u32,
+        part: &Part<D>,
+    ) -> Result<(SafePath, FileIdentity), StorageFault> {
+        let member = self.entry(entry)?;
+        let identity = self.complete(entry, &member, part.file())?;
+        Ok((member.path, identity))
+    }
+
+    fn complete(&self, entry: u32, member: &Entry, file: &D::File) -> Result<FileIdentity, StorageFault> {
+        let finish = || {
+            file.set_attributes(member.executable, member.mtime_ns)?;
+            Ok(file.stat()?.identity)
+        };
+        let identity = finish().map_err(failed("finishing a member"))?;
+        if identity.size != member.key.length {
+            tracing::error!("a member that should be complete has another length");
+            return Err(StorageFault::Io);
+        }
+        self.done().insert(entry, identity);
+        Ok(identity)
+    }
+
+    /// Makes all that was written so far durable: the listing and every member.
+    pub(crate) fn sync(&self) -> Result<(), StorageFault> {
+        let sync = || {
+            self.folder.sync_tree()?;
+            self.parent.sync()
+        };
+        sync().map_err(failed("syncing a staging folder"))
+    }
+
+    /// All members are done: makes everything durable and renames the folder, without replacing anything. May be called
+    /// again after it failed.
+    ///
+    /// If an equal folder got there first, that is as good: the staged one is removed, and the other one returned.
+    pub(crate) fn finish(
+        &self,
+        final_name: &OsStr,
+        how: Checking<'_>,
+    ) -> Result<Option<WholeFolder<D>>, StorageFault> {
+        let (listing, _) = self.listing()?.ok_or(StorageFault::BadPath)?;
+        let mut other = None;
+        match self.folder.stat(OsStr::new(CONTENT)) {
+            Ok(_) => {
+                self.make_empty_folders(&listing).map_err(failed("making an empty folder"))?;
+                self.check_members(&listing, how)?;
+                self.sync()?;
+                other = self.rename(final_name, how)?;
+            }
+            // An earlier call renamed it, and could not sync that.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("finishing a folder")(error)),
+        }
+        self.parent.sync().map_err(failed("syncing a folder"))?;
+        // What remains is tidying: the folder stands.
+        if let Err(error) = walk::remove_tree(&self.parent, &self.name) {
+            tracing::warn!(%error, "removing a staging folder");
+        }
+        self.release();
+        Ok(other)
+    }
+
+    fn rename(&self, final_name: &OsStr, how: Checking<'_>) -> Result<Option<WholeFolder<D>>, StorageFault> {
+        match self.folder.rename(OsStr::new(CONTENT), &self.parent, final_name) {
+            Ok(()) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let standing = standing_folder(&self.parent, final_name, self.listing_part.key(), how)?;
+                let StandingFolder::Same(other) = standing else { return Err(StorageFault::Occupied) };
+                walk::remove_tree(&self.folder, OsStr::new(CONTENT))
+                    .map_err(failed("removing a staging folder"))?;
+                Ok(Some(other))
+            }
+            Err(error) => Err(failed("renaming a folder")(error)),
+        }
+    }
+
+    fn make_empty_folders(&self, listing: &Listing) -> io::Result<()> {
+        for entry in listing.entries() {
+            if let Node::Folder { mtime_ns } = entry.node {
+                let (folder, name) = walk::parent(&self.content, &entry.path, true)?;
+                walk::make_folder(&folder, name)?.set_mtime(mtime_ns)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is about to be renamed is what was verified: every entry of the listing, and nothing else. Somebody may have
+    /// moved things about in the staging folder.
+    fn check_members(&self, listing: &Listing, how: Checking<'_>) -> Result<(), StorageFault> {
+        let plan = scan_folder(&self.content, Path::new("")).map_err(|error| {
+            tracing::warn!(%error, "looking through a staging folder");
+            StorageFault::Occupied
+        })?;
+        let entries = listing.entries();
+        if let Some(strange) = plan.skipped.first() {
+            tracing::warn!(path = ?strange.path, "something else lies in a staging folder");
+            return Err(StorageFault::Occupied);
+        }
+        if plan.files.len() + plan.empty_folders.len() != entries.len() {
+            tracing::warn!("something else, or too little, lies in a staging folder");
+            return Err(StorageFault::Occupied);
+        }
+        let mut files = plan.files.iter().peekable();
+        let mut done = self.done();
+        for (entry, listed) in (0..).zip(entries) {
+            let Node::File { key, .. } = listed.node else { continue };
+            let found = files.next_if(|file| file.path == listed.path);
+            let right = match (found, done.get(&entry)) {
+                (Some(file), Some(identity)) if file.identity == *identity => true,
+                // It was touched. That is no harm if its bytes are right.
+                (Some(_), Some(_)) => self.recheck(&listed.path, key, how)?,
+                _ => false,
+            };
+            if !right {
+                tracing::warn!(path = ?listed.path.as_str(), "a member is not what was downloaded");
+                done.remove(&entry);
+                return Err(StorageFault::Io);
+            }
+        }
+        Ok(())
+    }
+
+    fn recheck(&self, path: &SafePath, key: ContentKey, how: Checking<'_>) -> Result<bool, StorageFault> {
+        let identify = || check::identify(&walk::open_below(&self.content, path)?, key.length, how);
+        let found = identify().map_err(failed("checking a member"))?;
+        Ok(found.is_some_and(|(found, _)| found == key))
+    }
+
+    /// Lets other processes have it.
+    pub(crate) fn release(&self) {
+        self.listing_part.release();
+    }
+}
+
+/// A file of a listing.
+struct Entry {
+    path: SafePath,
+    key: ContentKey,
+    executable: bool,
+    mtime_ns: i64,
+}
+
+/// A file that has all its bytes, and its table.
+type WholeFile<D> = (<D as Folder>::File, Option<Arc<PieceTable>>);
+
+/// The file of a member whose table is not known, if all of it is there.
+fn whole<D: Folder>(
+    spot: &Spot<D>,
+    key: ContentKey,
+    how: Checking<'_>,
+) -> Result<Option<WholeFile<D>>, StorageFault> {
+    let check = || {
+        let file = match spot.folder.open(&spot.name, true) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        // What has a hole is not complete.
+        let data = file.next_data(0)?;
+        if file.stat()?.identity.size != key.length || data != Some(0..key.length) {
+            return Ok(None);
+        }
+        Ok(match check::identify(&file, key.length, how)? {
+            Some((found, table)) if found == key => Some((file, table.map(Arc::new))),
+            _ => None,
+        })
+    };
+    check().map_err(failed("checking a member"))
+}
+
+/// What stands under a folder's final name already.
+pub(crate) enum StandingFolder<D> {
+    Nothing,
+    /// The content itself.
+    Same(WholeFolder<D>),
+    /// Something else.
+    Other,
+}
+
+/// A complete folder.
+#[derive(Debug)]
+pub(crate) struct WholeFolder<D> {
+    pub(crate) content: D,
+    pub(crate) listing: Arc<Listing>,
+    pub(crate) bytes: Arc<[u8]>,
+    pub(crate) table: Option<Arc<PieceTable>>,
+    /// Its files, by entry of the listing.
+    pub(crate) members: HashMap<u32, hashing::Hashed>,
+}
+
+/// Looks whether the folder stands under this name already.
+pub(crate) fn standing_folder<D: Folder>(
+    parent: &D,
+    name: &OsStr,
+    key: ContentKey,
+    how: Checking<'_>,
+) -> Result<StandingFolder<D>, StorageFault> {
+    let content = match parent.stat(name) {
+        Ok(stat) if stat.nature == Nature::Folder => {
+            parent.open_folder(name).map_err(failed("opening the target"))?
+        }
+        Ok(_) => return Ok(StandingFolder::Other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(StandingFolder::Nothing),
+        Err(error) => return Err(failed("looking at the target")(error)),
+    };
+    let Ok(plan) = scan_folder(&content, Path::new(name)) else { return Ok(StandingFolder::Other) };
+    // A listing's length does not depend on the ids: most other folders are told without reading their files.
+    let unread = plan.files.iter().map(|file| {
+        let key = ContentKey { id: potluck_core::content::empty_id(), length: file.identity.size };
+        let node = Node::File { key, executable: file.executable, mtime_ns: file.identity.mtime_ns };
+        ListingEntry { path: file.path.clone(), node }
+    });
+    match plan.listing(unread.collect()) {
+        Ok(listing) if listing.encode().len() as u64 == key.length => {}
+        _ => return Ok(StandingFolder::Other),
+    }
+    whole_folder(content, &plan, key, how)
+}
+
+fn whole_folder<D: Folder>(
+    content: D,
+    plan: &FolderPlan,
+    key: ContentKey,
+    how: Checking<'_>,
+) -> Result<StandingFolder<D>, StorageFault> {
+    (how.expect)(plan.files.iter().map(|file| file.identity.size).sum());
+    let hashing =
+        Hashing { threads: how.threads, progress: how.progress, cancelled: how.cancelled, cache: None };
+    let hashed = hashing::hash_members(&content, plan, hashing, &|_, _| ()).map_err(|_| StorageFault::Io)?;
+    let Ok(hashed) = hashed.into_iter().collect::<Result<Vec<Member>, _>>() else {
+        return Ok(StandingFolder::Other);
+    };
+    let files = plan.files.iter().zip(&hashed);
+    let entries = files.map(|(file, member)| ListingEntry { path: file.path.clone(), node: member.node() });
+    let Ok(listing) = plan.listing(entries.collect()) else { return Ok(StandingFolder::Other) };
+    let bytes: Arc<[u8]> = listing.encode().into();
+    let (found, table) = hashing::hash_bytes(&bytes);
+    if found != key {
+        return Ok(StandingFolder::Other);
+    }
+    // Files stand in the listing in the order in which they stand in the plan.
+    let file_entries =
+        (0..).zip(listing.entries()).filter(|(_, entry)| matches!(entry.node, Node::File { .. }));
+    let members =
+        file_entries.map(|(entry, _)| entry).zip(hashed.into_iter().map(|member| member.hashed)).collect();
+    Ok(StandingFolder::Same(WholeFolder { content, listing: Arc::new(listing), bytes, table, members }))
+}
