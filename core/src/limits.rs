@@ -85,6 +85,44 @@ pub const REGISTRATIONS_PER_PEER: usize = CONTENTS_PER_PEER;
 pub const WATCHES_PER_PEER: usize = 1024;
 /// Peers a tracker knows at once.
 pub const PEERS_PER_TRACKER: usize = 100_000;
+/// Registrations at a tracker, of all peers: about 1 GiB of memory.
+pub const REGISTRATIONS_PER_TRACKER: usize = 4_000_000;
+/// Registrations of peers that left, taken apart per input: some milliseconds.
+pub const REMOVALS_PER_INPUT: usize = 4096;
+/// Watches of contents at a tracker, of all peers: each costs at most 32 entries.
+pub const WATCHES_PER_TRACKER: usize = 262_144;
+/// Links that watch the list of peers: each costs a push per burst of joins and leaves.
+pub const PEER_WATCHERS_MAX: usize = 1024;
+/// Joins, leaves and renames kept for those who watch the list of peers; more than happen between two pushes.
+pub const PEER_LOG_ENTRIES: usize = 65_536;
+/// Links of a tracker that have not joined; the one that has asked nothing for longest makes room for a new one.
+pub const VISITORS_MAX: usize = 4096;
+/// Messages about holders in one push to a link.
+pub const HOLDER_PUSHES: usize = 64;
+/// Messages about the list of peers in one push to a link.
+pub const PEER_PUSHES: usize = 8;
+/// Reachability probes that a tracker has running at once: each is a socket.
+pub const PROBES_MAX: usize = 64;
+/// Wildcards in a glob: they decide what matching a name costs.
+pub const GLOB_WILDCARDS_MAX: usize = 32;
+/// Units of search work (a unit is a name looked at, some nanoseconds) after which a page of rows ends, full or not.
+pub const SEARCH_WORK_PER_REPLY: u64 = 4_000_000;
+/// Units of search work that one link may make at once: 200 searches through a million names.
+pub const SEARCH_WORK_BURST: u64 = 200_000_000;
+/// Units of search work that one link may make per second in the long run: a quarter of a core.
+pub const SEARCH_WORK_PER_SECOND: u64 = 50_000_000;
+/// Holders looked at for a search by the beginning of an id, which a few matches never reach.
+pub const HOLDERS_PER_ID_SEARCH: u64 = 65_536;
+/// Times that a link may ask others to dial it, and a peer be asked to dial others, at once.
+pub const DIAL_ASKS_BURST: u64 = 64;
+/// The same per second in the long run.
+pub const DIAL_ASKS_PER_SECOND: u64 = 16;
+/// Times that a peer may take another name at once.
+pub const RENAMES_BURST: u64 = 8;
+/// Times that a peer may take another name per second in the long run: each is told to whoever watches.
+pub const RENAMES_PER_SECOND: u64 = 1;
+/// Names in one line of the tracker's log.
+pub const REPORT_NAMES: usize = 4;
 
 /// A tracker forgets a peer that has been silent for this long.
 pub const LEASE: Duration = Duration::from_secs(15);
@@ -100,3 +138,11 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A suspect of a bad piece may retract for this long before it is blamed.
 pub const BLAME_AFTER: Duration = Duration::from_secs(1);
+/// The shortest lease a tracker can be given: a question and its answer must fit in.
+pub const LEASE_MIN: Duration = Duration::from_millis(100);
+/// A link that has not joined and asks a tracker nothing for this long is closed.
+pub const VISITOR_IDLE: Duration = Duration::from_secs(10);
+/// Time between two pushes to one watcher, except after a quiet spell.
+pub const PUSH_INTERVAL: Duration = Duration::from_millis(250);
+/// A probe that its driver has not answered by then counts as failed.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2 * DIAL_TIMEOUT.as_secs());

@@ -1,0 +1,194 @@
+//! A search made ready: which names match, where they begin, and what trying one costs.
+
+use globset::{GlobBuilder, GlobMatcher};
+use memchr::memmem;
+
+use crate::limits::{GLOB_WILDCARDS_MAX, QUERY_BYTES_MAX};
+use crate::wire::tracker::Matching;
+
+/// Which names a search wants.
+#[derive(Debug)]
+pub(super) enum Matcher {
+    All,
+    Name(String),
+    Prefix(String),
+    /// The needle, letters folded.
+    Substring(Box<memmem::Finder<'static>>),
+    Glob {
+        glob: Box<GlobMatcher>,
+        /// What every match begins with.
+        prefix: String,
+        /// Characters that are not literal.
+        wildcards: u64,
+    },
+}
+
+/// What a name is to a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Yes,
+    No,
+    /// Neither this name nor any after it matches.
+    Past,
+}
+
+impl Matcher {
+    /// Makes a search over names ready; `IdPrefix` is none.
+    ///
+    /// # Errors
+    /// Says what is wrong with the query.
+    pub(super) fn new(matching: &Matching) -> Result<Self, String> {
+        let (Matching::Name(text)
+        | Matching::Substring(text)
+        | Matching::Glob(text)
+        | Matching::Prefix(text)
+        | Matching::IdPrefix(text)) = matching
+        else {
+            return Ok(Self::All);
+        };
+        if text.len() > QUERY_BYTES_MAX {
+            return Err(format!("longer than {QUERY_BYTES_MAX} bytes"));
+        }
+        match matching {
+            Matching::All => Ok(Self::All),
+            Matching::Name(name) => Ok(Self::Name(name.clone())),
+            Matching::Prefix(prefix) => Ok(Self::Prefix(prefix.clone())),
+            Matching::Substring(text) => {
+                let mut folded = String::new();
+                fold_into(text, &mut folded);
+                if folded.contains('\n') {
+                    // It would match across two names of a block; no name holds a line break, so none is equal to it.
+                    return Ok(Self::Name(text.clone()));
+                }
+                Ok(Self::Substring(Box::new(memmem::Finder::new(&folded).into_owned())))
+            }
+            Matching::Glob(pattern) => Self::glob(pattern),
+            Matching::IdPrefix(_) => Err("ids are not searched by name".to_owned()),
+        }
+    }
+
+    fn glob(pattern: &str) -> Result<Self, String> {
+        let wildcards = pattern.chars().filter(|&c| is_special(c)).count();
+        if wildcards > GLOB_WILDCARDS_MAX {
+            return Err(format!("more than {GLOB_WILDCARDS_MAX} wildcards"));
+        }
+        let glob = GlobBuilder::new(pattern)
+            .literal_separator(false)
+            .backslash_escape(true)
+            .build()
+            .map_err(|fault| fault.kind().to_string())?;
+        Ok(Self::Glob {
+            glob: Box::new(glob.compile_matcher()),
+            prefix: pattern.chars().take_while(|&c| !is_special(c)).collect(),
+            wildcards: wildcards as u64,
+        })
+    }
+
+    /// What every match begins with.
+    pub(super) fn prefix(&self) -> &str {
+        match self {
+            Self::All | Self::Substring(_) => "",
+            Self::Name(text) | Self::Prefix(text) | Self::Glob { prefix: text, .. } => text,
+        }
+    }
+
+    /// The needle, where whole blocks of folded names can be searched at once.
+    pub(super) fn finder(&self) -> Option<&memmem::Finder<'static>> {
+        match self {
+            Self::Substring(finder) => Some(finder),
+            Self::All | Self::Name(_) | Self::Prefix(_) | Self::Glob { .. } => None,
+        }
+    }
+
+    /// Does it match? Names are shown in order, from the first that begins with the prefix.
+    pub(super) fn judge(&self, name: &str) -> Verdict {
+        let (matches, past) = match self {
+            Self::All | Self::Substring(_) => (true, false),
+            Self::Name(wanted) => (name == wanted, name != wanted),
+            Self::Prefix(prefix) => (true, !name.starts_with(prefix.as_str())),
+            Self::Glob { glob, prefix, .. } => (glob.is_match(name), !name.starts_with(prefix.as_str())),
+        };
+        match (matches, past) {
+            (_, true) => Verdict::Past,
+            (true, false) => Verdict::Yes,
+            (false, false) => Verdict::No,
+        }
+    }
+
+    /// Units of work of trying one name: 1 is some nanoseconds.
+    pub(super) fn cost(&self, name: &str) -> u64 {
+        match self {
+            Self::Glob { wildcards, .. } => 4 + wildcards * name.len() as u64 / 4,
+            Self::All | Self::Name(_) | Self::Prefix(_) | Self::Substring(_) => 1,
+        }
+    }
+}
+
+/// Has the character a meaning in a glob?
+const fn is_special(c: char) -> bool {
+    matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | ',' | '!' | '\\')
+}
+
+/// Appends the text with the differences between letters of either case taken out: up, then down, letter by letter, so
+/// that letters with two small forms (sigma) or none of the other case (sharp s) meet their kind too.
+pub(super) fn fold_into(text: &str, out: &mut String) {
+    if text.is_ascii() {
+        let start = out.len();
+        out.push_str(text);
+        out[start..].make_ascii_lowercase();
+    } else {
+        out.extend(text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folded(text: &str) -> String {
+        let mut out = String::new();
+        fold_into(text, &mut out);
+        out
+    }
+
+    #[test]
+    fn letters_of_either_case_meet() {
+        for (a, b) in [
+            ("README.md", "readme.MD"),
+            ("Straße", "STRASSE"),
+            ("ΟΔΥΣΣΕΥΣ", "οδυσσευς"),
+            ("ÅÄÖ", "åäö"),
+            ("Имя", "ИМЯ"),
+        ] {
+            assert_eq!(folded(a), folded(b));
+        }
+    }
+
+    #[test]
+    fn a_glob_is_matched_whole_from_its_fixed_beginning() {
+        let matcher = Matcher::new(&Matching::Glob("img_[0-9]*.{jpg,png}".to_owned())).unwrap();
+        assert_eq!(matcher.prefix(), "img_");
+        assert_eq!(matcher.judge("img_12.png"), Verdict::Yes);
+        assert_eq!(matcher.judge("img_12.png.bak"), Verdict::No);
+        assert_eq!(matcher.judge("img_x.png"), Verdict::No);
+        assert_eq!(matcher.judge("jpg"), Verdict::Past);
+        let star = Matcher::new(&Matching::Glob("*.txt".to_owned())).unwrap();
+        assert_eq!(star.judge("folder/file.txt"), Verdict::Yes);
+    }
+
+    #[test]
+    fn a_query_that_cannot_be_understood_says_why() {
+        for (pattern, why) in [("[a", "unclosed"), ("{a", "unclosed"), (&"*".repeat(33), "wildcards")] {
+            let fault = Matcher::new(&Matching::Glob(pattern.to_owned())).unwrap_err();
+            assert!(fault.contains(why), "{fault}");
+        }
+        assert!(Matcher::new(&Matching::Substring("x".repeat(513))).is_err());
+    }
+
+    #[test]
+    fn no_pattern_of_the_bounded_size_takes_long_to_compile() {
+        let nested = "{a,{b,{c,{d,*}}}}".repeat(3);
+        let _ = Matcher::new(&Matching::Glob(nested));
+        let _ = Matcher::new(&Matching::Glob("[\u{0}-\u{10ffff}]".repeat(8)));
+    }
+}

@@ -1,0 +1,382 @@
+//! Who holds what: contents, their holders, and the rows under which they are listed.
+//!
+//! A registration belongs to an *owner* (a session, not a name), so that a rename touches nothing here. Holders of a
+//! content stand in the order of their peer ids, in one vector: a page is a slice of it, a sample a few random places.
+//! An owner that left counts as gone at once; what it registered is taken apart in slices ([`Registry::drain`]), so that
+//! a peer with a million registrations does not stop everybody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slab::Slab;
+
+use super::catalog::{Catalog, Found, Page, RowId, Scanned};
+use super::matcher::Matcher;
+use crate::content::{Geometry, Kind};
+use crate::ids::{ContentId, ContentKey, PeerId};
+use crate::limits::{HOLDERS_PER_ID_SEARCH, REGISTRATIONS_PER_PEER, REGISTRATIONS_PER_TRACKER};
+use crate::wire::tracker::{Ad, Cursor};
+
+/// A session's number among those that may register; reused once everything that it registered is gone.
+pub(super) type OwnerId = u32;
+/// A content's number, while somebody holds or watches it.
+pub(super) type ContentIndex = u32;
+
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    owners: Slab<Owner>,
+    contents: Slab<Content>,
+    by_key: BTreeMap<ContentKey, ContentIndex>,
+    catalog: Catalog,
+    /// Owners that left and still have registrations here.
+    retired: BTreeSet<OwnerId>,
+    /// Registrations of all owners.
+    registrations: usize,
+}
+
+#[derive(Debug)]
+struct Owner {
+    peer: PeerId,
+    live: bool,
+    contents: BTreeSet<ContentIndex>,
+}
+
+#[derive(Debug)]
+struct Content {
+    key: ContentKey,
+    /// By peer id, then owner.
+    holders: Vec<Holder>,
+    /// Holders that have every piece.
+    complete: u32,
+    /// Watches that keep the content here though nobody may hold it.
+    pins: u32,
+}
+
+/// One registration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holder {
+    pub(super) owner: OwnerId,
+    pub(super) pieces: u32,
+    row: RowId,
+    member: bool,
+    kind: Kind,
+}
+
+/// What an ad changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The owner became a holder.
+    Came(ContentIndex),
+    /// It has all now, or not all any more.
+    Turned(ContentIndex),
+    /// It holds nothing any more.
+    Left(ContentIndex),
+    /// Nothing that others need to know at once.
+    Same,
+}
+
+impl Registry {
+    pub(super) fn add_owner(&mut self, peer: PeerId) -> OwnerId {
+        let owner = Owner { peer, live: true, contents: BTreeSet::new() };
+        u32::try_from(self.owners.insert(owner)).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn peer(&self, owner: OwnerId) -> PeerId {
+        self.owners[owner as usize].peer
+    }
+
+    pub(super) fn is_live(&self, owner: OwnerId) -> bool {
+        self.owners[owner as usize].live
+    }
+
+    /// Number of contents that the owner registered.
+    pub(super) fn owned(&self, owner: OwnerId) -> usize {
+        self.owners[owner as usize].contents.len()
+    }
+
+    /// Number of registrations of all owners.
+    pub(super) fn len(&self) -> usize {
+        self.registrations
+    }
+
+    /// Number of rows in the list of contents.
+    pub(super) fn rows(&self) -> usize {
+        self.catalog.len()
+    }
+
+    pub(super) fn index(&self, key: ContentKey) -> Option<ContentIndex> {
+        self.by_key.get(&key).copied()
+    }
+
+    pub(super) fn key(&self, content: ContentIndex) -> ContentKey {
+        self.contents[content as usize].key
+    }
+
+    pub(super) fn holders(&self, content: ContentIndex) -> &[Holder] {
+        &self.contents[content as usize].holders
+    }
+
+    /// Numbers of complete and of partial holders.
+    pub(super) fn counts(&self, key: ContentKey) -> (u32, u32) {
+        self.index(key).map_or((0, 0), |index| {
+            let content = &self.contents[index as usize];
+            (content.complete, content.holders.len() as u32 - content.complete)
+        })
+    }
+
+    /// A name of the content, for the log; its id when nobody holds it.
+    pub(super) fn label(&self, key: ContentKey) -> String {
+        let holder = self.index(key).and_then(|content| self.holders(content).first());
+        holder.map_or_else(|| key.id.to_string(), |holder| self.catalog.name(holder.row).to_owned())
+    }
+
+    /// The owner's registration of a content.
+    pub(super) fn holder(&self, owner: OwnerId, content: ContentIndex) -> Option<&Holder> {
+        let at = self.place(owner, content).ok()?;
+        self.contents[content as usize].holders.get(at)
+    }
+
+    /// The live holders after `after` in the order of their peer ids.
+    pub(super) fn holders_after(
+        &self,
+        content: ContentIndex,
+        after: Option<PeerId>,
+    ) -> impl Iterator<Item = &Holder> {
+        let holders = self.holders(content);
+        let first =
+            after.map_or(0, |after| holders.partition_point(|holder| self.peer(holder.owner) <= after));
+        holders.get(first..).unwrap_or_default().iter().filter(|holder| self.is_live(holder.owner))
+    }
+
+    /// Would these ads exceed a bound? Says which. Ads of one content count once each, which errs on the safe side.
+    pub(super) fn exceeded(&self, owner: OwnerId, ads: &[Ad]) -> Option<&'static str> {
+        let contents = &self.owners[owner as usize].contents;
+        let new =
+            ads.iter().filter(|ad| self.index(ad.key).is_none_or(|index| !contents.contains(&index))).count();
+        if new > 0 && contents.len() + new > REGISTRATIONS_PER_PEER {
+            Some("registrations per peer")
+        } else if new > 0 && self.registrations + new > REGISTRATIONS_PER_TRACKER {
+            Some("registrations")
+        } else {
+            None
+        }
+    }
+
+    /// Registers a checked ad, or updates its registration. One that holds no piece of a content that has some takes
+    /// the registration back.
+    pub(super) fn announce(&mut self, owner: OwnerId, ad: &Ad) -> Change {
+        let all = Geometry::new(ad.key.length).map_or(0, |geometry| geometry.pieces());
+        if ad.pieces == 0 && all > 0 {
+            return self.withdraw(owner, ad.key).map_or(Change::Same, Change::Left);
+        }
+        let content = self.index_or_insert(ad.key);
+        let is_complete = ad.pieces >= all;
+        match self.place(owner, content) {
+            Ok(at) => {
+                let old = self.contents[content as usize].holders[at];
+                let row = if (old.member, old.kind) == (ad.member, ad.kind)
+                    && self.catalog.name(old.row) == ad.name
+                {
+                    old.row
+                } else {
+                    let row = self.catalog.enlist(&ad.name, ad.key, ad.kind, ad.member);
+                    self.catalog.delist(old.row, old.kind, old.member);
+                    row
+                };
+                let entry = &mut self.contents[content as usize];
+                entry.holders[at] =
+                    Holder { owner, pieces: ad.pieces, row, member: ad.member, kind: ad.kind };
+                let was_complete = old.pieces >= all;
+                entry.complete = entry.complete + u32::from(is_complete) - u32::from(was_complete);
+                if is_complete == was_complete { Change::Same } else { Change::Turned(content) }
+            }
+            Err(at) => {
+                let row = self.catalog.enlist(&ad.name, ad.key, ad.kind, ad.member);
+                let entry = &mut self.contents[content as usize];
+                if entry.holders.is_empty() {
+                    entry.holders.reserve_exact(1); // Most contents have few holders.
+                }
+                entry
+                    .holders
+                    .insert(at, Holder { owner, pieces: ad.pieces, row, member: ad.member, kind: ad.kind });
+                entry.complete += u32::from(is_complete);
+                self.owners[owner as usize].contents.insert(content);
+                self.registrations += 1;
+                Change::Came(content)
+            }
+        }
+    }
+
+    /// Takes back the owner's registration; `None` if it has none.
+    pub(super) fn withdraw(&mut self, owner: OwnerId, key: ContentKey) -> Option<ContentIndex> {
+        let content = self.index(key)?;
+        self.owners[owner as usize].contents.remove(&content).then(|| {
+            self.drop_holder(owner, content);
+            content
+        })
+    }
+
+    /// The owner left: nobody is shown it any more. Its registrations go with the next [`Self::drain`]s.
+    pub(super) fn retire(&mut self, owner: OwnerId) {
+        self.owners[owner as usize].live = false;
+        self.retired.insert(owner);
+    }
+
+    /// Takes apart up to `budget` registrations of owners that left.
+    pub(super) fn drain(&mut self, mut budget: usize) {
+        while budget > 0
+            && let Some(&owner) = self.retired.first()
+        {
+            match self.owners[owner as usize].contents.pop_first() {
+                Some(content) => {
+                    self.drop_holder(owner, content);
+                    budget -= 1;
+                }
+                None => {
+                    self.retired.remove(&owner);
+                    self.owners.remove(owner as usize);
+                }
+            }
+        }
+    }
+
+    /// Are there owners that left and still have registrations?
+    pub(super) fn is_draining(&self) -> bool {
+        !self.retired.is_empty()
+    }
+
+    /// Keeps the content here, held or not, until [`Self::unpin`].
+    pub(super) fn pin(&mut self, key: ContentKey) -> ContentIndex {
+        let content = self.index_or_insert(key);
+        self.contents[content as usize].pins += 1;
+        content
+    }
+
+    pub(super) fn unpin(&mut self, content: ContentIndex) {
+        self.contents[content as usize].pins -= 1;
+        self.remove_if_unused(content);
+    }
+
+    /// The rows whose names match.
+    pub(super) fn scan(&self, matcher: &Matcher, page: Page<'_>) -> Scanned {
+        self.catalog.scan(matcher, page)
+    }
+
+    /// The rows of contents whose ids begin with these hex digits, by name and key.
+    ///
+    /// # Errors
+    /// So many match that they are not worth looking at.
+    pub(super) fn with_id_prefix(&self, digits: &str, page: Page<'_>) -> Result<Scanned, String> {
+        let Some((first, last)) = id_range(digits) else {
+            return Err("an id begins with 8 to 64 hex digits".to_owned());
+        };
+        let first = ContentKey { id: first, length: 0 };
+        let last = ContentKey { id: last, length: u64::MAX };
+        let mut rows = BTreeSet::new();
+        let mut work = 0;
+        for content in self.by_key.range(first..=last).map(|(_, &index)| index) {
+            work += 1;
+            for holder in self.holders(content) {
+                work += 1;
+                if page.members || self.catalog.is_listed(holder.row) {
+                    rows.insert(holder.row);
+                }
+                if work > HOLDERS_PER_ID_SEARCH {
+                    return Err("too many contents begin so; give more digits".to_owned());
+                }
+            }
+        }
+        let mut rows: Vec<Found> = rows.into_iter().map(|row| self.catalog.found(row)).collect();
+        rows.sort_unstable_by(|a, b| (&a.name, a.key).cmp(&(&b.name, b.key)));
+        rows.retain(|row| page.after.is_none_or(|after| (&row.name, row.key) > (&after.name, after.key)));
+        let more = rows.len() > page.limit;
+        rows.truncate(page.limit);
+        let next = rows.last().filter(|_| more).map(|row| Cursor { name: row.name.clone(), key: row.key });
+        Ok(Scanned { rows, next, work })
+    }
+
+    /// Every registration of live owners: peer, content, name, pieces held.
+    pub(super) fn registrations(&self) -> impl Iterator<Item = (PeerId, ContentKey, &str, u32)> {
+        self.by_key.iter().flat_map(move |(&key, &content)| {
+            self.holders_after(content, None).map(move |holder| {
+                (self.peer(holder.owner), key, self.catalog.name(holder.row), holder.pieces)
+            })
+        })
+    }
+
+    fn index_or_insert(&mut self, key: ContentKey) -> ContentIndex {
+        let contents = &mut self.contents;
+        *self.by_key.entry(key).or_insert_with(|| {
+            let content = Content { key, holders: Vec::new(), complete: 0, pins: 0 };
+            u32::try_from(contents.insert(content)).unwrap_or(u32::MAX)
+        })
+    }
+
+    /// Where the owner's registration stands among the content's, or would stand.
+    fn place(&self, owner: OwnerId, content: ContentIndex) -> Result<usize, usize> {
+        let wanted = (self.peer(owner), owner);
+        self.holders(content).binary_search_by_key(&wanted, |holder| (self.peer(holder.owner), holder.owner))
+    }
+
+    fn drop_holder(&mut self, owner: OwnerId, content: ContentIndex) {
+        let Ok(at) = self.place(owner, content) else { return };
+        let entry = &mut self.contents[content as usize];
+        let holder = entry.holders.remove(at);
+        let all = Geometry::new(entry.key.length).map_or(0, |geometry| geometry.pieces());
+        entry.complete -= u32::from(holder.pieces >= all);
+        if entry.holders.capacity() > 4 * entry.holders.len() + 4 {
+            entry.holders.shrink_to_fit();
+        }
+        self.catalog.delist(holder.row, holder.kind, holder.member);
+        self.registrations -= 1;
+        self.remove_if_unused(content);
+    }
+
+    fn remove_if_unused(&mut self, content: ContentIndex) {
+        let entry = &self.contents[content as usize];
+        if entry.holders.is_empty() && entry.pins == 0 {
+            self.by_key.remove(&entry.key);
+            self.contents.remove(content as usize);
+        }
+    }
+
+    /// Panics unless every index agrees with every other.
+    pub(super) fn check_invariants(&self) {
+        self.catalog.check_invariants();
+        assert_eq!(self.by_key.len(), self.contents.len());
+        let mut registrations = 0;
+        let mut refs: BTreeMap<RowId, u32> = BTreeMap::new();
+        for (&key, &index) in &self.by_key {
+            let content = &self.contents[index as usize];
+            assert_eq!(content.key, key);
+            assert!(!content.holders.is_empty() || content.pins > 0, "nobody needs this content");
+            let all = Geometry::new(key.length).map_or(0, |geometry| geometry.pieces());
+            let complete = content.holders.iter().filter(|holder| holder.pieces >= all).count();
+            assert_eq!(content.complete as usize, complete);
+            let order = |holder: &Holder| (self.peer(holder.owner), holder.owner);
+            assert!(content.holders.is_sorted_by(|a, b| order(a) < order(b)));
+            for holder in &content.holders {
+                assert!(self.owners[holder.owner as usize].contents.contains(&index));
+                assert!(holder.pieces <= all && (holder.pieces > 0 || all == 0));
+                *refs.entry(holder.row).or_default() += 1;
+                registrations += 1;
+            }
+        }
+        assert_eq!(registrations, self.registrations);
+        assert_eq!(registrations, self.owners.iter().map(|(_, owner)| owner.contents.len()).sum::<usize>());
+        assert_eq!(refs.len(), self.catalog.len());
+        assert!(refs.iter().all(|(&row, &count)| self.catalog.refs(row) == count));
+        for (id, owner) in &self.owners {
+            assert!(owner.contents.len() <= REGISTRATIONS_PER_PEER);
+            assert_eq!(owner.live, !self.retired.contains(&(id as u32)));
+        }
+        assert!(self.registrations <= REGISTRATIONS_PER_TRACKER);
+    }
+}
+
+/// The first and last id that begin with these hex digits; `None` unless there are 8 to 64.
+fn id_range(digits: &str) -> Option<(ContentId, ContentId)> {
+    if !(8..=64).contains(&digits.len()) || !digits.is_ascii() {
+        return None;
+    }
+    Some((format!("{digits:0<64}").parse().ok()?, format!("{digits:f<64}").parse().ok()?))
+}
