@@ -156,9 +156,11 @@ fn the_core_is_pure() {
         "fixedbitset",
         "globset",
         "hex",
+        "memchr",
         "percent-encoding",
         "rand_chacha",
         "serde",
+        "slab",
         "thiserror",
         "unicode-normalization",
     ];
