@@ -283,3 +283,6 @@ fn is_settled(identity: &FileIdentity, moment: SystemTime) -> bool {
     let changed = Duration::from_nanos(u64::try_from(identity.ctime_ns).unwrap_or(0));
     moment.checked_sub(changed).is_some_and(|age| age >= step)
 }
+
+#[cfg(test)]
+mod tests;

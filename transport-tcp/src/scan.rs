@@ -243,3 +243,6 @@ impl<D: Folder> Scan<'_, D> {
         self.plan.skipped.push(Skipped { path, why });
     }
 }
+
+#[cfg(test)]
+mod tests;

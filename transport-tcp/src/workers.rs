@@ -159,7 +159,6 @@ impl std::fmt::Debug for Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
 
     use super::*;
@@ -189,24 +188,18 @@ mod tests {
             let _ = gate.recv();
         });
         busy.recv().unwrap();
-        let ran = Arc::new(AtomicUsize::new(0));
+        let (tell, ran) = mpsc::channel();
         for _ in 0..JOBS_MAX {
-            let ran = Arc::clone(&ran);
-            workers.run(move || {
-                ran.fetch_add(1, Ordering::SeqCst);
-            });
+            let tell = tell.clone();
+            workers.run(move || tell.send(thread::current().id()).unwrap());
         }
-        assert_eq!(ran.load(Ordering::SeqCst), 0);
+        assert!(ran.try_recv().is_err());
         let caller = thread::current().id();
-        let (tell, told) = mpsc::channel();
         workers.run(move || tell.send(thread::current().id()).unwrap());
-        assert_eq!(told.try_recv(), Ok(caller));
+        assert_eq!(ran.try_recv(), Ok(caller));
         drop(open);
-        // One thread, one queue: this job is the last.
-        let (tell, done) = mpsc::channel();
-        workers.run(move || tell.send(()).unwrap());
-        done.recv().unwrap();
-        assert_eq!(ran.load(Ordering::SeqCst), JOBS_MAX);
+        // Ends when every job is done.
+        assert_eq!(ran.iter().filter(|thread| *thread != caller).count(), JOBS_MAX);
     }
 
     #[tokio::test]

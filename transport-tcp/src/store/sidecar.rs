@@ -127,3 +127,6 @@ impl<'a> Reader<'a> {
         Some(*taken)
     }
 }
+
+#[cfg(test)]
+mod tests;
