@@ -194,9 +194,7 @@ impl Peer {
     /// Leaves in order: the tracker is told, every link is closed.
     fn leave(&mut self) {
         self.leaving = true;
-        for (_, dial) in std::mem::take(&mut self.dials) {
-            drop(dial);
-        }
+        self.dials.clear();
         self.end_session();
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.close(link, CloseReason::Leaving);
@@ -268,7 +266,7 @@ impl Machine for Peer {
     fn handle(&mut self, now: Instant, input: PeerInput, out: &mut Effects<PeerEffect>) {
         debug_assert!(now >= self.now, "time went back");
         self.now = now.max(self.now);
-        if !(self.leaving && !matches!(input, PeerInput::Tick)) {
+        if !self.leaving || input == PeerInput::Tick {
             self.input(input);
             self.tick();
             self.fill_hungry();

@@ -222,7 +222,11 @@ impl Peer {
             Question::Contents { matching: Matching::Name(what) | Matching::IdPrefix(what), .. } => {
                 what.clone()
             }
-            _ => return,
+            Question::Contents { .. }
+            | Question::Holders { .. }
+            | Question::Peers
+            | Question::Rename { .. }
+            | Question::Synced => return,
         };
         pending.find = Some(Find { what, waiting: BTreeSet::new(), heard: false, offers: Vec::new() });
         for link in self.links.keys().copied().collect::<Vec<_>>() {

@@ -191,7 +191,7 @@ impl Peer {
         };
         let Some(first) = (ask.next..chunks).find(|c| !here(*c)) else { return false };
         let most = first.saturating_add(room.div_ceil(CHUNK_BYTES).clamp(1, u64::from(u16::MAX)) as u16);
-        let end = (first..chunks.min(most)).find(|c| here(*c)).unwrap_or(chunks.min(most));
+        let end = (first..chunks.min(most)).find(|c| here(*c)).unwrap_or_else(|| chunks.min(most));
         let run = ChunkRun { piece, first, count: end - first };
         let op = OpId(self.next_op);
         self.next_op += 1;
