@@ -1,0 +1,286 @@
+//! Exact sequences between machines: join, leave, search, a download, and the retry of a failed chunk from a remaining holder.
+
+#[path = "support/pair.rs"]
+mod pair;
+
+use std::time::Duration;
+
+use pair::{Pair, addr, bytes, tracker_addr};
+use potluck_core::ids::{OpId, PieceIndex};
+use potluck_core::peer::{Answer, Command, PeerEvent, Question, WaitReason};
+use potluck_core::wire::peer::PeerMessage;
+use potluck_core::wire::tracker::Matching;
+
+/// Fifteen pieces of one chunk each, and a short last one.
+const FIFTEEN: usize = 15 * 256 * 1024 + 77;
+
+fn contents(matching: Matching) -> Question {
+    Question::Contents { matching, members: false, limit: 100 }
+}
+
+fn answer(pair: &Pair, i: usize, op: OpId) -> Answer {
+    let found = pair.nodes[i].events.iter().find_map(|e| match e {
+        PeerEvent::Answer { op: o, answer } if *o == op => Some(answer.clone()),
+        _ => None,
+    });
+    found.expect("an answer")
+}
+
+#[test]
+fn join() {
+    let mut pair = Pair::new(2);
+    pair.join(0);
+    let joined = pair.nodes[0].events.iter().find_map(|e| match e {
+        PeerEvent::Joined { tracker, name, contents, .. } => Some((*tracker, name.clone(), *contents)),
+        _ => None,
+    });
+    assert_eq!(joined, Some((tracker_addr(), "peer0".to_owned(), 0)));
+    pair.join(1);
+    pair.command(1, Command::Ask { op: OpId(1), question: Question::Peers });
+    let Answer::Peers(rows) = answer(&pair, 1, OpId(1)) else { panic!("peers") };
+    let mut names: Vec<_> = rows.iter().map(|(row, at)| (row.name.as_str(), *at)).collect();
+    names.sort_unstable();
+    assert_eq!(names, [("peer0", addr(0)), ("peer1", addr(1))]);
+}
+
+#[test]
+fn leave() {
+    let mut pair = Pair::new(2);
+    pair.join(0);
+    pair.join(1);
+    pair.share(0, "gone.bin", bytes(1000, 1));
+    pair.command(0, Command::Leave);
+    assert!(pair.nodes[0].events.contains(&PeerEvent::Left));
+    pair.command(1, Command::Ask { op: OpId(1), question: contents(Matching::All) });
+    assert_eq!(answer(&pair, 1, OpId(1)), Answer::Contents(vec![]));
+    pair.command(1, Command::Ask { op: OpId(2), question: Question::Peers });
+    let Answer::Peers(rows) = answer(&pair, 1, OpId(2)) else { panic!("peers") };
+    assert_eq!(rows.len(), 1);
+}
+
+#[test]
+fn search() {
+    let mut pair = Pair::new(2);
+    pair.join(0);
+    pair.join(1);
+    let key = pair.share(0, "Alice in Wonderland.txt", bytes(1000, 1));
+    pair.share(0, "bob.txt", bytes(1000, 2));
+    pair.command(1, Command::Ask { op: OpId(1), question: contents(Matching::Substring("wonder".into())) });
+    let Answer::Contents(rows) = answer(&pair, 1, OpId(1)) else { panic!("rows") };
+    assert_eq!(rows.iter().map(|r| (r.key, r.complete, r.partial)).collect::<Vec<_>>(), [(key, 1, 0)]);
+}
+
+#[test]
+fn a_download_from_one_holder_and_its_registration() {
+    for len in [0, 1, 1024, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, FIFTEEN, 513 << 20] {
+        if len > 100 << 20 && cfg!(debug_assertions) && std::env::var_os("POTLUCK_LONG").is_none() {
+            continue;
+        }
+        let mut pair = Pair::new(2);
+        pair.join(0);
+        pair.join(1);
+        let content = bytes(len, 3);
+        let key = pair.share(0, "a.bin", content.clone());
+        let download = pair.fetch(1, key, vec![]);
+        pair.pass(Duration::from_secs(1));
+        assert!(pair.nodes[1].completed(download), "{len} bytes: {:?}", pair.nodes[1].events);
+        assert!(pair.nodes[1].files.values().any(|f| *f == content), "{len} bytes");
+        pair.command(1, Command::Ask { op: OpId(9), question: Question::Holders { key } });
+        let Answer::Holders(rows) = answer(&pair, 1, OpId(9)) else { panic!("holders") };
+        assert_eq!(rows.len(), 2, "{len} bytes");
+    }
+}
+
+#[test]
+fn a_ticket_needs_no_tracker() {
+    let mut pair = Pair::new(2);
+    let content = bytes(FIFTEEN, 4);
+    let key = pair.share(0, "a.bin", content.clone());
+    let download = pair.fetch(1, key, vec![addr(0)]);
+    pair.pass(Duration::from_secs(1));
+    assert!(pair.nodes[1].completed(download));
+}
+
+#[test]
+fn several_holders_share_the_work() {
+    let mut pair = Pair::new(4);
+    let content = bytes(FIFTEEN, 5);
+    for i in 0..4 {
+        pair.join(i);
+    }
+    let mut key = None;
+    for i in 0..3 {
+        key = Some(pair.share(i, "a.bin", content.clone()));
+    }
+    let download = pair.fetch(3, key.expect("shared"), vec![]);
+    pair.pass(Duration::from_secs(1));
+    assert!(pair.nodes[3].completed(download));
+    let status = pair.nodes[3].peer.status(download).expect("a status");
+    assert_eq!(status.holders.iter().map(|h| h.bytes).sum::<u64>(), FIFTEEN as u64, "each byte came once");
+    assert!(status.holders.iter().filter(|h| h.bytes > 0).count() > 1, "from more than one");
+}
+
+/// The holder that owes chunks dies; what it owed is asked of the one that remains, at once and only that.
+#[test]
+fn retry_of_a_failed_chunk_from_a_remaining_holder() {
+    let mut pair = Pair::new(3);
+    let content = bytes(FIFTEEN, 6);
+    pair.join(2);
+    let key = pair.share(0, "a.bin", content.clone());
+    pair.share(1, "a.bin", content.clone());
+    pair.nodes[0].mute = true;
+    let download = pair.fetch(2, key, vec![addr(0), addr(1)]);
+    assert!(!pair.nodes[2].completed(download), "the mute holder owes something");
+    let asked = |pair: &Pair| {
+        let requests = pair.nodes[2].said.iter().filter(|m| matches!(m, PeerMessage::Request { .. }));
+        requests.count()
+    };
+    let before = asked(&pair);
+    pair.kill(0);
+    assert!(pair.nodes[2].completed(download), "what it owed came from the other, without any waiting");
+    let owed = asked(&pair) - before;
+    assert!((1..=4).contains(&owed), "only what was owed is asked again: {owed}");
+}
+
+/// A holder that stays silent without closing is overtaken.
+#[test]
+fn a_silent_holder_is_overtaken() {
+    let mut pair = Pair::new(3);
+    let content = bytes(FIFTEEN, 7);
+    let key = pair.share(0, "a.bin", content.clone());
+    pair.share(1, "a.bin", content.clone());
+    pair.nodes[0].mute = true;
+    let download = pair.fetch(2, key, vec![addr(0), addr(1)]);
+    pair.pass(Duration::from_secs(2));
+    assert!(pair.nodes[2].completed(download), "{:?}", pair.nodes[2].peer.status(download));
+}
+
+/// Wrong bytes: fetched from the other, the culprit is named after it had its time to retract.
+#[test]
+fn a_corrupt_holder_is_dropped_and_named() {
+    let mut pair = Pair::new(3);
+    let content = bytes(FIFTEEN, 8);
+    let key = pair.share(0, "a.bin", content.clone());
+    pair.share(1, "a.bin", content.clone());
+    pair.nodes[0].corrupt = true;
+    let download = pair.fetch(2, key, vec![addr(0), addr(1)]);
+    pair.pass(Duration::from_secs(3));
+    assert!(pair.nodes[2].completed(download));
+    assert!(pair.nodes[2].files.values().any(|f| *f == content));
+    let culprit = pair.nodes[0].peer.id();
+    let blamed: Vec<_> = pair.nodes[2]
+        .events
+        .iter()
+        .filter_map(|e| match e {
+            PeerEvent::Misbehaved { peer, banned, .. } => Some((*peer, *banned)),
+            _ => None,
+        })
+        .collect();
+    assert!(blamed.is_empty() || blamed == [(culprit, false)], "{blamed:?}");
+}
+
+#[test]
+fn a_holder_whose_file_changed_retracts_and_is_not_blamed() {
+    let mut pair = Pair::new(3);
+    let content = bytes(FIFTEEN, 9);
+    let key = pair.share(0, "a.bin", content.clone());
+    pair.nodes[0].corrupt = true;
+    let download = pair.fetch(2, key, vec![addr(0)]);
+    pair.input(0, potluck_core::peer::PeerInput::SourceChanged { key });
+    pair.run();
+    pair.pass(Duration::from_secs(3));
+    assert!(!pair.nodes[2].completed(download));
+    let events = &pair.nodes[2].events;
+    assert!(!events.iter().any(|e| matches!(e, PeerEvent::Misbehaved { .. })), "{events:?}");
+    assert!(pair.nodes[0].events.contains(&PeerEvent::Withdrawn { key }));
+}
+
+/// The holders in reach lack pieces: the download says which, and goes on by itself when a holder appears.
+#[test]
+fn missing_pieces_are_named_and_fetched_when_a_holder_appears() {
+    let mut pair = Pair::new(3);
+    for i in 0..3 {
+        pair.join(i);
+    }
+    let content = bytes(FIFTEEN, 10);
+    let key = pair.share(0, "a.bin", content.clone());
+    // Peer 1 gets a part, then the only complete holder dies.
+    pair.fetch(1, key, vec![]);
+    pair.restart(1);
+    let mut half = Pair::new(3);
+    for i in 0..3 {
+        half.join(i);
+    }
+    let key = half.share(0, "a.bin", content.clone());
+    half.input(
+        1,
+        potluck_core::peer::PeerInput::Command(Command::Fetch {
+            download: potluck_core::ids::DownloadId(7),
+            key,
+            kind: potluck_core::content::Kind::File,
+            name: "a.bin".into(),
+            peers: vec![],
+            only_from: vec![],
+        }),
+    );
+    while half.nodes[1].peer.held(key).is_none_or(|h| h.count() < 5) {
+        assert!(!half.run_steps(1), "five pieces arrive");
+    }
+    half.kill(0);
+    half.pass(Duration::from_secs(3));
+    let held = half.nodes[1].peer.held(key).expect("in the swarm");
+    assert!(held.count() >= 5 && !held.is_full());
+    let download = half.fetch(2, key, vec![]);
+    half.pass(Duration::from_secs(5));
+    let waiting = half.nodes[2].events.iter().rev().find_map(|e| match e {
+        PeerEvent::Waiting { reason, missing, .. } => Some((*reason, missing.clone())),
+        _ => None,
+    });
+    assert_eq!(waiting, Some((WaitReason::MissingPieces, held.missing_ranges())));
+    assert_eq!(half.nodes[2].peer.held(key).map(|h| h.count()), Some(held.count()), "what there is was fetched");
+    // A holder comes back: both go on by themselves.
+    half.restart(0);
+    half.join(0);
+    half.share(0, "a.bin", content.clone());
+    half.pass(Duration::from_secs(10));
+    assert!(half.nodes[2].completed(download));
+    let _ = PieceIndex(0);
+}
+
+#[test]
+fn the_tracker_comes_back_and_everybody_registers_again() {
+    let mut pair = Pair::new(2);
+    pair.join(0);
+    let key = pair.share(0, "a.bin", bytes(1000, 11));
+    let fresh = Pair::new(0).tracker;
+    pair.kill_tracker();
+    pair.pass(Duration::from_secs(30));
+    assert!(pair.nodes[0].events.contains(&PeerEvent::TrackerLost { tracker: tracker_addr() }));
+    pair.tracker = fresh;
+    pair.pass(Duration::from_secs(10));
+    pair.join(1);
+    pair.command(1, Command::Ask { op: OpId(1), question: Question::Holders { key } });
+    let Answer::Holders(rows) = answer(&pair, 1, OpId(1)) else { panic!("holders") };
+    assert_eq!(rows.len(), 1);
+}
+
+#[test]
+fn without_a_tracker_the_peers_that_are_known_are_asked() {
+    let mut pair = Pair::new(2);
+    for i in 0..2 {
+        pair.join(i);
+    }
+    let content = bytes(FIFTEEN, 12);
+    let key = pair.share(0, "a.bin", content.clone());
+    pair.command(1, Command::WatchPeers { on: true });
+    pair.pass(Duration::from_secs(1));
+    pair.kill_tracker();
+    pair.pass(Duration::from_secs(1));
+    pair.command(1, Command::Ask { op: OpId(1), question: contents(Matching::Name("a.bin".into())) });
+    pair.pass(Duration::from_secs(6));
+    let Answer::Offers(offers) = answer(&pair, 1, OpId(1)) else { panic!("offers") };
+    assert_eq!(offers.iter().map(|(_, o)| o.key).collect::<Vec<_>>(), [key]);
+    let download = pair.fetch(1, key, vec![]);
+    pair.pass(Duration::from_secs(3));
+    assert!(pair.nodes[1].completed(download));
+}
