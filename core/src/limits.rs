@@ -61,6 +61,8 @@ pub const TIMERS_PER_TICK: usize = 256;
 pub const LINKS_MAX: usize = 512;
 /// Links that a peer dials for one swarm.
 pub const LINKS_PER_SWARM: usize = 16;
+/// Runs asked for that are remembered, those taken back included.
+pub const ASKED_RUNS_MAX: usize = 65_536;
 /// Questions of the person that are under way.
 pub const QUESTIONS_MAX: usize = 256;
 /// Peers remembered by address, to ask while there is no tracker.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::content;
-use crate::ids::{ChainingValue, ChunkAddr, LinkId, OpId, PieceIndex};
+use crate::ids::{ChainingValue, ChunkAddr, LinkId, OpId, PeerId, PieceIndex};
 use crate::limits;
 
 use super::swarm::{Arrived, Held, SwarmId};
@@ -41,24 +41,24 @@ impl Peer {
         if counted {
             self.settle(link, u64::from(bytes));
         }
-        let Some(l) = self.links.get_mut(&link) else { return };
-        l.progress = now;
-        while l
-            .queue
-            .front()
-            .is_some_and(|op| self.asked.get(op).is_none_or(|r| r.taken_back || r.outstanding == 0))
-        {
-            l.queue.pop_front();
-        }
-        match result {
-            Ok(value) => {
+        if let Some(l) = self.links.get_mut(&link) {
+            l.progress = now;
+            let done = |op: &OpId| self.asked.get(op).is_none_or(|r| r.taken_back || r.outstanding == 0);
+            while l.queue.front().is_some_and(done) {
+                l.queue.pop_front();
+            }
+            if result.is_ok() {
                 l.delivered = true;
                 l.down.add(now, u64::from(bytes));
                 l.delay = Some(l.delay.map_or(since, |d| d.min(since)));
+            }
+        }
+        match result {
+            Ok(value) => {
                 if let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) {
                     partner.strikes = 0;
                 }
-                self.chunk_here(link, id, at, value, u64::from(bytes));
+                self.chunk_here(op, at, value, u64::from(bytes));
             }
             Err(ChunkFault::WrongLength) => {
                 let key = self.swarms.get(&id).map(|s| s.key);
@@ -68,8 +68,8 @@ impl Peer {
         }
     }
 
-    fn chunk_here(&mut self, link: LinkId, id: SwarmId, at: ChunkAddr, value: ChainingValue, bytes: u64) {
-        let Some(peer) = self.links.get(&link).map(|l| l.peer) else { return };
+    fn chunk_here(&mut self, op: OpId, at: ChunkAddr, value: ChainingValue, bytes: u64) {
+        let Some((link, id, peer, addr)) = self.asked.get(&op).map(|r| (r.link, r.swarm, r.peer, r.addr)) else { return };
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let chunks = swarm.geometry.chunks(at.piece).unwrap_or(0);
         if swarm.held.contains(at.piece) {
@@ -85,14 +85,14 @@ impl Peer {
         if place.replace(value).is_none() {
             arrived.count += 1;
         }
-        *arrived.from.entry((peer, link)).or_default() += bytes;
+        arrived.from.entry((peer, link)).or_insert((addr, 0)).1 += bytes;
         if arrived.count == chunks {
-            self.piece_here(link, id, at.piece);
+            self.piece_here(peer, id, at.piece);
         }
     }
 
     /// All chunks of a piece are here.
-    fn piece_here(&mut self, link: LinkId, id: SwarmId, piece: PieceIndex) {
+    fn piece_here(&mut self, peer: PeerId, id: SwarmId, piece: PieceIndex) {
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let Some(fetching) = &mut swarm.fetching else { return };
         let Some(arrived) = fetching.arrived.remove(&piece) else { return };
@@ -120,7 +120,7 @@ impl Peer {
             for op in ops {
                 self.asked.remove(&op);
             }
-            self.piece_verified(link, id, piece, &arrived);
+            self.piece_verified(peer, id, piece, &arrived);
         } else {
             for other in links {
                 self.take_back(other, id, piece, true);
@@ -143,9 +143,8 @@ impl Peer {
         }
     }
 
-    fn piece_verified(&mut self, link: LinkId, id: SwarmId, piece: PieceIndex, arrived: &Arrived) {
+    fn piece_verified(&mut self, peer: PeerId, id: SwarmId, piece: PieceIndex, arrived: &Arrived) {
         let now = self.now;
-        let Some(peer) = self.links.get(&link).map(|l| l.peer) else { return };
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let (key, bytes, last) = (swarm.key, swarm.piece_bytes(piece), swarm.geometry.last_piece());
         let full = matches!(&swarm.held, Held::Some(set) if set.is_full());
@@ -185,13 +184,17 @@ impl Peer {
         if arrived.from.len() > 1 {
             fetching.undivided.insert(piece);
         }
-        if let Some((_, link)) = arrived.from.keys().next().filter(|_| arrived.from.len() == 1)
-            && let Some(partner) = swarm.partners.get_mut(link)
-        {
-            // It may still say that its file changed; only then is it honest.
-            partner.bad.insert(piece);
-            partner.suspected.insert(piece);
-            self.timers.set_by(Timer::Blame(*link, id), now + limits::BLAME_AFTER);
+        let key = swarm.key;
+        if let (1, Some(((peer, link), (addr, _)))) = (arrived.from.len(), arrived.from.first_key_value()) {
+            match swarm.partners.get_mut(link) {
+                Some(partner) => {
+                    // It may still say that its file changed; only then is it honest.
+                    partner.bad.insert(piece);
+                    partner.suspected.insert(piece);
+                    self.timers.set_by(Timer::Blame(*link, id), now + limits::BLAME_AFTER);
+                }
+                None => self.offence(*peer, *addr, key, Misbehaviour::BadPiece),
+            }
         }
         self.reopen(id, piece);
         self.hungry.extend(self.swarms.get(&id).into_iter().flat_map(|s| s.partners.keys().copied()));

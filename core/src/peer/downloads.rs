@@ -319,7 +319,7 @@ impl Peer {
         let listing = d.kind == Kind::Folder && d.folder.is_none();
         if !listing {
             d.bytes += bytes;
-            for ((peer, _), bytes) in &arrived.from {
+            for ((peer, _), (_, bytes)) in &arrived.from {
                 *d.delivered.entry(*peer).or_default() += bytes;
             }
         }

@@ -315,7 +315,6 @@ impl Peer {
         self.hungry.remove(&link);
         self.ready.remove(&link);
         self.served.remove(&link);
-        self.asked.retain(|_, run| run.link != link);
         for timer in [Timer::KeepAlive(link), Timer::Stall(link), Timer::Haves(link), Timer::UploadIdle(link)]
         {
             self.timers.clear(timer);
@@ -376,13 +375,19 @@ impl Peer {
         self.offences.get(&(peer, ip)).is_some_and(|keys| keys.len() >= 2)
     }
 
-    /// One bad piece drops a holder for its content, a second content bans it.
+    /// A partner was at fault: nothing of this content is asked of it any more.
     pub(super) fn offended(&mut self, link: LinkId, id: SwarmId, what: Misbehaviour) {
         let (Some(l), Some(swarm)) = (self.links.get(&link), self.swarms.get_mut(&id)) else { return };
         let (peer, addr, key) = (l.peer, l.addr, swarm.key);
         if let Some(partner) = swarm.partners.get_mut(&link) {
             partner.dropped = true;
         }
+        self.take_back_all(link, id, true);
+        self.offence(peer, addr, key, what);
+    }
+
+    /// One bad piece drops a holder for its content, a second content bans it.
+    pub(super) fn offence(&mut self, peer: PeerId, addr: SocketAddr, key: ContentKey, what: Misbehaviour) {
         if self.offences.len() >= limits::OFFENDERS_MAX {
             self.offences.pop_first();
         }
@@ -390,10 +395,8 @@ impl Peer {
         keys.insert(key);
         let banned = keys.len() >= 2;
         self.report(PeerEvent::Misbehaved { peer, addr, what, key: Some(key), banned });
-        if banned {
+        if banned && let Some(link) = self.by_peer.get(&peer).copied() {
             self.close(link, CloseReason::Banned);
-        } else {
-            self.take_back_all(link, id, true);
         }
     }
 

@@ -6,9 +6,10 @@
 //! finds no open piece overtakes: it takes a piece over from a link that would need much longer, and in the very end asks a
 //! second time for what a slow link is just sending.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::ids::{ChunkRun, LinkId, OpId, PieceIndex};
+use crate::ids::{ChunkRun, LinkId, OpId, PeerId, PieceIndex};
 use crate::limits::{self, CHUNK_BYTES};
 use crate::time::Instant;
 use crate::wire::peer::{PeerMessage, Refusal, RequestRef};
@@ -30,11 +31,14 @@ const ASKS_PER_INPUT: u32 = 256;
 /// A silent link is given up even without an alternative after this, so that the download can say that it waits.
 const GIVE_UP: Duration = Duration::from_secs(10);
 
-/// A run that was asked for. Kept after it was taken back, until its piece is verified or its link is gone, since chunks
-/// under way may still be written.
+/// A run that was asked for. Kept after it was taken back, or its link is gone, until its piece is verified: a chunk that
+/// was being written then is reported later, and nobody else's is written in its place.
 #[derive(Clone, Debug)]
 pub(super) struct AskedRun {
     pub(super) link: LinkId,
+    /// Who is asked, and where: the link may be gone when a chunk is reported.
+    pub(super) peer: PeerId,
+    pub(super) addr: SocketAddr,
     pub(super) swarm: SwarmId,
     pub(super) run: ChunkRun,
     /// Chunks of the piece that have not arrived, one bit each.
@@ -215,8 +219,14 @@ impl Peer {
 
     fn note_asked(&mut self, op: OpId, link: LinkId, swarm: SwarmId, run: ChunkRun, choice: Option<u32>) {
         let outstanding = run_bits(run);
-        self.asked
-            .insert(op, AskedRun { link, swarm, run, outstanding, choice, taken_back: false, at: self.now });
+        let Some((peer, addr)) = self.links.get(&link).map(|l| (l.peer, l.addr)) else { return };
+        let at = self.now;
+        self.asked.insert(op, AskedRun { link, peer, addr, swarm, run, outstanding, choice, taken_back: false, at });
+        if self.asked.len() > limits::ASKED_RUNS_MAX
+            && let Some(old) = self.asked.iter().find(|(_, r)| r.taken_back).map(|(op, _)| *op)
+        {
+            self.asked.remove(&old);
+        }
         if let Some(fetching) = self.swarms.get_mut(&swarm).and_then(|s| s.fetching.as_mut()) {
             fetching.runs.entry(run.piece).or_default().push(op);
         }

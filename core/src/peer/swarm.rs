@@ -126,7 +126,7 @@ pub(super) struct Arrived {
     pub(super) values: Vec<Option<ChainingValue>>,
     pub(super) count: u16,
     /// Who sent how many bytes of it; of two, nobody can be blamed alone.
-    pub(super) from: BTreeMap<(PeerId, LinkId), u64>,
+    pub(super) from: BTreeMap<(PeerId, LinkId), (SocketAddr, u64)>,
 }
 
 /// One link's part in fetching a piece.
