@@ -9,7 +9,9 @@ use std::time::Duration;
 use potluck_core::Machine;
 use potluck_core::content::{self, ContentHasher, Geometry, Kind, Listing, PieceSet, PieceTable};
 use potluck_core::effects::Effects;
-use potluck_core::ids::{ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot};
+use potluck_core::ids::{
+    ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot,
+};
 use potluck_core::peer::*;
 use potluck_core::seed::Seed;
 use potluck_core::time::Instant;
@@ -53,7 +55,14 @@ enum Event {
     Peer(usize, PeerInput),
     Tracker(TrackerInput),
     /// A chunk frame arrives at a reader.
-    Chunk { to: usize, link: LinkId, slot: Slot, key: ContentKey, at: ChunkAddr, bytes: Vec<u8> },
+    Chunk {
+        to: usize,
+        link: LinkId,
+        slot: Slot,
+        key: ContentKey,
+        at: ChunkAddr,
+        bytes: Vec<u8>,
+    },
 }
 
 /// The machines and what is under way between them.
@@ -277,7 +286,8 @@ impl Pair {
 
     fn arrive(&mut self, to: usize, link: LinkId, slot: Slot, key: ContentKey, at: ChunkAddr, bytes: &[u8]) {
         let node = &mut self.nodes[to];
-        let Some((op, place, expected)) = node.expected.get_mut(&link).and_then(|e| e.remove(&(slot, at))) else {
+        let Some((op, place, expected)) = node.expected.get_mut(&link).and_then(|e| e.remove(&(slot, at)))
+        else {
             return;
         };
         assert_eq!(expected, key, "a slot names one content");
@@ -298,7 +308,9 @@ impl Pair {
     fn dial(&mut self, i: usize, op: OpId, to: SocketAddr, role: Role) {
         let far = match role {
             Role::Tracker => (to == tracker_addr() && self.tracker.is_some()).then_some(End::Tracker),
-            Role::Peer => (0..self.nodes.len()).find(|k| addr(*k) == to && self.nodes[*k].alive).map(End::Peer),
+            Role::Peer => {
+                (0..self.nodes.len()).find(|k| addr(*k) == to && self.nodes[*k].alive).map(End::Peer)
+            }
         };
         let Some(far) = far else {
             self.queue.push_back(Event::Peer(i, PeerInput::DialFailed { op, error: DialError::Refused }));
@@ -321,7 +333,11 @@ impl Pair {
             }
             End::Tracker => {
                 let peer = PeerId([0; 32]);
-                self.queue.push_back(Event::Tracker(TrackerInput::LinkUp { link: far_link, peer: me, addr: from }));
+                self.queue.push_back(Event::Tracker(TrackerInput::LinkUp {
+                    link: far_link,
+                    peer: me,
+                    addr: from,
+                }));
                 self.input(i, PeerInput::LinkUp { link: near_link, op: Some(op), role, peer, addr: to });
             }
         }
@@ -370,7 +386,9 @@ impl Pair {
                 self.input(i, PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
                 self.input(i, PeerInput::Writable { link, bytes: len as u32 + 16 });
             }
-            PeerEffect::Expect { link, op, slot, key, place, run } => self.expect(i, link, op, slot, key, place, run),
+            PeerEffect::Expect { link, op, slot, key, place, run } => {
+                self.expect(i, link, op, slot, key, place, run)
+            }
             PeerEffect::Unexpect { link, op } => {
                 if let Some(expected) = self.nodes[i].expected.get_mut(&link) {
                     expected.retain(|_, (o, ..)| *o != op);
@@ -384,7 +402,8 @@ impl Pair {
             PeerEffect::Sync { op, .. } => self.input(i, PeerInput::Synced { op, result: Ok(()) }),
             PeerEffect::ReadListing { op, download } => {
                 let node = &self.nodes[i];
-                let listing = node.parts.get(&Place::Root(download)).and_then(|(_, b)| Listing::decode(b).ok());
+                let listing =
+                    node.parts.get(&Place::Root(download)).and_then(|(_, b)| Listing::decode(b).ok());
                 self.input(i, PeerInput::ListingRead { op, result: Ok(listing.map(Arc::new)) });
             }
             PeerEffect::Finish { op, place } => {
@@ -406,7 +425,16 @@ impl Pair {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the effect's fields")]
-    fn expect(&mut self, i: usize, link: LinkId, op: OpId, slot: Slot, key: ContentKey, place: Place, run: ChunkRun) {
+    fn expect(
+        &mut self,
+        i: usize,
+        link: LinkId,
+        op: OpId,
+        slot: Slot,
+        key: ContentKey,
+        place: Place,
+        run: ChunkRun,
+    ) {
         let node = &mut self.nodes[i];
         for chunk in run.first..run.first + run.count {
             let at = ChunkAddr { piece: run.piece, chunk };

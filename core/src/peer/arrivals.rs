@@ -69,7 +69,10 @@ impl Peer {
     }
 
     fn chunk_here(&mut self, op: OpId, at: ChunkAddr, value: ChainingValue, bytes: u64) {
-        let Some((link, id, peer, addr)) = self.asked.get(&op).map(|r| (r.link, r.swarm, r.peer, r.addr)) else { return };
+        let Some((link, id, peer, addr)) = self.asked.get(&op).map(|r| (r.link, r.swarm, r.peer, r.addr))
+        else {
+            return;
+        };
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let chunks = swarm.geometry.chunks(at.piece).unwrap_or(0);
         if swarm.held.contains(at.piece) {

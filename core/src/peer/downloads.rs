@@ -163,6 +163,12 @@ impl Peer {
                 self.add_candidate(id, addr, None, false);
             }
             self.watch(key);
+            if self.session.is_away() {
+                // Nobody else can say who holds it: every peer in reach is asked.
+                for link in self.links.keys().copied().collect::<Vec<_>>() {
+                    self.join_swarm(link, id);
+                }
+            }
         }
     }
 

@@ -221,7 +221,10 @@ impl Peer {
         let outstanding = run_bits(run);
         let Some((peer, addr)) = self.links.get(&link).map(|l| (l.peer, l.addr)) else { return };
         let at = self.now;
-        self.asked.insert(op, AskedRun { link, peer, addr, swarm, run, outstanding, choice, taken_back: false, at });
+        self.asked.insert(
+            op,
+            AskedRun { link, peer, addr, swarm, run, outstanding, choice, taken_back: false, at },
+        );
         if self.asked.len() > limits::ASKED_RUNS_MAX
             && let Some(old) = self.asked.iter().find(|(_, r)| r.taken_back).map(|(op, _)| *op)
         {
