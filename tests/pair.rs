@@ -1,5 +1,7 @@
 //! Exact sequences between machines: join, leave, search, a download, and the retry of a failed chunk from a remaining holder.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one event among many")]
+
 #[path = "support/pair.rs"]
 mod pair;
 

@@ -1,6 +1,8 @@
 //! Machines joined by hand: a tracker and a few peers whose effects become each other's inputs at once, in order. There is no
 //! network and no disk; time passes only when a test says so. For exact sequences: what a message leads to, step by step.
 
+#![allow(unreachable_pub, missing_docs, reason = "a module of tests, shared by path")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
