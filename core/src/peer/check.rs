@@ -44,6 +44,8 @@ impl Peer {
         assert_eq!(self.by_peer.len(), self.links.len(), "one link per peer");
         assert!(self.links.len() <= limits::LINKS_MAX * 2, "links");
         assert_eq!(self.by_key.len(), self.swarms.len(), "one swarm per content");
+        let fetched = self.swarms.iter().filter(|(_, s)| s.fetching.is_some()).map(|(id, _)| *id);
+        assert!(self.fetched.iter().copied().eq(fetched), "swarms that are being fetched");
         for timer in self.timers.iter() {
             self.check_timer(timer);
         }

@@ -154,6 +154,7 @@ impl Peer {
         }));
         self.swarms.insert(id, swarm);
         self.by_key.insert(key, id);
+        self.fetched.insert(id);
         self.storage.insert(op, StorageOp::Open(id));
         self.effect(PeerEffect::Open { op, key, place, table: None });
         // Holders are looked for while the disk is.
@@ -392,6 +393,7 @@ impl Peer {
     pub(super) fn swarm_done(&mut self, id: SwarmId) {
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let Some(fetching) = swarm.fetching.take() else { return };
+        self.fetched.remove(&id);
         let (download, place, key) = (fetching.download, fetching.place, swarm.key);
         swarm.complete = true;
         swarm.held = Held::All;
@@ -571,21 +573,15 @@ impl Peer {
     /// Ends everything that runs for a download; what is on the disk stays.
     pub(super) fn release_places(&mut self, id: DownloadId) {
         self.timers.clear(Timer::Waiting(id));
-        let swarms: Vec<SwarmId> = self
-            .swarms
-            .iter()
-            .filter(|(_, s)| s.fetching.as_ref().is_some_and(|f| f.download == id))
-            .map(|(id, _)| *id)
-            .collect();
-        for swarm in swarms {
+        for swarm in self.swarms_of(id) {
             let followers = self.remove_swarm(swarm);
             for place in followers.into_iter().filter(|p| p.download() != id) {
                 // Another download waited for this one's bytes: it fetches them itself now.
                 self.restart_follower(place);
             }
         }
-        for swarm in self.swarms.values_mut() {
-            if let Some(fetching) = &mut swarm.fetching {
+        for swarm in &self.fetched {
+            if let Some(fetching) = self.swarms.get_mut(swarm).and_then(|s| s.fetching.as_mut()) {
                 fetching.followers.retain(|p| p.download() != id);
             }
         }
@@ -629,6 +625,7 @@ impl Peer {
             | StorageOp::Listing(_)
             | StorageOp::FinishFolder(_) => true,
         });
+        self.fetched.remove(&id);
         let Some(swarm) = self.swarms.remove(&id) else { return Vec::new() };
         self.by_key.remove(&swarm.key);
         self.withdraw_content(swarm.key);
@@ -640,13 +637,27 @@ impl Peer {
         fetching.followers
     }
 
+    /// Swarms that are being fetched.
+    pub(super) fn fetched(&self) -> impl Iterator<Item = (SwarmId, &Swarm)> + '_ {
+        self.fetched.iter().filter_map(|id| Some((*id, self.swarms.get(id)?)))
+    }
+
+    /// Swarms that are being fetched for one download.
+    pub(super) fn swarms_of(&self, download: DownloadId) -> Vec<SwarmId> {
+        self.fetched()
+            .filter(|(_, s)| s.fetching.as_ref().is_some_and(|f| f.download == download))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
     /// Looks whether a download still has a way to go on, and says so if it has none.
     pub(super) fn check_waiting(&mut self, id: DownloadId) {
-        let Some(d) = self.downloads.get(&id).filter(|d| !d.done && !d.stopped) else { return };
-        let _ = d;
+        if self.downloads.get(&id).is_none_or(|d| d.done || d.stopped) {
+            return;
+        }
         self.timers.set(Timer::Waiting(id), self.now + WAITING_EVERY);
         let mut reason: Option<WaitReason> = None;
-        for swarm in self.swarms.values() {
+        for (_, swarm) in self.fetched() {
             let Some(fetching) = swarm.fetching.as_ref().filter(|f| f.download == id) else { continue };
             let reasons = match fetching.phase {
                 Phase::Opening { .. } | Phase::Finishing { .. } | Phase::Paused(_) => return,

@@ -99,12 +99,7 @@ impl Peer {
     pub(super) fn member_partner(&mut self, link: LinkId, root: SwarmId) {
         let Some(fetching) = self.swarms.get(&root).and_then(|s| s.fetching.as_ref()) else { return };
         let download = fetching.download;
-        let members: Vec<SwarmId> = self
-            .swarms
-            .iter()
-            .filter(|(id, s)| **id != root && s.fetching.as_ref().is_some_and(|f| f.download == download))
-            .map(|(id, _)| *id)
-            .collect();
+        let members = self.swarms_of(download).into_iter().filter(|id| *id != root);
         for member in members {
             self.join_assuming(link, member, true);
         }

@@ -192,7 +192,7 @@ impl Peer {
 
     fn candidate_failed(&mut self, addr: SocketAddr) {
         let ids: Vec<SwarmId> =
-            self.swarms.iter().filter(|(_, s)| s.candidates.contains_key(&addr)).map(|(id, _)| *id).collect();
+            self.fetched().filter(|(_, s)| s.candidates.contains_key(&addr)).map(|(id, _)| id).collect();
         for id in ids {
             let tries = self.swarms.get(&id).and_then(|s| s.candidates.get(&addr)).map_or(0, |c| c.tries);
             let next = self.now + self.backoff(tries.saturating_sub(1));
@@ -219,8 +219,10 @@ impl Peer {
         let dialed = dial.is_some();
         if let Some(reason) = self.refuses(peer, addr, dialed) {
             if reason == CloseReason::Myself {
-                for swarm in self.swarms.values_mut() {
-                    swarm.candidates.remove(&addr);
+                for id in &self.fetched {
+                    if let Some(swarm) = self.swarms.get_mut(id) {
+                        swarm.candidates.remove(&addr);
+                    }
                 }
             }
             self.effect(PeerEffect::Close { link, reason });
@@ -259,13 +261,11 @@ impl Peer {
 
     /// Swarms for which this peer was dialed, or could have been.
     fn swarms_that_want(&self, peer: PeerId, addr: SocketAddr) -> Vec<SwarmId> {
-        self.swarms
-            .iter()
+        self.fetched()
             .filter(|(_, s)| {
                 s.candidates.contains_key(&addr) || s.candidates.values().any(|c| c.peer == Some(peer))
             })
-            .filter(|(_, s)| s.fetching.is_some())
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect()
     }
 

@@ -87,6 +87,8 @@ pub struct Peer {
 
     swarms: BTreeMap<SwarmId, Swarm>,
     by_key: BTreeMap<ContentKey, SwarmId>,
+    /// Swarms that are being fetched: a few of perhaps a great many.
+    fetched: BTreeSet<SwarmId>,
     downloads: BTreeMap<DownloadId, Download>,
     /// Storage operations under way.
     storage: BTreeMap<OpId, downloads::StorageOp>,
@@ -126,6 +128,7 @@ impl Peer {
             offences: BTreeMap::new(),
             swarms: BTreeMap::new(),
             by_key: BTreeMap::new(),
+            fetched: BTreeSet::new(),
             downloads: BTreeMap::new(),
             storage: BTreeMap::new(),
             asked: BTreeMap::new(),

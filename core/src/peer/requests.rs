@@ -521,8 +521,12 @@ impl Peer {
             .get(&id)
             .and_then(|s| s.fetching.as_ref())
             .is_some_and(|f| f.undivided.contains(&piece));
+        let fetching = self.swarms.get(&id).and_then(|s| s.fetching.as_ref());
+        let end_game = fetching.is_some_and(|f| f.picker.open_count() == 0);
         if !is_head || dead || undivided {
             self.take_back(slow, id, piece, true);
+        } else if !end_game {
+            return false;
         }
         self.begin_asking(link, id, piece, room)
     }

@@ -9,7 +9,8 @@ use crate::ids::{ChainingValue, ContentKey, LinkId, PieceIndex, Slot};
 use crate::limits;
 use crate::wire::peer::{Holding, KnownPeer as WirePeer, PeerMessage, Refusal, RequestRef};
 
-use super::swarm::{Held, Partner, Phase, SwarmId};
+use super::link::Link;
+use super::swarm::{Held, Partner, Phase, Swarm, SwarmId};
 use super::timers::Timer;
 use super::{Misbehaviour, Peer, PeerEvent};
 
@@ -69,17 +70,26 @@ impl Peer {
             l.listens_at = Some(SocketAddr::new(l.addr.ip(), listen_port));
         }
         let (peer, name, at) = (l.peer, l.name.clone(), l.listens_at);
+        for id in self.links.get(&link).map(Link::swarms).unwrap_or_default() {
+            self.set_allowed(link, id);
+        }
+        self.hungry.insert(link);
         let Some(at) = at else { return };
         self.learn(peer, &name, at);
-        let wanting: Vec<SwarmId> = self
-            .swarms
-            .iter()
-            .filter(|(_, s)| s.fetching.is_some() && s.candidates.contains_key(&at))
-            .filter(|(_, s)| !s.partners.contains_key(&link))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in wanting {
+        let wants = |s: &Swarm| s.candidates.contains_key(&at) && !s.partners.contains_key(&link);
+        for id in self.fetched().filter(|(_, s)| wants(s)).map(|(id, _)| id).collect::<Vec<_>>() {
             self.join_swarm(link, id);
+        }
+    }
+
+    /// Nothing is asked of who sent wrong pieces of a content, nor of whom the person did not name.
+    fn set_allowed(&mut self, link: LinkId, id: SwarmId) {
+        let (Some(l), Some(swarm)) = (self.links.get(&link), self.swarms.get_mut(&id)) else { return };
+        let named = swarm.only_from.is_empty() || swarm.only_from.contains(&l.name);
+        let offended =
+            self.offences.get(&(l.peer, l.addr.ip())).is_some_and(|keys| keys.contains(&swarm.key));
+        if let Some(partner) = swarm.partners.get_mut(&link) {
+            partner.dropped = offended || !named;
         }
     }
 
@@ -99,12 +109,8 @@ impl Peer {
         l.next_slot = l.next_slot.wrapping_add(1);
         l.mine.insert(slot, id);
         let have = if complete { Held::All } else { Held::Some(PieceSet::empty(swarm.pieces())) };
-        let mut partner = Partner::new(slot, have);
-        partner.dropped =
-            self.offences.get(&(l.peer, l.addr.ip())).is_some_and(|keys| keys.contains(&swarm.key));
-        let allowed = swarm.only_from.is_empty() || swarm.only_from.contains(&l.name);
-        partner.dropped |= !allowed;
-        swarm.partners.insert(link, partner);
+        swarm.partners.insert(link, Partner::new(slot, have));
+        self.set_allowed(link, id);
         self.say_holding(link, id);
         self.tell_holders(link, id);
         if complete {
