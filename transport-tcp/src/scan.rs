@@ -24,6 +24,17 @@ pub struct ScanPlan {
     pub found: Found,
 }
 
+impl ScanPlan {
+    /// What every file in it was when it was seen; to be looked up in a cache of hashes.
+    #[must_use]
+    pub fn identities(&self) -> Vec<FileIdentity> {
+        match &self.found {
+            Found::File(identity) => vec![*identity],
+            Found::Folder(plan) => plan.files.iter().map(|file| file.identity).collect(),
+        }
+    }
+}
+
 /// A file or a folder.
 #[derive(Clone, Debug)]
 pub enum Found {
