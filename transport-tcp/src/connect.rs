@@ -1,0 +1,156 @@
+//! From a connection to a link: both handshakes, with a limit on time and on how many wait.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use potluck_core::ids::{OpId, PeerId};
+use potluck_core::limits::DIAL_TIMEOUT;
+use potluck_core::peer::{DialError, Role};
+use potluck_core::wire::handshake::{Handshake, HandshakeFault, Seeks};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::limits::{ACCEPT_AGAIN, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS};
+use crate::transport::{Connection, Listener, Transport};
+
+/// A connection on which both handshakes are done.
+#[derive(Debug)]
+pub(crate) struct Established<R, W> {
+    pub(crate) reader: R,
+    pub(crate) writer: W,
+    /// Where the far end is.
+    pub(crate) addr: SocketAddr,
+    /// Who the far end says it is.
+    pub(crate) peer: PeerId,
+    /// What the link carries: [`Role::Tracker`] if one of its ends is a tracker.
+    pub(crate) role: Role,
+    /// The dial that it answers; `None`: the far end dialed.
+    pub(crate) dialed: Option<OpId>,
+}
+
+/// Connects and shakes hands, within [`DIAL_TIMEOUT`]. Cancel safe: a dropped future drops the connection.
+pub(crate) async fn dial<T: Transport>(
+    transport: &T,
+    addr: SocketAddr,
+    me: PeerId,
+    seeks: Seeks,
+) -> Result<(Connection<T::Reader, T::Writer>, PeerId), DialError> {
+    let attempt = async {
+        let mut connection = transport.connect(addr).await.map_err(|error| classify(&error))?;
+        send_handshake(&mut connection.writer, me, seeks).await.map_err(|_| DialError::Refused)?;
+        let answer = read_handshake(&mut connection.reader).await.map_err(|_| DialError::Refused)?;
+        let answer = answer.map_err(|_| DialError::NotPotluck)?;
+        if answer.seeks != seeks {
+            return Err(DialError::NotPotluck);
+        }
+        Ok((connection, answer.peer))
+    };
+    timeout(DIAL_TIMEOUT, attempt).await.unwrap_or(Err(DialError::TimedOut))
+}
+
+fn classify(error: &io::Error) -> DialError {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut};
+    if matches!(error.kind(), ConnectionRefused | ConnectionReset | ConnectionAborted) {
+        return DialError::Refused;
+    }
+    if error.kind() == TimedOut { DialError::TimedOut } else { DialError::Unreachable }
+}
+
+/// Accepts connections for as long as it is polled, and hands on those whose handshake succeeded. Who only asks who is
+/// here (a probe) is answered and let go. Bounded: [`HANDSHAKES_MAX`], [`HANDSHAKES_PER_ADDRESS`], [`DIAL_TIMEOUT`].
+pub(crate) async fn accept_links<L: Listener>(
+    mut listener: L,
+    me: PeerId,
+    role: Role,
+    established: mpsc::Sender<Established<L::Reader, L::Writer>>,
+) where
+    L::Reader: AsyncRead + Unpin + Send + 'static,
+    L::Writer: AsyncWrite + Unpin + Send + 'static,
+{
+    let mut handshakes = JoinSet::new();
+    let mut pending: HashMap<IpAddr, usize> = HashMap::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(ended) = handshakes.join_next() => {
+                let Ok(ip) = ended else { continue };
+                if let Some(count) = pending.get_mut(&ip) {
+                    *count -= 1;
+                    if *count == 0 {
+                        pending.remove(&ip);
+                    }
+                }
+            }
+            accepted = listener.accept(), if handshakes.len() < HANDSHAKES_MAX => {
+                let connection = match accepted {
+                    Ok(connection) => connection,
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection was not accepted");
+                        sleep(ACCEPT_AGAIN).await;
+                        continue;
+                    }
+                };
+                let addr = connection.remote;
+                let count = pending.entry(addr.ip()).or_default();
+                if *count >= HANDSHAKES_PER_ADDRESS {
+                    tracing::debug!(%addr, "too many handshakes are pending from this address");
+                    continue;
+                }
+                *count += 1;
+                let established = established.clone();
+                handshakes.spawn(async move {
+                    match timeout(DIAL_TIMEOUT, greet(connection, me, role)).await {
+                        Ok(Ok(Some(link))) => drop(established.send(link).await),
+                        Ok(Ok(None)) => {}
+                        Ok(Err(error)) => tracing::debug!(%addr, %error, "handshake failed"),
+                        Err(_) => tracing::debug!(%addr, "no handshake in time"),
+                    }
+                    addr.ip()
+                });
+            }
+        }
+    }
+}
+
+/// Answers the far end's handshake; `None`: it was a probe, and is answered.
+async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    connection: Connection<R, W>,
+    me: PeerId,
+    role: Role,
+) -> io::Result<Option<Established<R, W>>> {
+    let Connection { mut reader, mut writer, remote: addr } = connection;
+    let theirs = read_handshake(&mut reader).await?.map_err(io::Error::other)?;
+    match (theirs.seeks, role) {
+        (Seeks::Peer, Role::Peer) | (Seeks::Tracker, Role::Tracker) => {
+            send_handshake(&mut writer, me, theirs.seeks).await?;
+            Ok(Some(Established { reader, writer, addr, peer: theirs.peer, role, dialed: None }))
+        }
+        (Seeks::Probe, _) => {
+            send_handshake(&mut writer, me, theirs.seeks).await?;
+            writer.shutdown().await?;
+            Ok(None)
+        }
+        (Seeks::Peer, Role::Tracker) | (Seeks::Tracker, Role::Peer) => {
+            Err(io::Error::other("it looks for something that is not here"))
+        }
+    }
+}
+
+async fn send_handshake<W: AsyncWrite + Unpin>(writer: &mut W, me: PeerId, seeks: Seeks) -> io::Result<()> {
+    writer.write_all(&Handshake::new(me, seeks).encode()).await?;
+    writer.flush().await
+}
+
+async fn read_handshake<R: AsyncRead + Unpin>(
+    reader: &mut R,
+) -> io::Result<Result<Handshake, HandshakeFault>> {
+    let mut bytes = [0; Handshake::BYTES];
+    reader.read_exact(&mut bytes).await?;
+    Ok(Handshake::decode(&bytes))
+}
+
+#[cfg(test)]
+mod tests;

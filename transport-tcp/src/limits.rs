@@ -1,0 +1,56 @@
+//! The driver's bounds in one place, with their units and reasons. (The protocol's are in [`potluck_core::limits`].)
+
+use std::time::Duration;
+
+use potluck_core::limits::{CHUNK_BYTES, CONTROL_FRAME_BYTES_MAX, REQUESTED_CHUNKS_PER_LINK};
+use potluck_core::wire::frame::Header;
+
+/// Bytes that a socket may hold unsent: enough to keep a fast network busy between two wake-ups, and 20 ms of 100 Mbit/s.
+pub(crate) const UNSENT_BYTES: u32 = 256 * 1024;
+/// Connections that the kernel holds ready for a busy listener.
+pub(crate) const BACKLOG: i32 = 1024;
+/// Connections whose handshake is not through, at one listener; more wait in the kernel.
+pub(crate) const HANDSHAKES_MAX: usize = 1024;
+/// Connections whose handshake is not through, from one address; more are closed. A lab behind one address fits.
+pub(crate) const HANDSHAKES_PER_ADDRESS: usize = 128;
+/// Established connections that wait for the actor.
+pub(crate) const ESTABLISHED_WAITING: usize = 64;
+/// Time after which a listener that ran out of descriptors tries again.
+pub(crate) const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Bytes of a frame that must come within [`SILENT_LINK`](potluck_core::limits::SILENT_LINK): half a frame holds a buffer
+/// for four minutes at most.
+pub(crate) const PROGRESS_BYTES: usize = 16 * 1024;
+/// A chunk that is not whole yet is told of this often.
+pub(crate) const RECEIVING_EVERY: Duration = Duration::from_millis(250);
+/// Unexpected chunks that a link may send beyond those that were cancelled, before it is closed.
+pub(crate) const UNASKED_CHUNKS_MAX: usize = REQUESTED_CHUNKS_PER_LINK;
+/// A chunk whose earlier arrival is being written looks again after this long.
+pub(crate) const BUSY_CHUNK: Duration = Duration::from_millis(1);
+
+/// Bytes of control messages that wait on one link: a burst of the largest of them. What does not fit closes the link.
+pub(crate) const CONTROL_BYTES_MAX: usize = 8 * CONTROL_FRAME_BYTES_MAX as usize;
+/// Bytes of chunk frames that a link takes ahead of its socket: what is sent while the actor thinks.
+pub(crate) const CREDIT_BYTES: u32 = 4 * (CHUNK_BYTES as u32 + Header::BYTES as u32);
+/// A link that is closed has this long to send what is queued, and as long again to see the far end close.
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
+/// Bytes of buffers for chunks that have to be read to be sent.
+pub(crate) const COPYING_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Threads that wait for the disk on behalf of downloads and uploads.
+pub(crate) const STORAGE_THREADS: usize = 4;
+
+/// Messages from all links that wait for the actor; then links are not read on.
+pub(crate) const INBOUND_WAITING: usize = 256;
+/// Commands that wait for the actor; then callers wait.
+pub(crate) const COMMANDS_WAITING: usize = 64;
+/// Inputs of one sort that the actor takes before it looks at the next sort.
+pub(crate) const INPUTS_PER_TURN: usize = 256;
+/// A machine whose deadline does not move is ticked at most this often.
+pub(crate) const STUCK_DEADLINE: Duration = Duration::from_millis(10);
+
+/// Events that wait for a slow reader. Beyond it those that are superseded anyway are dropped, and counted.
+pub(crate) const EVENTS_WAITING: usize = 4096;
+/// A peer that leaves waits this long for its links to end in order.
+pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A recording is written out at least this often.
+pub(crate) const RECORD_FLUSH: Duration = Duration::from_secs(1);

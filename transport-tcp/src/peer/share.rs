@@ -1,0 +1,325 @@
+//! What a peer shares: hashed, offered, and kept up to date.
+//!
+//! A path that is shared offers one content (a file), or many (each file of a folder as a member, then the folder's
+//! listing). The same content may be offered by several paths: it is withdrawn when the last of them goes. Whatever a path
+//! offers is kept by path, so that sharing it again replaces exactly that.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use potluck_core::content::{Kind, Node, PieceTable};
+use potluck_core::ids::ContentKey;
+use potluck_core::peer::Command;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::Inner;
+use super::event::{Event, Shared};
+use crate::events::EventSender;
+use crate::hashing::{HashError, Hashed, Hashing, hash_file, hash_folder};
+use crate::scan::{FolderPlan, Found, ScanError, ScanPlan, scan};
+use crate::store::Source;
+
+/// A file that changed is left alone for this long before it is hashed again: it may be changing still.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Why a path is not shared.
+#[derive(Debug, thiserror::Error)]
+pub enum ShareError {
+    /// What is there cannot be shared.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// It could not be hashed.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+}
+
+/// One content as one path offers it.
+#[derive(Clone, Debug)]
+struct Offer {
+    kind: Kind,
+    name: String,
+    member: bool,
+    table: Option<Arc<PieceTable>>,
+    source: Source,
+}
+
+impl Offer {
+    /// Would others see no difference?
+    fn looks_like(&self, other: &Self) -> bool {
+        (self.kind, &self.name, self.member) == (other.kind, &other.name, other.member)
+    }
+}
+
+/// What is shared, by path and by content.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    /// By the path as it was given: what it came to, and every content that it offers.
+    by_path: BTreeMap<PathBuf, (ContentKey, BTreeSet<ContentKey>)>,
+    /// By content: the paths that offer it, and how. Never empty.
+    by_key: HashMap<ContentKey, BTreeMap<PathBuf, Offer>>,
+}
+
+impl Shares {
+    /// Notes that `path` offers a content. Returns the offer that is to be made, if it is another than before.
+    fn add(&mut self, path: &Path, key: ContentKey, offer: Offer) -> Option<&Offer> {
+        let offers = self.by_key.entry(key).or_default();
+        let before = best(offers).cloned();
+        offers.insert(path.to_owned(), offer);
+        best(offers).filter(|offer| !before.is_some_and(|before| before.looks_like(offer)))
+    }
+
+    /// Notes that `path` offers a content no longer. Returns the best offer of those that are left.
+    fn remove(&mut self, path: &Path, key: ContentKey) -> Option<&Offer> {
+        let offers = self.by_key.get_mut(&key)?;
+        offers.remove(path);
+        if offers.is_empty() {
+            self.by_key.remove(&key);
+            return None;
+        }
+        self.by_key.get(&key).and_then(best)
+    }
+
+    /// Notes that a content is offered by nobody, since its file changed. Returns the paths that did.
+    fn lose(&mut self, key: ContentKey) -> impl Iterator<Item = PathBuf> + use<> {
+        self.by_key.remove(&key).into_iter().flat_map(BTreeMap::into_keys)
+    }
+}
+
+/// As itself rather than as a folder's member.
+fn best(offers: &BTreeMap<PathBuf, Offer>) -> Option<&Offer> {
+    offers.values().min_by_key(|offer| offer.member)
+}
+
+/// See [`Peer::share`](super::Peer::share).
+pub(super) async fn share(peer: &Inner, path: &Path) -> Result<Shared, ShareError> {
+    // One path at a time: hashing takes all cores anyhow, and what a path offered before is replaced in one go.
+    let _turn = peer.share_turn.lock().await;
+    let given = path.to_owned();
+    let plan = peer.crews.sharing.call(move || scan(&given)).await?;
+    let (tell, hashed) = mpsc::unbounded_channel();
+    let cancelled = Cancelled::default();
+    let job = HashJob {
+        path: path.to_owned(),
+        threads: peer.crews.cores,
+        tell,
+        events: peer.events.clone(),
+        cancelled: Arc::clone(&cancelled.0),
+    };
+    let hashing = peer.crews.sharing.call(move || job.run(&plan));
+    let (shared, offered) = tokio::join!(hashing, offer_each(peer, path, hashed));
+    let shared = shared?;
+    let mut shares = peer.shares.lock().await;
+    if let Some((_, before)) = shares.by_path.insert(path.to_owned(), (shared.key, offered.clone())) {
+        withdraw(peer, &mut shares, path, before.difference(&offered)).await;
+    }
+    drop(shares);
+    peer.events.send(Event::Shared(shared.clone()));
+    Ok(shared)
+}
+
+/// Offers what was hashed, as it comes.
+async fn offer_each(
+    peer: &Inner,
+    path: &Path,
+    mut hashed: mpsc::UnboundedReceiver<(ContentKey, Offer)>,
+) -> BTreeSet<ContentKey> {
+    let mut offered = BTreeSet::new();
+    while let Some((key, offer)) = hashed.recv().await {
+        peer.store.add_source(key, offer.source.clone());
+        let mut shares = peer.shares.lock().await;
+        if let Some(offer) = shares.add(path, key, offer) {
+            peer.command(command(key, offer)).await;
+        }
+        offered.insert(key);
+    }
+    offered
+}
+
+/// See [`Peer::unshare`](super::Peer::unshare).
+pub(super) async fn unshare(peer: &Inner, key: ContentKey) {
+    let mut shares = peer.shares.lock().await;
+    let paths: Vec<_> =
+        shares.by_path.iter().filter(|(_, (root, _))| *root == key).map(|(path, _)| path.clone()).collect();
+    for path in paths {
+        forget(peer, &mut shares, &path).await;
+    }
+}
+
+/// Withdraws everything that a path offers.
+async fn forget(peer: &Inner, shares: &mut Shares, path: &Path) -> Option<ContentKey> {
+    let (root, offered) = shares.by_path.remove(path)?;
+    withdraw(peer, shares, path, &offered).await;
+    Some(root)
+}
+
+async fn withdraw(
+    peer: &Inner,
+    shares: &mut Shares,
+    path: &Path,
+    keys: impl IntoIterator<Item = &ContentKey>,
+) {
+    for key in keys {
+        if let Some(left) = shares.remove(path, *key) {
+            peer.store.add_source(*key, left.source.clone());
+            peer.command(command(*key, left)).await;
+        } else {
+            peer.store.remove_source(*key);
+            peer.command(Command::Unshare { key: *key }).await;
+        }
+    }
+}
+
+fn command(key: ContentKey, offer: &Offer) -> Command {
+    let Offer { kind, name, member, table, .. } = offer.clone();
+    Command::Share { key, kind, name, member, table }
+}
+
+/// Shares paths anew whose files were seen to have changed, until the peer has ended.
+pub(super) async fn reshare(peer: Weak<Inner>, mut changed: mpsc::UnboundedReceiver<ContentKey>) {
+    while let Some(first) = changed.recv().await {
+        sleep(SETTLE).await;
+        let Some(peer) = peer.upgrade() else { return };
+        let mut paths = BTreeSet::new();
+        let mut shares = peer.shares.lock().await;
+        let mut next = Some(first);
+        while let Some(key) = next {
+            paths.extend(shares.lose(key));
+            next = changed.try_recv().ok();
+        }
+        drop(shares);
+        for path in paths {
+            if let Err(error) = share(&peer, &path).await {
+                let mut shares = peer.shares.lock().await;
+                if let Some(key) = forget(&peer, &mut shares, &path).await {
+                    peer.events.send(Event::ShareLost { path, key, why: error.to_string() });
+                }
+            }
+        }
+    }
+}
+
+/// Says to stop when the one who waits for the hashing is gone.
+#[derive(Default)]
+struct Cancelled(Arc<AtomicBool>);
+
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The hashing of one path, on a worker.
+struct HashJob {
+    path: PathBuf,
+    threads: usize,
+    /// Told of each content as soon as it is hashed. Bounded by the plan's number of files.
+    tell: mpsc::UnboundedSender<(ContentKey, Offer)>,
+    events: EventSender<Event>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl HashJob {
+    fn run(&self, plan: &ScanPlan) -> Result<Shared, ShareError> {
+        match &plan.found {
+            Found::File(identity) => self.file(plan, identity.size),
+            Found::Folder(folder) => self.folder(plan, folder),
+        }
+    }
+
+    fn file(&self, plan: &ScanPlan, size: u64) -> Result<Shared, ShareError> {
+        let progress = self.progress(size);
+        let Hashed { key, table, identity } = hash_file(&plan.root, self.hashing(&progress))?;
+        let source = Source::File { path: plan.root.clone(), identity };
+        let name = plan.name.as_str().to_owned();
+        self.offer(key, Offer { kind: Kind::File, name: name.clone(), member: false, table, source });
+        Ok(Shared { path: self.path.clone(), key, kind: Kind::File, name, bytes: key.length, files: 1 })
+    }
+
+    fn folder(&self, plan: &ScanPlan, folder: &FolderPlan) -> Result<Shared, ShareError> {
+        let progress = self.progress(folder.files.iter().map(|file| file.identity.size).sum());
+        let each = |index: usize, hashed: &Hashed| {
+            let Some(file) = folder.files.get(index) else { return };
+            let path = plan.root.join(file.path.as_str());
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let source = Source::File { path, identity: hashed.identity };
+            self.offer(
+                hashed.key,
+                Offer { kind: Kind::File, name, member: true, table: hashed.table.clone(), source },
+            );
+        };
+        let folder = hash_folder(&plan.root, folder, self.hashing(&progress), &each)?;
+        for skipped in &folder.skipped {
+            tracing::warn!(path = %skipped.path.display(), why = %skipped.why, "not shared");
+        }
+        let files =
+            folder.listing.entries().iter().filter(|entry| matches!(entry.node, Node::File { .. })).count();
+        let (key, kind, name) = (folder.key, Kind::Folder, plan.name.as_str().to_owned());
+        let source = Source::Memory(folder.bytes);
+        self.offer(key, Offer { kind, name: name.clone(), member: false, table: folder.table, source });
+        let bytes = folder.listing.total_bytes();
+        Ok(Shared { path: self.path.clone(), key, kind, name, bytes, files: files as u64 })
+    }
+
+    fn offer(&self, key: ContentKey, offer: Offer) {
+        // Nobody waits any more: the job is about to be cancelled.
+        let _ = self.tell.send((key, offer));
+    }
+
+    fn hashing<'a>(&'a self, progress: &'a (dyn Fn(u64) + Sync)) -> Hashing<'a> {
+        Hashing { threads: self.threads, progress, cancelled: &self.cancelled, cache: None }
+    }
+
+    /// Tells of progress in steps of a 256th, at least a megabyte.
+    fn progress(&self, total: u64) -> impl Fn(u64) + Sync {
+        let step = (total / 256).max(1024 * 1024);
+        let done = AtomicU64::new(0);
+        move |bytes| {
+            let before = done.fetch_add(bytes, Ordering::Relaxed);
+            let now = before + bytes;
+            if before / step != now / step || now == total {
+                self.events.send(Event::ShareProgress { path: self.path.clone(), bytes: now, total });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use potluck_core::ids::ContentId;
+
+    use super::*;
+
+    const KEY: ContentKey = ContentKey { id: ContentId([1; 32]), length: 3 };
+
+    fn offer(name: &str, member: bool) -> Offer {
+        let source = Source::Memory(Arc::from(*b"abc"));
+        Offer { kind: Kind::File, name: name.into(), member, table: None, source }
+    }
+
+    #[test]
+    fn a_content_is_offered_by_its_best_path_and_withdrawn_with_its_last() {
+        let mut shares = Shares::default();
+        let (file, folder) = (Path::new("file"), Path::new("folder"));
+        assert_eq!(shares.add(folder, KEY, offer("in folder", true)).unwrap().name, "in folder");
+        assert!(shares.add(folder, KEY, offer("in folder", true)).is_none());
+        assert_eq!(shares.add(file, KEY, offer("alone", false)).unwrap().name, "alone");
+        assert!(shares.add(folder, KEY, offer("in folder, renamed", true)).is_none());
+        assert_eq!(shares.remove(file, KEY).unwrap().name, "in folder, renamed");
+        assert!(shares.remove(folder, KEY).is_none());
+        assert!(shares.by_key.is_empty());
+    }
+
+    #[test]
+    fn what_changed_is_offered_anew_by_every_path_that_did() {
+        let mut shares = Shares::default();
+        let (one, two) = (Path::new("one"), Path::new("two"));
+        shares.add(one, KEY, offer("a", false));
+        shares.add(two, KEY, offer("b", true));
+        assert_eq!(shares.lose(KEY).collect::<Vec<_>>(), [one, two]);
+        assert!(shares.add(one, KEY, offer("a", false)).is_some());
+    }
+}

@@ -1,0 +1,236 @@
+//! The peer machine's world: its effects, performed.
+
+use std::collections::{HashMap, VecDeque};
+
+use potluck_core::Machine;
+use potluck_core::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId};
+use potluck_core::peer::{
+    Answer, CloseReason, Command, DownloadStatus, PeerEffect, PeerEvent, PeerInput, Place, Question, Role,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::event::Event;
+use crate::driver::{Then, World};
+use crate::events::EventSender;
+use crate::hub::{EstablishedOver, Hub};
+use crate::lanes::Lanes;
+use crate::limits::CREDIT_BYTES;
+use crate::link::{ChunkGear, Landings, OutgoingChunk};
+use crate::store::Store;
+use crate::transport::Transport;
+
+/// A peer machine that handles can look into: [`potluck_core::peer::Peer`], or a test's stand-in for it.
+pub trait PeerMachine: Machine<Input = PeerInput, Effect = PeerEffect> + Send + 'static {
+    /// How a download is doing; `None` for an unknown one.
+    fn status(&self, download: DownloadId) -> Option<DownloadStatus>;
+    /// How a peer is called, if that is known.
+    fn peer_name(&self, peer: PeerId) -> Option<String>;
+}
+
+impl PeerMachine for potluck_core::peer::Peer {
+    fn status(&self, download: DownloadId) -> Option<DownloadStatus> {
+        Self::status(self, download)
+    }
+
+    fn peer_name(&self, peer: PeerId) -> Option<String> {
+        Self::peer_name(self, peer).map(str::to_owned)
+    }
+}
+
+/// What a handle wants of the actor.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Command(Command),
+    Question(Question, oneshot::Sender<Answer>),
+    Status(DownloadId, oneshot::Sender<Option<DownloadStatus>>),
+    PeerName(PeerId, oneshot::Sender<Option<String>>),
+    /// Leave in order, then end.
+    Leave,
+    /// End, whether the machine has left or not.
+    Stop,
+}
+
+pub(super) struct PeerWorld<T: Transport, M> {
+    pub(super) hub: Hub<T, PeerInput>,
+    pub(super) chunks: ChunkGear,
+    pub(super) store: Store,
+    pub(super) lanes: Lanes,
+    pub(super) completions: mpsc::UnboundedSender<PeerInput>,
+    pub(super) events: EventSender<Event>,
+    /// Contents whose files changed, for whoever hashes them anew.
+    pub(super) changed: mpsc::UnboundedSender<ContentKey>,
+    pub(super) landings: Landings,
+    /// Who waits for an answer; counted up by this side. Bounded by the handles' calls.
+    pub(super) questions: HashMap<OpId, oneshot::Sender<Answer>>,
+    pub(super) last_question: u64,
+    pub(super) leaving: bool,
+    /// Left in order: nothing is to come.
+    pub(super) left: bool,
+    pub(super) machine: std::marker::PhantomData<fn() -> M>,
+}
+
+impl<T: Transport, M: PeerMachine> World for PeerWorld<T, M> {
+    type Machine = M;
+    type Input = PeerInput;
+    type Effect = PeerEffect;
+    type Transport = T;
+    type Ask = Ask;
+
+    fn hub(&mut self) -> &mut Hub<T, PeerInput> {
+        &mut self.hub
+    }
+
+    fn connected(&mut self, established: EstablishedOver<T>, after: &mut VecDeque<PeerInput>) {
+        let (op, role, peer, addr) =
+            (established.dialed, established.role, established.peer, established.addr);
+        let link = match role {
+            Role::Peer => {
+                let wrap = |link, msg| PeerInput::Peer { link, msg };
+                self.hub.start(established, wrap, Some(self.chunks.clone()))
+            }
+            Role::Tracker => self.hub.start(established, |link, msg| PeerInput::Tracker { link, msg }, None),
+        };
+        after.push_back(PeerInput::LinkUp { link, op, role, peer, addr });
+        if role == Role::Peer {
+            after.push_back(PeerInput::Writable { link, bytes: CREDIT_BYTES });
+        }
+    }
+
+    fn link_down(link: LinkId, reason: CloseReason) -> PeerInput {
+        PeerInput::LinkDown { link, reason }
+    }
+
+    fn perform(&mut self, effect: PeerEffect, after: &mut VecDeque<PeerInput>) {
+        match effect {
+            PeerEffect::Dial { op, addr, role } => {
+                self.hub.dial(op, addr, role, |op, error| PeerInput::DialFailed { op, error });
+            }
+            PeerEffect::Close { link, reason } => {
+                tracing::debug!(%link, ?reason, "closing a link");
+                self.hub.close(link);
+            }
+            PeerEffect::SendPeer { link, msg } => {
+                let taken = self.hub.send(link, &msg);
+                overflowed(taken, link, after);
+            }
+            PeerEffect::SendTracker { link, msg } => {
+                let taken = self.hub.send(link, &msg);
+                overflowed(taken, link, after);
+            }
+            PeerEffect::SendChunk { link, slot, key, at } => {
+                if let Some(link) = self.hub.link(link) {
+                    link.outbox.push_chunk(OutgoingChunk { slot, key, at });
+                }
+            }
+            PeerEffect::Expect { link, op, slot, key, place, run } => {
+                if let Some(link) = self.hub.link(link) {
+                    let landing = self.landings.want(place, run);
+                    link.expectations.add(op, slot, key, place, run, landing);
+                }
+            }
+            PeerEffect::Unexpect { link, op } => {
+                if let Some(link) = self.hub.link(link) {
+                    link.expectations.remove(op);
+                }
+            }
+            PeerEffect::Open { op, key, place, table } => {
+                let events = self.events.clone();
+                self.store(place, move |store| {
+                    let checking = progress_of(place, events);
+                    PeerInput::Opened { op, result: store.open(place, key, table, &checking) }
+                });
+            }
+            PeerEffect::Reserve { op, place } => {
+                self.store(place, move |store| PeerInput::Reserved { op, result: store.reserve(place) });
+            }
+            PeerEffect::ReadListing { op, download } => {
+                self.store(Place::Root(download), move |store| PeerInput::ListingRead {
+                    op,
+                    result: store.read_listing(download),
+                });
+            }
+            PeerEffect::Sync { op, place } => {
+                self.store(place, move |store| PeerInput::Synced { op, result: store.sync(place) });
+            }
+            PeerEffect::Finish { op, place } => {
+                self.store(place, move |store| PeerInput::Finished { op, result: store.finish(place) });
+            }
+            PeerEffect::CopyLocal { op, key, place } => {
+                let events = self.events.clone();
+                self.store(place, move |store| {
+                    let checking = progress_of(place, events);
+                    PeerInput::Copied { op, result: store.copy_local(key, place, &checking) }
+                });
+            }
+            PeerEffect::Release { place } => {
+                let store = self.store.clone();
+                self.lanes.run(place, move || store.release(place));
+            }
+            PeerEffect::Report(event) => self.report(event),
+        }
+    }
+
+    fn ask(&mut self, machine: &M, ask: Ask, after: &mut VecDeque<PeerInput>) -> Then {
+        match ask {
+            Ask::Command(command) => after.push_back(PeerInput::Command(command)),
+            Ask::Question(question, answer) => {
+                self.questions.retain(|_, waiting| !waiting.is_closed());
+                self.last_question += 1;
+                let op = OpId(self.last_question);
+                self.questions.insert(op, answer);
+                after.push_back(PeerInput::Command(Command::Ask { op, question }));
+            }
+            Ask::Status(download, answer) => drop(answer.send(machine.status(download))),
+            Ask::PeerName(peer, answer) => drop(answer.send(machine.peer_name(peer))),
+            Ask::Leave if !self.leaving => {
+                self.leaving = true;
+                after.push_back(PeerInput::Command(Command::Leave));
+            }
+            Ask::Leave => {}
+            Ask::Stop => return Then::Stop,
+        }
+        Then::GoOn
+    }
+
+    fn is_over(&self) -> bool {
+        self.leaving && self.left
+    }
+}
+
+impl<T: Transport, M> PeerWorld<T, M> {
+    /// Lets a worker do what `work` says, after all earlier work at the same place, and report it.
+    fn store(&self, place: Place, work: impl FnOnce(&Store) -> PeerInput + Send + 'static) {
+        let (store, completions) = (self.store.clone(), self.completions.clone());
+        self.lanes.run(place, move || drop(completions.send(work(&store))));
+    }
+
+    fn report(&mut self, event: PeerEvent) {
+        if let PeerEvent::Answer { op, answer } = event {
+            // Whoever asked may have gone.
+            if let Some(waiting) = self.questions.remove(&op) {
+                let _ = waiting.send(answer);
+            }
+            return;
+        }
+        if let PeerEvent::Withdrawn { key } = event {
+            self.store.remove_source(key);
+            let _ = self.changed.send(key);
+        }
+        self.left |= event == PeerEvent::Left;
+        self.events.send(Event::Peer(event));
+    }
+}
+
+fn overflowed(taken: bool, link: LinkId, after: &mut VecDeque<PeerInput>) {
+    if !taken {
+        after.push_back(PeerInput::LinkDown { link, reason: CloseReason::Overflow });
+    }
+}
+
+/// Tells of the checking of a download's own part; members of a folder are checked too quickly to be worth it.
+fn progress_of(place: Place, events: EventSender<Event>) -> impl Fn(u64, u64) + Sync {
+    move |bytes, total| match place {
+        Place::Root(download) => events.send(Event::Checking { download, bytes, total }),
+        Place::Member { .. } => {}
+    }
+}

@@ -1,0 +1,228 @@
+//! Recordings: everything that a machine was told, so that a simulator can replay what happened in the field.
+//!
+//! A recording is JSON lines. The first is a [`Head`]: which machine it was, and its configuration (with the seed). Every
+//! other line is `[nanoseconds, input]`. The same machine, fed the same inputs, gives the same effects.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use potluck_core::time::Instant;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::RECORD_FLUSH;
+
+/// The format of the lines that follow.
+const VERSION: u32 = 1;
+
+/// First line of a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head<C> {
+    /// Version of this format.
+    pub potluck_recording: u32,
+    /// `peer` or `tracker`.
+    pub machine: String,
+    /// What the machine was started with.
+    pub config: C,
+}
+
+/// A recording, read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording<C, I> {
+    /// What the machine was started with.
+    pub config: C,
+    /// What it was told, and when.
+    pub inputs: Vec<(Instant, I)>,
+    /// The last line was cut off: the process was killed while it wrote.
+    pub cut_off: bool,
+}
+
+/// Why a recording cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// The file cannot be read.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A line is not what it must be.
+    #[error("{}, line {line}: {error}", .path.display())]
+    Line {
+        /// Where.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// What is wrong.
+        error: serde_json::Error,
+    },
+    /// It is the recording of something else.
+    #[error("{}: a recording of version {version} of a {machine}, not of version {VERSION} of a {wanted}", .path.display())]
+    Other {
+        /// Where.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+        /// Its machine.
+        machine: String,
+        /// The wanted machine.
+        wanted: &'static str,
+    },
+}
+
+/// Which machine a recording is of, by its first line: `peer` or `tracker`.
+///
+/// # Errors
+/// The file cannot be read, or is no recording.
+pub fn recorded_machine(path: &Path) -> Result<String, RecordingError> {
+    let mut line = String::new();
+    let file = File::open(path).map_err(|error| io_error(path, error))?;
+    BufReader::new(file).read_line(&mut line).map_err(|error| io_error(path, error))?;
+    let head: Head<serde::de::IgnoredAny> = parse(path, 1, &line)?;
+    Ok(head.machine)
+}
+
+/// Reads the recording of a `machine` (`peer` or `tracker`) with configuration `C` and inputs `I`.
+///
+/// # Errors
+/// The file cannot be read, is no recording, or one of another machine or version. A last line that was cut off is none.
+pub fn read_recording<C: DeserializeOwned, I: DeserializeOwned>(
+    path: &Path,
+    machine: &'static str,
+) -> Result<Recording<C, I>, RecordingError> {
+    let file = File::open(path).map_err(|error| io_error(path, error))?;
+    let mut lines =
+        BufReader::new(file).lines().enumerate().map(|(index, line)| (index + 1, line)).peekable();
+    let first = lines.next().map_or_else(|| Ok(String::new()), |(_, line)| line);
+    let head: Head<serde_json::Value> = parse(path, 1, &first.map_err(|error| io_error(path, error))?)?;
+    if head.potluck_recording != VERSION || head.machine != machine {
+        let (version, is) = (head.potluck_recording, head.machine);
+        return Err(RecordingError::Other { path: path.to_owned(), version, machine: is, wanted: machine });
+    }
+    let config = serde_json::from_value(head.config).map_err(|error| line_error(path, 1, error))?;
+    let (mut inputs, mut cut_off) = (Vec::new(), false);
+    while let Some((number, line)) = lines.next() {
+        let line = line.map_err(|error| io_error(path, error))?;
+        match parse(path, number, &line) {
+            Ok(input) => inputs.push(input),
+            Err(RecordingError::Line { error, .. }) if error.is_eof() && lines.peek().is_none() => {
+                cut_off = true
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Recording { config, inputs, cut_off })
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, line: usize, text: &str) -> Result<T, RecordingError> {
+    serde_json::from_str(text).map_err(|error| line_error(path, line, error))
+}
+
+fn io_error(path: &Path, error: io::Error) -> RecordingError {
+    RecordingError::Io { path: path.to_owned(), error }
+}
+
+fn line_error(path: &Path, line: usize, error: serde_json::Error) -> RecordingError {
+    RecordingError::Line { path: path.to_owned(), line, error }
+}
+
+/// Writes a recording. When the disk fails it stops, says so once, and the machine goes on unrecorded.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    /// `None` after a failure.
+    out: Option<BufWriter<File>>,
+    flushed: tokio::time::Instant,
+}
+
+impl Recorder {
+    /// Creates (or empties) the file and writes the head.
+    pub(crate) fn create<C: Serialize>(path: &Path, machine: &str, config: &C) -> io::Result<Self> {
+        let mut recorder = Self {
+            out: Some(BufWriter::with_capacity(64 * 1024, File::create(path)?)),
+            flushed: tokio::time::Instant::now(),
+        };
+        recorder.line(&Head { potluck_recording: VERSION, machine: machine.to_owned(), config })?;
+        Ok(recorder)
+    }
+
+    /// Appends one input.
+    pub(crate) fn record<I: Serialize>(&mut self, now: Instant, input: &I) {
+        if let Err(error) = self.line(&(now, input)) {
+            self.give_up(&error);
+        }
+    }
+
+    /// Writes out what is buffered, once in [`RECORD_FLUSH`].
+    pub(crate) fn flush_if_due(&mut self) {
+        if self.flushed.elapsed() < RECORD_FLUSH {
+            return;
+        }
+        self.flushed = tokio::time::Instant::now();
+        if let Some(Err(error)) = self.out.as_mut().map(Write::flush) {
+            self.give_up(&error);
+        }
+    }
+
+    fn line<T: Serialize>(&mut self, value: &T) -> io::Result<()> {
+        let Some(out) = &mut self.out else { return Ok(()) };
+        serde_json::to_writer(&mut *out, value)?;
+        out.write_all(b"\n")
+    }
+
+    fn give_up(&mut self, error: &io::Error) {
+        tracing::error!(%error, "the recording ends here");
+        self.out = None;
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.out.as_mut().map(Write::flush) {
+            tracing::error!(%error, "the recording lacks its end");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_recorded_is_read_back_even_if_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recording");
+        let mut recorder = Recorder::create(&path, "peer", &"config").unwrap();
+        recorder.record(Instant(5), &vec![1, 2]);
+        recorder.record(Instant(6), &Vec::<u32>::new());
+        drop(recorder);
+        let read: Recording<String, Vec<u32>> = read_recording(&path, "peer").unwrap();
+        let inputs = vec![(Instant(5), vec![1, 2]), (Instant(6), vec![])];
+        assert_eq!(read, Recording { config: "config".into(), inputs: inputs.clone(), cut_off: false });
+        assert_eq!(recorded_machine(&path).unwrap(), "peer");
+
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}[7,[3")).unwrap();
+        let read: Recording<String, Vec<u32>> = read_recording(&path, "peer").unwrap();
+        assert!(read.cut_off && read.inputs == inputs);
+
+        std::fs::write(&path, format!("{text}[7,[3\n[8,[]]\n")).unwrap();
+        let damaged = read_recording::<String, Vec<u32>>(&path, "peer");
+        assert!(matches!(damaged, Err(RecordingError::Line { line: 4, .. })));
+        assert!(matches!(
+            read_recording::<String, Vec<u32>>(&path, "tracker"),
+            Err(RecordingError::Other { version: VERSION, .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_no_recording_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("none");
+        assert!(matches!(recorded_machine(&path), Err(RecordingError::Io { .. })));
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(read_recording::<u8, u8>(&path, "peer"), Err(RecordingError::Line { line: 1, .. })));
+    }
+}
