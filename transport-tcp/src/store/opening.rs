@@ -9,12 +9,12 @@ use potluck_core::limits::LISTING_BYTES_MAX;
 use potluck_core::peer::{Opening, Place, StorageFault};
 
 use super::check::Checking;
-use super::disk::{Folder, failed};
+use super::disk::failed;
 use super::os::OsFolder;
-use super::part::{PartOpening, Standing, standing};
+use super::part::{PartOpening, Standing, standing_beside};
 use super::sidecar::Sidecar;
 use super::source::{Indexed, Source, SourceHandle};
-use super::staging::{MemberOpening, StagingOpening, StandingFolder, WholeFolder, standing_folder};
+use super::staging::{self, MemberOpening, StagingOpening, StandingFolder, WholeFolder};
 use super::target::Target;
 use super::{Download, FolderPlace, OpenPlace, Part, Staging, Store, leftovers, lock};
 use crate::hashing;
@@ -81,14 +81,10 @@ impl Store {
         key: ContentKey,
         how: Checking<'_>,
     ) -> Result<Option<Opening>, StorageFault> {
-        match standing(folder, target.name(), key, how)? {
+        match standing_beside(&leftovers::file_spot(folder, target, key), target.name(), key, how)? {
             Standing::Nothing => Ok(None),
             Standing::Other => Err(StorageFault::Occupied),
             Standing::Same { table, identity } => {
-                // A crash between the rename and the end left them.
-                if let Err(fault) = leftovers::file_spot(folder, target, key).discard() {
-                    tracing::info!(?fault, "what was left of a finished download stays");
-                }
                 self.add_source(key, Source::File { path: target.path(), identity });
                 self.set_place(place, OpenPlace::Done);
                 Ok(Some(Opening::Finished { table }))
@@ -106,14 +102,12 @@ impl Store {
     ) -> Result<Opening, StorageFault> {
         let target = &download.target;
         let parent = target_folder(target)?;
-        match standing_folder(&parent, target.name(), key, how)? {
+        let name = target.part_name(key.id);
+        match staging::standing_beside(&parent, &name, target.name(), key, how)? {
             StandingFolder::Nothing => {}
             StandingFolder::Other => return Err(StorageFault::Occupied),
-            StandingFolder::Same(whole) => {
-                return Ok(self.folder_stands(place, download, &parent, key, whole));
-            }
+            StandingFolder::Same(whole) => return Ok(self.folder_stands(place, download, key, whole)),
         }
-        let name = target.part_name(key.id);
         Ok(match Staging::open(&parent, name, download.sidecar(key, table), how)? {
             StagingOpening::NeedsTable => Opening::NeedsTable,
             StagingOpening::Open { staging, table, have } => {
@@ -128,16 +122,9 @@ impl Store {
         &self,
         place: Place,
         download: &Download,
-        parent: &OsFolder,
         key: ContentKey,
         whole: WholeFolder<OsFolder>,
     ) -> Opening {
-        let part_name = download.target.part_name(key.id);
-        if parent.stat(&part_name).is_ok()
-            && let Err(fault) = super::staging::discard(parent, &part_name)
-        {
-            tracing::info!(?fault, "what was left of a finished download stays");
-        }
         let table = whole.table.clone();
         self.add_source(key, Source::Memory(Arc::clone(&whole.bytes)));
         self.set_place(place, OpenPlace::Done);

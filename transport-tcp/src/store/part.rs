@@ -383,6 +383,23 @@ fn cut(file: &impl DiskFile, length: u64) -> Result<(), StorageFault> {
     cut().map_err(failed("cutting a part file"))
 }
 
+/// Looks whether the content stands under its final name already, beside the part. If it does, and a crash left a part or a
+/// sidecar, those are removed.
+pub(crate) fn standing_beside<D: Folder>(
+    spot: &Spot<D>,
+    final_name: &OsStr,
+    key: ContentKey,
+    how: Checking<'_>,
+) -> Result<Standing, StorageFault> {
+    let standing = standing(&spot.folder, final_name, key, how)?;
+    if matches!(standing, Standing::Same { .. })
+        && let Err(fault) = spot.discard()
+    {
+        tracing::info!(?fault, "what was left of a finished download stays");
+    }
+    Ok(standing)
+}
+
 /// What stands under a final name already.
 pub(crate) enum Standing {
     Nothing,

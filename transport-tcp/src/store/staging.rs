@@ -430,8 +430,27 @@ pub(crate) struct WholeFolder<D> {
     pub(crate) members: HashMap<u32, hashing::Hashed>,
 }
 
-/// Looks whether the folder stands under this name already.
-pub(crate) fn standing_folder<D: Folder>(
+/// Looks whether the folder stands under its final name already. If it does, and a crash left a staging folder, that is
+/// removed.
+pub(crate) fn standing_beside<D: Folder>(
+    parent: &D,
+    name: &OsStr,
+    final_name: &OsStr,
+    key: ContentKey,
+    how: Checking<'_>,
+) -> Result<StandingFolder<D>, StorageFault> {
+    let standing = standing_folder(parent, final_name, key, how)?;
+    if matches!(standing, StandingFolder::Same(_))
+        && parent.stat(name).is_ok_and(|stat| stat.nature == Nature::Folder)
+        && let Err(fault) = discard(parent, name)
+    {
+        tracing::info!(?fault, "what was left of a finished download stays");
+    }
+    Ok(standing)
+}
+
+/// Looks whether the folder stands under this name.
+fn standing_folder<D: Folder>(
     parent: &D,
     name: &OsStr,
     key: ContentKey,

@@ -1,5 +1,6 @@
 //! Downloads as the peer machine drives them, on a real disk.
 
+mod crash;
 mod files;
 mod folders;
 mod full_disk;
