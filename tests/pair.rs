@@ -10,7 +10,7 @@ use std::time::Duration;
 use pair::{Pair, addr, bytes, tracker_addr};
 use potluck_core::content::Kind;
 use potluck_core::ids::{DownloadId, OpId};
-use potluck_core::peer::{Answer, Command, PeerEvent, PeerInput, Question, WaitReason};
+use potluck_core::peer::{Answer, Command, PeerEvent, PeerInput, Place, Question, StorageFault, WaitReason};
 use potluck_core::wire::peer::PeerMessage;
 use potluck_core::wire::tracker::Matching;
 
@@ -290,4 +290,146 @@ fn without_a_tracker_the_peers_that_are_known_are_asked() {
     let download = pair.fetch(1, key, vec![]);
     pair.pass(Duration::from_secs(3));
     assert!(pair.nodes[1].completed(download));
+}
+
+/// A folder: its listing is fetched, then its members from the same holders; equal members come once.
+#[test]
+fn a_folder_with_its_members() {
+    let mut pair = Pair::new(2);
+    pair.join(0);
+    pair.join(1);
+    let files: Vec<(String, Vec<u8>)> = (0..600u32)
+        .map(|i| (format!("d{}/f{i}", i % 7), bytes((i as usize * 37) % 5000, (i % 11) as u8)))
+        .chain([("twin".to_owned(), bytes(37, 1)), ("big".to_owned(), bytes(FIFTEEN, 13))])
+        .collect();
+    let key = pair.share_folder(0, "tree", &files);
+    pair.command(1, Command::Ask { op: OpId(1), question: contents(Matching::All) });
+    let Answer::Contents(rows) = answer(&pair, 1, OpId(1)) else { panic!("rows") };
+    assert_eq!(
+        rows.iter().map(|r| (r.key, r.kind)).collect::<Vec<_>>(),
+        [(key, Kind::Folder)],
+        "a folder is one row"
+    );
+    let download = pair.fetch_kind(1, key, Kind::Folder, vec![]);
+    pair.pass(Duration::from_secs(2));
+    assert!(pair.nodes[1].completed(download), "{:?}", pair.nodes[1].peer.status(download));
+    let listing = pair.nodes[0].listing(key);
+    for (entry, e) in listing.entries().iter().enumerate() {
+        let want = files.iter().find(|(path, _)| path == e.path.as_str()).map(|(_, bytes)| bytes);
+        let place = Place::Member { download, entry: entry as u32 };
+        assert_eq!(pair.nodes[1].files.get(&place), want, "{}", e.path.as_str());
+    }
+    let status = pair.nodes[1].peer.status(download).expect("a status");
+    let total: usize = files.iter().map(|(_, b)| b.len()).sum();
+    assert_eq!((status.bytes, status.total), (total as u64, total as u64));
+    // It is a holder of the whole folder now: a third peer could fetch from it alone.
+    pair.command(1, Command::Ask { op: OpId(2), question: Question::Holders { key } });
+    let Answer::Holders(rows) = answer(&pair, 1, OpId(2)) else { panic!("holders") };
+    assert_eq!(rows.len(), 2);
+}
+
+/// Wrong pieces of two contents: banned altogether, every link closed.
+#[test]
+fn the_second_offence_bans() {
+    let mut pair = Pair::new(2);
+    let one = pair.share(0, "one", bytes(FIFTEEN, 14));
+    let two = pair.share(0, "two", bytes(FIFTEEN, 15));
+    pair.nodes[0].corrupt = true;
+    pair.fetch(1, one, vec![addr(0)]);
+    pair.pass(Duration::from_secs(3));
+    assert_eq!(pair.nodes[1].peer.banned().count(), 0);
+    assert_eq!(pair.nodes[1].peer.dropped(one).count(), 1);
+    pair.fetch(1, two, vec![addr(0)]);
+    pair.pass(Duration::from_secs(3));
+    assert_eq!(pair.nodes[1].peer.banned().collect::<Vec<_>>(), [pair.nodes[0].peer.id()]);
+    assert_eq!(pair.nodes[1].peer.links(), 0);
+    pair.pass(Duration::from_secs(30));
+    assert_eq!(pair.nodes[1].peer.links(), 0, "it does not come back");
+}
+
+/// First copies first: with two downloaders, the only holder gives what it has not given yet.
+#[test]
+fn the_only_holder_gives_first_copies_first() {
+    let mut pair = Pair::new(3);
+    for i in 0..3 {
+        pair.join(i);
+    }
+    let key = pair.share(0, "a.bin", bytes(63 * 256 * 1024, 16));
+    let (a, b) = (pair.begin(1, key), pair.begin(2, key));
+    pair.pass(Duration::from_secs(2));
+    assert!(pair.nodes[1].completed(a) && pair.nodes[2].completed(b));
+    let sent = &pair.nodes[0].sent;
+    let mut first: Vec<_> = sent.iter().map(|at| at.piece).collect();
+    first.dedup();
+    let repeat = (0..first.len()).find(|i| first[..*i].contains(&first[*i])).unwrap_or(first.len());
+    // No transfer takes time here, so all that only it has is soon reserved; the simulator measures the real thing.
+    assert!(repeat >= 40, "the first piece sent twice comes after {repeat} of 63");
+}
+
+/// `--from`: nothing is asked of anybody else.
+#[test]
+fn only_the_named_peers_are_asked() {
+    let mut pair = Pair::new(3);
+    for i in 0..3 {
+        pair.join(i);
+    }
+    let content = bytes(FIFTEEN, 17);
+    let key = pair.share(0, "a.bin", content.clone());
+    pair.share(1, "a.bin", content);
+    let download = DownloadId(1);
+    let fetch = Command::Fetch {
+        download,
+        key,
+        kind: Kind::File,
+        name: "a.bin".into(),
+        peers: vec![],
+        only_from: vec!["peer1".into()],
+    };
+    pair.command(2, fetch);
+    pair.pass(Duration::from_secs(1));
+    assert!(pair.nodes[2].completed(download));
+    assert_eq!(pair.nodes[0].sent.len(), 0);
+}
+
+#[test]
+fn stop_keeps_what_is_there_and_resume_fetches_the_rest() {
+    let mut pair = Pair::new(2);
+    let content = bytes(FIFTEEN, 18);
+    let key = pair.share(0, "a.bin", content.clone());
+    let download = pair.begin_from(1, key, vec![addr(0)]);
+    while pair.nodes[1].peer.held(key).is_none_or(|h| h.count() < 6) {
+        assert!(!pair.run_steps(1), "six pieces arrive");
+    }
+    pair.command(1, Command::Stop { download });
+    pair.pass(Duration::from_secs(1));
+    assert!(!pair.nodes[1].completed(download));
+    let sent = pair.nodes[0].sent.len();
+    pair.command(1, Command::Resume { download });
+    pair.pass(Duration::from_secs(2));
+    assert!(pair.nodes[1].completed(download), "{:?}", pair.nodes[1].events);
+    assert!(pair.nodes[0].sent.len() - sent <= 16 - 6, "only the rest is sent");
+}
+
+#[test]
+fn a_full_disk_pauses_and_goes_on() {
+    let mut pair = Pair::new(2);
+    let content = bytes(FIFTEEN, 19);
+    let key = pair.share(0, "a.bin", content.clone());
+    pair.nodes[1].full_after = Some(5);
+    let download = pair.fetch(1, key, vec![addr(0)]);
+    pair.pass(Duration::from_secs(5));
+    assert!(!pair.nodes[1].completed(download));
+    let full = WaitReason::Storage(StorageFault::Full);
+    assert!(
+        pair.nodes[1]
+            .events
+            .iter()
+            .any(|e| matches!(e, PeerEvent::Waiting { reason, .. } if *reason == full))
+    );
+    let held = pair.nodes[1].peer.held(key).expect("in the swarm").count();
+    assert!(held >= 4, "verified pieces survive: {held}");
+    pair.nodes[1].full_after = None;
+    pair.pass(Duration::from_secs(5));
+    assert!(pair.nodes[1].completed(download));
+    assert!(pair.nodes[1].files.values().any(|f| *f == content));
 }

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use potluck_core::Machine;
-use potluck_core::content::{self, ContentHasher, Geometry, Kind, Listing, PieceSet, PieceTable};
+use potluck_core::content::{
+    self, ContentHasher, Geometry, Kind, Listing, ListingEntry, Node as ListedNode, PieceSet, PieceTable,
+    SafePath,
+};
 use potluck_core::effects::Effects;
 use potluck_core::ids::{
     ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot,
@@ -41,6 +44,10 @@ pub struct Node {
     pub files: BTreeMap<Place, Vec<u8>>,
     /// Chunks it sends are overwritten with zeros.
     pub corrupt: bool,
+    /// Chunks it sent, in order.
+    pub sent: Vec<ChunkAddr>,
+    /// Its disk takes this many chunks more.
+    pub full_after: Option<u32>,
     /// It does not answer requests.
     pub mute: bool,
     wanted: BTreeSet<(Place, ChunkAddr)>,
@@ -75,6 +82,7 @@ pub struct Pair {
     queue: VecDeque<Event>,
     links: BTreeMap<(bool, u64, LinkId), (End, LinkId)>,
     next_link: u64,
+    steps: u64,
 }
 
 pub fn addr(i: usize) -> SocketAddr {
@@ -118,6 +126,7 @@ impl Pair {
             queue: VecDeque::new(),
             links: BTreeMap::new(),
             next_link: 1,
+            steps: 0,
         }
     }
 
@@ -144,6 +153,8 @@ impl Pair {
             parts: BTreeMap::new(),
             files: BTreeMap::new(),
             corrupt: false,
+            sent: Vec::new(),
+            full_after: None,
             mute: false,
             wanted: BTreeSet::new(),
             expected: BTreeMap::new(),
@@ -178,13 +189,56 @@ impl Pair {
         key
     }
 
+    /// Shares files as a folder: the members, then their listing.
+    pub fn share_folder(&mut self, i: usize, name: &str, files: &[(String, Vec<u8>)]) -> ContentKey {
+        let mut entries = Vec::new();
+        for (path, bytes) in files {
+            let (key, table) = hash(bytes);
+            self.nodes[i].sources.insert(key, Arc::new(bytes.clone()));
+            let name = path.clone();
+            self.command(i, Command::Share { key, kind: Kind::File, name, member: true, table });
+            let path = SafePath::parse(path).expect("a path");
+            entries
+                .push(ListingEntry { path, node: ListedNode::File { key, executable: false, mtime_ns: 0 } });
+        }
+        let bytes = Listing::new(entries).expect("a listing").encode();
+        let (key, table) = hash(&bytes);
+        self.nodes[i].sources.insert(key, Arc::new(bytes));
+        self.command(
+            i,
+            Command::Share { key, kind: Kind::Folder, name: name.to_owned(), member: false, table },
+        );
+        key
+    }
+
     pub fn fetch(&mut self, i: usize, key: ContentKey, peers: Vec<SocketAddr>) -> DownloadId {
+        let download = self.begin_from(i, key, peers);
+        self.run();
+        download
+    }
+
+    pub fn fetch_kind(
+        &mut self,
+        i: usize,
+        key: ContentKey,
+        kind: Kind,
+        peers: Vec<SocketAddr>,
+    ) -> DownloadId {
         let download = DownloadId(self.next_link);
         self.next_link += 1;
         let name = "got".to_owned();
-        let fetch = Command::Fetch { download, key, kind: Kind::File, name, peers, only_from: Vec::new() };
-        self.command(i, fetch);
+        let fetch = Command::Fetch { download, key, kind, name, peers, only_from: Vec::new() };
+        self.input(i, PeerInput::Command(fetch));
         download
+    }
+
+    /// Asks for a download without delivering anything yet.
+    pub fn begin(&mut self, i: usize, key: ContentKey) -> DownloadId {
+        self.begin_from(i, key, Vec::new())
+    }
+
+    pub fn begin_from(&mut self, i: usize, key: ContentKey, peers: Vec<SocketAddr>) -> DownloadId {
+        self.fetch_kind(i, key, Kind::File, peers)
     }
 
     /// The process dies: every connection is closed at once.
@@ -268,7 +322,11 @@ impl Pair {
                 }
                 let mut out = Effects::new();
                 self.nodes[i].peer.handle(self.now, input, &mut out);
-                self.nodes[i].peer.check_invariants();
+                self.steps += 1;
+                // The check looks at everything: rarely in a long test.
+                if self.steps < 5_000 || self.steps.is_multiple_of(512) {
+                    self.nodes[i].peer.check_invariants();
+                }
                 for effect in out.drain() {
                     self.perform(i, effect);
                 }
@@ -277,7 +335,10 @@ impl Pair {
                 let Some(tracker) = &mut self.tracker else { return };
                 let mut out = Effects::new();
                 tracker.handle(self.now, input, &mut out);
-                tracker.check_invariants();
+                self.steps += 1;
+                if self.steps < 5_000 || self.steps.is_multiple_of(512) {
+                    tracker.check_invariants();
+                }
                 for effect in out.drain() {
                     self.perform_tracker(effect);
                 }
@@ -295,6 +356,15 @@ impl Pair {
         assert_eq!(expected, key, "a slot names one content");
         if !node.wanted.remove(&(place, at)) {
             return;
+        }
+        match &mut node.full_after {
+            Some(0) => {
+                let result = Err(ChunkFault::Storage(StorageFault::Full));
+                self.queue.push_back(Event::Peer(to, PeerInput::ChunkArrived { op, at, result }));
+                return;
+            }
+            Some(left) => *left -= 1,
+            None => {}
         }
         let geometry = Geometry::new(key.length).expect("a plausible length");
         let value = content::chunk_value(&geometry, at, bytes).expect("a chunk's length");
@@ -377,6 +447,7 @@ impl Pair {
                 let geometry = Geometry::new(key.length).expect("a plausible length");
                 let from = geometry.chunk_offset(at).expect("a chunk of the content") as usize;
                 let len = geometry.chunk_bytes(at).expect("a chunk of the content") as usize;
+                self.nodes[i].sent.push(at);
                 let source = self.nodes[i].readable(key);
                 let mut bytes = source[from..from + len].to_vec();
                 if self.nodes[i].corrupt {
@@ -507,7 +578,10 @@ impl Node {
         Opening::Part { table, have }
     }
 
-    /// Names of the events so far, without their fields.
+    pub fn listing(&self, key: ContentKey) -> Listing {
+        Listing::decode(&self.sources[&key]).expect("a listing")
+    }
+
     pub fn completed(&self, download: DownloadId) -> bool {
         self.events.contains(&PeerEvent::Completed { download })
     }

@@ -16,6 +16,9 @@ impl Peer {
     /// If an invariant of the machine is violated, which is a bug of the machine whatever its inputs were.
     pub fn check_invariants(&self) {
         let mut owed: BTreeMap<LinkId, u64> = BTreeMap::new();
+        for run in self.asked.values().filter(|r| !r.taken_back && r.choice.is_none()) {
+            *owed.entry(run.link).or_default() += self.outstanding_bytes(run);
+        }
         for (id, swarm) in &self.swarms {
             self.check_swarm(*id, swarm, &mut owed);
         }
@@ -88,9 +91,6 @@ impl Peer {
                     assert!(partner.have.contains(*piece), "chosen from what the holder has");
                 }
             }
-        }
-        for run in self.asked.values().filter(|r| r.swarm == id && !r.taken_back && r.choice.is_none()) {
-            *owed.entry(run.link).or_default() += self.outstanding_bytes(run);
         }
         let Some(fetching) = &swarm.fetching else {
             assert!(

@@ -14,12 +14,15 @@ use crate::limits::{self, CHUNK_BYTES};
 use crate::time::Instant;
 use crate::wire::peer::{PeerMessage, Refusal, RequestRef};
 
+use super::picker::Picker;
 use super::swarm::{Ask, SwarmId};
 use super::timers::Timer;
 use super::{Peer, PeerEffect};
 
-/// Candidates in a choice.
+/// Candidates in a choice: an eighth of the open pieces, so that several choices can be open, within these bounds.
 const CHOICE_PIECES: usize = 16;
+const CHOICE_PIECES_MIN: usize = 2;
+const CHOICE_SHARE: usize = 8;
 const _: () = assert!(CHOICE_PIECES <= limits::CHOICE_PIECES_MAX);
 /// Bytes asked for before the last piece has proven the length.
 const UNPROVEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -127,15 +130,22 @@ impl Peer {
             return false;
         }
         let complete = swarm.complete_partners();
-        let others = swarm.partners.len() > 1;
         let last = swarm.geometry.last_piece();
         let Some(partner) = swarm.partners.get(&link) else { return false };
         let Some(fetching) = swarm.fetching.as_mut() else { return false };
         if !partner.is_askable(now) || fetching.picker.open_count() == 0 || partner.have.is_none() {
             return false;
         }
-        // The last piece comes first: its place proves the length.
-        let proof = last.filter(|p| !fetching.proven && fetching.picker.is_open(*p) && partner.offers(*p));
+        let is_sole = |picker: &Picker, p: PieceIndex| complete + picker.count(p) as usize <= 1;
+        // The last piece comes first: its place proves the length. Where others have it, the only holder of the rest is
+        // spared.
+        let rest = fetching.picker.rarest().next().is_some_and(|p| is_sole(&fetching.picker, p));
+        let proof = last.filter(|p| {
+            !fetching.proven
+                && fetching.picker.is_open(*p)
+                && partner.offers(*p)
+                && (is_sole(&fetching.picker, *p) || !rest)
+        });
         if proof.is_none() && !fetching.proven {
             let begun = (swarm.held.count(swarm.geometry.pieces()) as usize + fetching.asked.len()) as u64;
             if begun * swarm.geometry.piece_length() >= UNPROVEN_BYTES_MAX {
@@ -144,18 +154,26 @@ impl Peer {
         }
         let pick = proof.or_else(|| fetching.picker.pick(partner.have.set(), |p| !partner.bad.contains(&p)));
         let Some(piece) = pick else { return false };
-        let is_sole = |p: PieceIndex| complete + fetching.picker.count(p) as usize <= 1;
-        if others && is_sole(piece) {
+        if is_sole(&fetching.picker, piece) {
             let rare = fetching.picker.rarest().take(4 * CHOICE_PIECES);
             let pieces: Vec<PieceIndex> = proof
                 .into_iter()
-                .chain(rare.filter(|p| Some(*p) != proof && is_sole(*p) && partner.offers(*p)))
-                .take(CHOICE_PIECES)
+                .chain(
+                    rare.filter(|p| Some(*p) != proof && is_sole(&fetching.picker, *p) && partner.offers(*p)),
+                )
+                .take(
+                    (fetching.picker.open_count() as usize / CHOICE_SHARE)
+                        .clamp(CHOICE_PIECES_MIN, CHOICE_PIECES),
+                )
                 .collect();
             if pieces.len() > 1 {
                 self.leave_choice(link, id, &pieces);
                 return true;
             }
+        }
+        if !partner.choices.is_empty() && !is_sole(&fetching.picker, piece) {
+            // What only it has is reserved already; the rest is for others to give.
+            return false;
         }
         self.begin_asking(link, id, piece, room)
     }

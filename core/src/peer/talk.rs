@@ -156,6 +156,12 @@ impl Peer {
         let Some(id) = self.by_key.get(&key).copied() else {
             return self.say(link, PeerMessage::Absent { slot });
         };
+        let both_all =
+            |s: &Swarm| s.complete && holding == Holding::Everything && !s.partners.contains_key(&link);
+        if self.swarms.get(&id).is_some_and(both_all) {
+            // Two complete holders: perhaps its answer to a Join whose swarm was left since.
+            return self.say(link, PeerMessage::Absent { slot });
+        }
         let Some(l) = self.links.get_mut(&link) else { return };
         if l.theirs.len() >= limits::SLOTS_PER_LINK && !l.theirs.contains_key(&slot) {
             return self.misbehaved(link, Misbehaviour::TooMuch, Some(key));
