@@ -1,3 +1,89 @@
-//! The `potluck` command.
+//! The `potluck` command: reads what was typed, runs it over the libraries, and says what came of it.
+//!
+//! Nothing that decides anything about the protocol lives here. [`args`] is the command line, [`commands`] has a file per
+//! verb, [`ui`] is everything that is printed, [`exit`] the exit codes, [`what`] how names, ids and tickets become a
+//! content, [`session`] a running peer with the events that all serving verbs share.
 
-fn main() {}
+#![forbid(unsafe_code)]
+// A driver must see every effect; a verb tells what concerns it.
+#![allow(clippy::wildcard_enum_match_arm)]
+
+mod addresses;
+mod args;
+mod commands;
+mod exit;
+mod log;
+mod session;
+mod signals;
+mod ui;
+mod what;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use crate::args::Potluck;
+use crate::commands::Context;
+use crate::exit::{Code, Failure, OutputFault};
+use crate::ui::{Event, Out};
+
+fn main() -> ExitCode {
+    let args = match Potluck::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    let out = Out::new(args.global);
+    log::start(&args, &out);
+    match run(args, &out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error, &out),
+    }
+}
+
+fn run(args: Potluck, out: &Out) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(async {
+        let interrupts =
+            signals::Interrupts::listen(args.global.while_stdin).context("cannot listen for signals")?;
+        commands::run(args.verb, &Context { out: out.clone(), interrupts }).await
+    });
+    // What still runs on worker threads (a hash, say) is of no use to anybody any more.
+    runtime.shutdown_background();
+    result
+}
+
+/// Prints help, the version, or what is wrong with the command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.exit_code() == 0 {
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        let message = line.strip_prefix("error: ").unwrap_or(line);
+        let _ = Out::json().event(&Event::error(&Failure::new(Code::Usage, message)));
+    }
+    ExitCode::from(Code::Usage as u8)
+}
+
+/// Says what went wrong, to people on stderr and to programs on stdout.
+fn report(error: &anyhow::Error, out: &Out) -> ExitCode {
+    if error.downcast_ref::<OutputFault>().is_some_and(OutputFault::is_closed_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    let unnamed;
+    let failure = match error.downcast_ref::<Failure>() {
+        Some(failure) => failure,
+        None => {
+            unnamed = Failure::new(Code::Failed, format!("{error:#}"));
+            &unnamed
+        }
+    };
+    out.failure(failure);
+    ExitCode::from(failure.code as u8)
+}

@@ -1,0 +1,395 @@
+//! What a person can type. Every flag is declared here once; help and usage errors follow from it.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use potluck_core::limits::{LEASE, PEER_NAME_BYTES_MAX};
+
+use crate::what::What;
+
+/// Port that trackers listen on where nobody says otherwise.
+pub(crate) const TRACKER_PORT: u16 = 7070;
+
+/// Share files between machines: everybody brings a piece.
+#[derive(Debug, Parser)]
+#[command(name = "potluck", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub(crate) struct Potluck {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 incomplete (progress kept), 5 ambiguous name,
+6 tracker unreachable, 130 and 143 interrupted by SIGINT and SIGTERM before it was done.
+
+A first look, all on this machine: potluck demo";
+
+/// Flags of every verb.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct GlobalArgs {
+    /// Print one JSON object per event on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log more (-v: what happens, -vv: every message)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Print results and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Leave when standard input closes: for programs that start potluck and must not leave it behind
+    #[arg(long, global = true, hide = true)]
+    pub(crate) while_stdin: bool,
+}
+
+/// What potluck is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a tracker: the index of who is here and who holds what
+    Tracker(TrackerArgs),
+    /// Share files and folders in place until interrupted
+    Share(ShareArgs),
+    /// Fetch by name, id or ticket, from every holder at once
+    Get(GetArgs),
+    /// Run a peer that shares a folder
+    Peer(PeerArgs),
+    /// List everything that is shared
+    List(ListArgs),
+    /// Search by name: text, or a pattern with * ? [..] {..}
+    Search(SearchArgs),
+    /// List the peers that are here
+    Peers(PeersArgs),
+    /// Tell who holds a content, and how much of it
+    Holders(WhatArgs),
+    /// Tell what a content is made of
+    Info(WhatArgs),
+    /// Print the ids of files and folders, as b3sum prints them
+    Hash(HashArgs),
+    /// Show the whole system on this machine: tracker, holders, and a download that loses one of them
+    Demo(DemoArgs),
+}
+
+/// Flags of every verb that talks to a network.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct NetworkArgs {
+    /// The tracker's address [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "HOST:PORT", env = "POTLUCK_TRACKER")]
+    pub(crate) tracker: Option<HostPort>,
+    /// Record every input of the machine in FILE, for the simulator to replay
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+}
+
+/// Flags of every verb that serves.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// Name to be known by [default: user@host, or one like it that is free]
+    #[arg(long = "as", value_name = "PEERNAME", value_parser = peer_name)]
+    pub(crate) name: Option<String>,
+    /// Address to accept links at; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:0", value_parser = listen_addr::<0>)]
+    pub(crate) listen: SocketAddr,
+    /// Send at most so many bytes per second, like 500K or 10M
+    #[arg(long, value_name = "RATE", default_value = "0", hide_default_value = true, value_parser = rate)]
+    pub(crate) limit_up: u64,
+    /// Fetch at most so many bytes per second
+    #[arg(long, value_name = "RATE", default_value = "0", hide_default_value = true, value_parser = rate)]
+    pub(crate) limit_down: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrackerArgs {
+    /// Address to listen at; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7070", value_parser = listen_addr::<TRACKER_PORT>)]
+    pub(crate) listen: SocketAddr,
+    /// A peer that is silent for so long is forgotten
+    #[arg(long, value_name = "SECONDS", default_value_t = LEASE.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) lease: u32,
+    /// Record every input of the tracker in FILE, for the simulator to replay
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShareArgs {
+    /// Files and folders
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Leave once every PATH was delivered completely
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// Names, ids (or at least 8 hex digits of one) or tickets
+    #[arg(value_name = "WHAT")]
+    pub(crate) what: Vec<What>,
+    /// Where to: an existing folder, or one that ends in / and is created; else the target's own path
+    #[arg(long, value_name = "PATH", default_value = ".")]
+    pub(crate) out: PathBuf,
+    /// Go on serving afterwards, until interrupted
+    #[arg(long)]
+    pub(crate) stay: bool,
+    /// How long to wait for a holder of what is missing
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) wait: u32,
+    /// Fetch from these peers only
+    #[arg(long, value_name = "PEER", num_args = 1.., value_delimiter = ',')]
+    pub(crate) from: Vec<String>,
+    /// Fetch nothing; remove the part files that an interrupted download of WHAT left
+    #[arg(long, conflicts_with_all = ["stay", "from"])]
+    pub(crate) discard: bool,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+impl GetArgs {
+    /// `--from PEER WHAT` reads WHAT as one more peer; without any other WHAT, the last one is meant as such.
+    pub(crate) fn settle(mut self) -> Result<Self, String> {
+        if self.what.is_empty() && self.from.len() > 1 {
+            let last = self.from.pop().unwrap_or_default();
+            self.what.push(last.parse()?);
+        }
+        if self.what.is_empty() {
+            return Err("WHAT is missing: a name, an id or a ticket".to_owned());
+        }
+        Ok(self)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeerArgs {
+    /// Folder to share; it is created when absent
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+/// How contents are listed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct RowArgs {
+    /// List every file of shared folders, too
+    #[arg(long)]
+    pub(crate) files: bool,
+    /// Name the holders
+    #[arg(long)]
+    pub(crate) holders: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) rows: RowArgs,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// Part of a name, or a pattern for the whole name
+    pub(crate) query: String,
+    #[command(flatten)]
+    pub(crate) rows: RowArgs,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeersArgs {
+    /// Go on telling who joins and leaves, until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhatArgs {
+    /// A name, an id (or at least 8 hex digits of one) or a ticket
+    pub(crate) what: What,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HashArgs {
+    /// Files and folders
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// What to transfer [default: 512 MiB made for the occasion]
+    pub(crate) file: Option<PathBuf>,
+    /// Number of holders; one of them is killed half-way
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=16))]
+    pub(crate) holders: u32,
+    /// MiB to make where no FILE is given
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=65536))]
+    pub(crate) size: u64,
+}
+
+/// A tracker as people write it: a host name or an address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostPort {
+    host: String,
+    port: u16,
+}
+
+impl HostPort {
+    /// Every address it stands for.
+    pub(crate) async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect())
+    }
+}
+
+impl Default for HostPort {
+    /// A tracker on this machine.
+    fn default() -> Self {
+        Self { host: "127.0.0.1".to_owned(), port: TRACKER_PORT }
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(addr) = text.parse::<SocketAddr>() {
+            return Ok(Self { host: addr.ip().to_string(), port: addr.port() });
+        }
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Ok(Self { host: ip.to_string(), port: TRACKER_PORT });
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().map_err(|_| format!("`{port}` is not a port"))?),
+            None => (text, TRACKER_PORT),
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        if host.is_empty() || !host.chars().all(plain) {
+            return Err("expected HOST:PORT, like 192.168.1.20:7070".to_owned());
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// An address to listen at; a bare IP address takes `PORT`.
+fn listen_addr<const PORT: u16>(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT)))
+        .map_err(|_| "expected IP:PORT, like 0.0.0.0:0 or [::]:7070".to_owned())
+}
+
+/// Bytes per second, with K, M or G for powers of 1024; 0 is no limit.
+fn rate(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "K" | "KB" | "KIB" => 1 << 10,
+        "M" | "MB" | "MIB" => 1 << 20,
+        "G" | "GB" | "GIB" => 1 << 30,
+        _ => return Err("expected bytes per second, like 500K or 10M".to_owned()),
+    };
+    let count: u64 = digits.parse().map_err(|_| "expected bytes per second, like 500K or 10M".to_owned())?;
+    count.checked_mul(factor).ok_or_else(|| "that is more than can be counted".to_owned())
+}
+
+fn peer_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > PEER_NAME_BYTES_MAX {
+        return Err(format!("a peer's name has 1 to {PEER_NAME_BYTES_MAX} bytes"));
+    }
+    if text.trim() != text || text.chars().any(char::is_control) {
+        return Err("a peer's name has no control characters and no space at its ends".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Potluck::command().debug_assert();
+    }
+
+    #[test]
+    fn trackers_are_read_as_people_write_them() {
+        for (text, shown) in [
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("10.0.0.1", "10.0.0.1:7070"),
+            ("[::1]:9", "[::1]:9"),
+            ("::1", "[::1]:7070"),
+            ("nas", "nas:7070"),
+            ("nas.local:7000", "nas.local:7000"),
+        ] {
+            assert_eq!(text.parse::<HostPort>().unwrap().to_string(), shown);
+        }
+        for text in ["", ":7070", "nas:", "nas:port", "nas:70700", "a b:1", "http://nas:1"] {
+            assert!(text.parse::<HostPort>().is_err(), "{text}");
+        }
+    }
+
+    fn get(words: &[&str]) -> Result<GetArgs, String> {
+        let all = ["potluck", "get"].iter().chain(words);
+        match Potluck::try_parse_from(all).map_err(|e| e.to_string())?.verb {
+            Verb::Get(args) => args.settle(),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn from_may_stand_before_or_after_what() {
+        for words in [&["f", "--from", "a"][..], &["--from", "a", "f"], &["--from=a", "f"]] {
+            let args = get(words).unwrap();
+            assert_eq!(
+                (args.what, args.from),
+                (vec!["f".parse().unwrap()], vec!["a".to_owned()]),
+                "{words:?}"
+            );
+        }
+        assert_eq!(get(&["f", "--from", "a", "b"]).unwrap().from, ["a", "b"]);
+        assert_eq!(get(&["f", "--from", "a,b"]).unwrap().from, ["a", "b"]);
+        assert!(get(&[]).is_err() && get(&["--from", "a"]).is_err());
+    }
+
+    #[test]
+    fn rates_have_units() {
+        for (text, bytes) in
+            [("0", 0), ("700", 700), ("500K", 500 << 10), ("10m", 10 << 20), ("2GiB", 2 << 30)]
+        {
+            assert_eq!(rate(text).unwrap(), bytes);
+        }
+        for text in ["", "K", "1.5M", "-1", "9999999999999G", "5x"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bare_addresses_take_the_verbs_own_port() {
+        assert_eq!(listen_addr::<0>("127.0.0.1").unwrap().to_string(), "127.0.0.1:0");
+        assert_eq!(listen_addr::<TRACKER_PORT>("::").unwrap().to_string(), "[::]:7070");
+        assert!(listen_addr::<0>("localhost:1").is_err());
+    }
+}

@@ -1,0 +1,315 @@
+//! One download: what is told of it while it runs, and how it ends.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use potluck_core::ids::{ContentId, DownloadId, PieceIndex};
+use potluck_core::peer::{DownloadStatus, FailReason, StorageFault, WaitReason};
+use serde_json::json;
+
+use super::plan::Wanted;
+use crate::exit::{Code, Failure};
+use crate::ui::{self, DownloadBar, Event, Out, Source};
+
+/// The rate told is that of so much time.
+const RATE_OVER: Duration = Duration::from_secs(1);
+
+/// A download of this command.
+pub(super) struct Job {
+    pub(super) download: DownloadId,
+    id: ContentId,
+    name: String,
+    path: PathBuf,
+    out: Out,
+    bar: Option<DownloadBar>,
+    started: Instant,
+    /// When a piece was last verified.
+    moved: Option<Instant>,
+    /// What was told last: bytes verified.
+    told: Option<u64>,
+    rate: Rate,
+    waiting: Option<Waiting>,
+    ended: Option<Result<(), Failure>>,
+}
+
+struct Waiting {
+    since: Instant,
+    reason: WaitReason,
+    missing: Vec<(PieceIndex, PieceIndex)>,
+}
+
+impl Job {
+    pub(super) fn new(download: DownloadId, wanted: &Wanted, out: &Out) -> Self {
+        let (started, name) = (Instant::now(), wanted.name.as_str().to_owned());
+        let bar = DownloadBar::new(out.bars(), &name, wanted.key.length);
+        bar.say(&match wanted.holders {
+            Some(1) => "1 holder".to_owned(),
+            Some(holders) => format!("{holders} holders"),
+            None => "looking for holders".to_owned(),
+        });
+        Self {
+            download,
+            id: wanted.key.id,
+            name,
+            path: wanted.target.path(),
+            out: out.clone(),
+            bar: Some(bar),
+            started,
+            moved: None,
+            told: None,
+            rate: Rate::from(started),
+            waiting: None,
+            ended: None,
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.ended.is_none()
+    }
+
+    /// Has it verified anything, and does it still run?
+    pub(super) fn is_under_way(&self) -> bool {
+        self.is_running() && self.moved.is_some()
+    }
+
+    /// When it has waited for `wait`, counted from the last that moved.
+    pub(super) fn waits_until(&self, wait: Duration) -> Option<Instant> {
+        let waiting = self.waiting.as_ref().filter(|_| self.is_running())?;
+        Some(self.moved.map_or(waiting.since, |moved| moved.max(waiting.since)) + wait)
+    }
+
+    pub(super) fn take_failure(&mut self) -> Option<Failure> {
+        self.ended.take().and_then(Result::err)
+    }
+
+    /// What an earlier download left, or what stands under the target's name, is being hashed.
+    pub(super) fn checking(&self, bytes: u64, total: u64) -> anyhow::Result<()> {
+        self.say(&format!("checking what is there: {} of {}", ui::bytes(bytes), ui::bytes(total)));
+        self.out.event(&Event::Checking { id: self.id, bytes, total })?;
+        Ok(())
+    }
+
+    fn say(&self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.say(text);
+        }
+    }
+
+    /// A piece was verified; true if it is the first.
+    pub(super) fn verified(&mut self) -> bool {
+        self.moved.replace(Instant::now()).is_none()
+    }
+
+    /// Tells where it stands, if that changed.
+    pub(super) fn tell(&mut self, status: &DownloadStatus) -> anyhow::Result<()> {
+        let rate = self.rate.at(Instant::now(), status.holders.iter().map(|holder| holder.bytes).sum());
+        let sources = sources(status);
+        if let Some(bar) = &self.bar {
+            bar.show(status.bytes, status.total, rate, &sources);
+        }
+        if self.told.replace(status.bytes) == Some(status.bytes) {
+            return Ok(());
+        }
+        self.out.event(&Event::Progress {
+            id: self.id,
+            bytes: status.bytes,
+            total: status.total,
+            rate,
+            holders: status.holders.iter().filter(|holder| holder.linked).count(),
+            sources: &sources,
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn waiting(
+        &mut self,
+        reason: WaitReason,
+        missing: Vec<(PieceIndex, PieceIndex)>,
+    ) -> anyhow::Result<()> {
+        self.say(&format!("waiting: {}", in_words(reason)));
+        self.out.event(&Event::Waiting { id: self.id, reason: in_words(reason), missing: &missing })?;
+        self.out.note(format_args!(
+            "{} waits: {}{}.",
+            ui::name(&self.name),
+            in_words(reason),
+            if missing.is_empty() {
+                String::new()
+            } else {
+                format!(" (missing pieces {})", ui::pieces(&missing))
+            }
+        ));
+        let since = self.waiting.as_ref().map_or_else(Instant::now, |waiting| waiting.since);
+        self.waiting = Some(Waiting { since, reason, missing });
+        Ok(())
+    }
+
+    pub(super) fn resumed(&mut self) {
+        if self.waiting.take().is_some() {
+            self.say("going on");
+        }
+    }
+
+    /// The verified content stands under its final name.
+    pub(super) fn done(&mut self, status: Option<DownloadStatus>) -> anyhow::Result<()> {
+        let took = self.started.elapsed();
+        let (bytes, sources) = status.map_or((0, Vec::new()), |status| (status.total, sources(&status)));
+        let path = self.path.to_string_lossy();
+        self.bar = None;
+        self.out.event(&Event::Done {
+            path: &path,
+            id: self.id,
+            bytes,
+            seconds: took.as_secs_f64(),
+            sources: &sources,
+        })?;
+        self.out.line(format_args!("{}  {}", ui::name(&path), summary(bytes, took, &sources)))?;
+        self.ended = Some(Ok(()));
+        Ok(())
+    }
+
+    pub(super) fn failed(&mut self, reason: FailReason) {
+        let path = ui::name(&self.path.to_string_lossy());
+        let failure = match reason {
+            FailReason::Storage(fault) => storage_failure(fault, &path),
+            FailReason::NotAContent => self
+                .failure(Code::Failed, "its pieces do not fit its id and length: whoever named it was wrong"),
+            FailReason::BadListing => self.failure(
+                Code::Failed,
+                "its listing has a path that is refused, so nothing of it was put in place",
+            ),
+            FailReason::TooMany => self.failure(Code::Failed, "it has more parts than this peer takes"),
+        };
+        self.end(failure);
+    }
+
+    /// It has waited long enough.
+    pub(super) fn give_up(&mut self) {
+        let Some(waiting) = self.waiting.take() else { return };
+        let missing = ui::pieces(&waiting.missing);
+        let failure = match waiting.reason {
+            WaitReason::Storage(fault) => storage_failure(fault, &ui::name(&self.path.to_string_lossy())),
+            reason if waiting.missing.is_empty() => self.failure(Code::Incomplete, in_words(reason)),
+            reason => {
+                self.failure(Code::Incomplete, &format!("{}; missing pieces {missing}", in_words(reason)))
+            }
+        };
+        let failure = failure
+            .hint("Progress is kept: the same command goes on once a holder is back. --wait SECONDS waits longer.")
+            .field("id", json!(self.id))
+            .field("missing", json!(waiting.missing));
+        self.end(failure);
+    }
+
+    fn failure(&self, code: Code, why: &str) -> Failure {
+        Failure::new(code, format!("{} is not complete: {why}", ui::name(&self.name)))
+    }
+
+    /// Several downloads may fail; each says so at once, and the first gives the exit code.
+    fn end(&mut self, failure: Failure) {
+        self.bar = None;
+        tracing::debug!("{failure}");
+        self.ended = Some(Err(failure));
+    }
+}
+
+fn in_words(reason: WaitReason) -> &'static str {
+    match reason {
+        WaitReason::NoHolder => "no holder is in reach",
+        WaitReason::MissingPieces => "no holder in reach has what is missing",
+        WaitReason::Storage(fault) => storage_in_words(fault),
+        WaitReason::Stopped => "stopped",
+    }
+}
+
+fn storage_in_words(fault: StorageFault) -> &'static str {
+    match fault {
+        StorageFault::Full => "the disk is full",
+        StorageFault::Io => "the disk reports an error",
+        StorageFault::Denied => "writing there is not allowed",
+        StorageFault::Locked => "another potluck downloads to it at present",
+        StorageFault::Occupied => "something else stands there, and is not touched",
+        StorageFault::BadPath => "such a path cannot exist there",
+    }
+}
+
+pub(super) fn storage_failure(fault: StorageFault, path: &str) -> Failure {
+    let next = match fault {
+        StorageFault::Full => "Make room and run the same command again; progress is kept.",
+        StorageFault::Io => "The system's log says more. Progress is kept.",
+        StorageFault::Denied => "Choose another place by --out PATH.",
+        StorageFault::Locked => "Wait for it, or choose another place by --out PATH.",
+        StorageFault::Occupied => "Move it away, or choose another name by --out PATH.",
+        StorageFault::BadPath => "Choose another place by --out PATH; one that ends in / is created.",
+    };
+    Failure::new(Code::Failed, format!("cannot use {path}: {}", storage_in_words(fault))).hint(next)
+}
+
+fn sources(status: &DownloadStatus) -> Vec<Source> {
+    let delivered = status.holders.iter().filter(|holder| holder.bytes > 0);
+    let mut sources: Vec<_> = delivered
+        .map(|holder| Source { peer: ui::peer_name(&holder.name, holder.peer), bytes: holder.bytes })
+        .collect();
+    sources.sort_by_key(|source| std::cmp::Reverse(source.bytes));
+    sources
+}
+
+/// `1.4 GiB in 2.0 s (700 MiB/s) from anna 61%, ben 39%`.
+fn summary(bytes: u64, took: Duration, sources: &[Source]) -> String {
+    let fetched: u64 = sources.iter().map(|source| source.bytes).sum();
+    if fetched == 0 {
+        return format!("{}, was here already", ui::bytes(bytes));
+    }
+    let rate = (fetched as f64 / took.as_secs_f64().max(1e-9)) as u64;
+    let shares: Vec<_> = sources
+        .iter()
+        .map(|s| format!("{} {}%", ui::name(&s.peer), (s.bytes * 100).div_ceil(fetched)))
+        .collect();
+    format!("{} in {} ({}) from {}", ui::bytes(bytes), ui::seconds(took), ui::rate(rate), shares.join(", "))
+}
+
+/// Bytes per second over the last second.
+struct Rate(VecDeque<(Instant, u64)>);
+
+impl Rate {
+    fn from(start: Instant) -> Self {
+        Self(VecDeque::from([(start, 0)]))
+    }
+
+    /// Takes in how many bytes have come in all by now.
+    fn at(&mut self, now: Instant, bytes: u64) -> u64 {
+        while self.0.len() > 1 && self.0.front().is_some_and(|(at, _)| now.duration_since(*at) > RATE_OVER) {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, bytes));
+        let (since, before) = self.0.front().copied().unwrap_or((now, bytes));
+        let seconds = now.duration_since(since).as_secs_f64();
+        if seconds > 0.0 { (bytes.saturating_sub(before) as f64 / seconds) as u64 } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_that_of_the_last_second() {
+        let start = Instant::now();
+        let mut rate = Rate::from(start);
+        assert_eq!(rate.at(start + Duration::from_millis(500), 500), 1000);
+        assert_eq!(rate.at(start + Duration::from_millis(1000), 500), 500);
+        assert_eq!(rate.at(start + Duration::from_millis(1600), 500), 0);
+        assert_eq!(rate.at(start + Duration::from_millis(1600), 500), 0);
+    }
+
+    #[test]
+    fn the_summary_names_the_sources() {
+        let sources = [
+            Source { peer: "anna".to_owned(), bytes: 3 << 20 },
+            Source { peer: "b\u{1b}n".to_owned(), bytes: 1 << 20 },
+        ];
+        let text = summary(4 << 20, Duration::from_secs(2), &sources);
+        assert_eq!(text, "4.00 MiB in 2.0 s (2.00 MiB/s) from anna 75%, b\\u{1b}n 25%");
+        assert_eq!(summary(5, Duration::ZERO, &[]), "5 B, was here already");
+    }
+}

@@ -1,0 +1,270 @@
+//! What `get` is to fetch and where it goes, found out before anything is begun.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use potluck_core::content::{Kind, SafeName, Ticket};
+use potluck_core::ids::ContentKey;
+use potluck_transport_tcp::Fetch;
+use potluck_transport_tcp::store::{PartInfo, Target, find_parts};
+use serde_json::json;
+
+use crate::args::{GetArgs, HostPort};
+use crate::exit::{Code, Failure};
+use crate::ui;
+use crate::what::{self, Known, TrackerAt, What};
+
+/// Everything that is wanted, and the tracker to join for it.
+pub(super) struct Plan {
+    pub(super) tracker: HostPort,
+    pub(super) wanted: Vec<Wanted>,
+}
+
+/// One content and its place.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) key: ContentKey,
+    pub(super) kind: Kind,
+    pub(super) name: SafeName,
+    /// Where holders may be found, besides those the tracker knows.
+    pub(super) peers: Vec<SocketAddr>,
+    /// Number of holders that the tracker knows.
+    pub(super) holders: Option<u32>,
+    pub(super) target: Target,
+}
+
+impl Wanted {
+    pub(super) fn fetch(&self, from: &[String]) -> Fetch {
+        Fetch {
+            key: self.key,
+            kind: self.kind,
+            name: self.name.clone(),
+            peers: self.peers.clone(),
+            only_from: from.to_vec(),
+            target: self.target.clone(),
+        }
+    }
+}
+
+impl Plan {
+    /// # Errors
+    /// Something that was named is not found, ambiguous, or cannot be put where it is to go: then nothing is begun.
+    pub(super) async fn make(args: &GetArgs) -> anyhow::Result<Self> {
+        let place = Place::of(&args.out)?;
+        if args.what.len() > 1 && !place.is_folder() {
+            return Err(Failure::new(Code::Usage, "several WHAT need a folder: end --out in /").into());
+        }
+        let tracker = choose_tracker(args).await;
+        let mut wanted: Vec<Wanted> = Vec::new();
+        for what in &args.what {
+            let next = match what {
+                What::Ticket(ticket) => by_ticket(ticket, &place, &tracker).await?,
+                What::Text(_) => by_text(what, &place, &tracker).await?,
+            };
+            if wanted.iter().any(|other| other.key == next.key) {
+                continue;
+            }
+            if let Some(other) = wanted.iter().find(|other| other.target.path() == next.target.path()) {
+                let name = ui::name(other.name.as_str());
+                return Err(Failure::new(Code::Failed, format!("two contents would both be put at {name}"))
+                    .hint("Fetch one of them by itself, with --out FILE.")
+                    .into());
+            }
+            wanted.push(next);
+        }
+        Ok(Self { tracker, wanted })
+    }
+}
+
+/// A tracker that is named by a flag or the environment, else one of a ticket's, else the usual one.
+async fn choose_tracker(args: &GetArgs) -> HostPort {
+    if let Some(chosen) = &args.serve.network.tracker {
+        return chosen.clone();
+    }
+    let tickets = args.what.iter().filter_map(|what| match what {
+        What::Ticket(ticket) => Some(ticket),
+        What::Text(_) => None,
+    });
+    let trackers: Vec<HostPort> =
+        tickets.flat_map(|ticket| &ticket.trackers).filter_map(|tracker| tracker.parse().ok()).collect();
+    if let [only] = trackers.as_slice() {
+        return only.clone();
+    }
+    for tracker in &trackers {
+        if let Ok(found) = TrackerAt::resolve(tracker.clone()).await
+            && what::first_that_accepts(&[found.addr]).await.is_some()
+        {
+            return tracker.clone();
+        }
+    }
+    trackers.into_iter().next().unwrap_or_default()
+}
+
+/// A ticket says all there is to know; a tracker is asked only where it names no peer.
+async fn by_ticket(ticket: &Ticket, place: &Place, tracker: &HostPort) -> anyhow::Result<Wanted> {
+    let name = place.name_for(ticket.name.as_str())?;
+    let mut wanted = Wanted {
+        key: ticket.key(),
+        kind: ticket.kind,
+        target: place.target(&name)?,
+        name,
+        peers: resolve_all(&ticket.peers).await,
+        holders: None,
+    };
+    let what = What::Ticket(Box::new(ticket.clone()));
+    if wanted.peers.is_empty() && !wanted.target.path().exists() && !place.has_part(&what) {
+        let tracker = TrackerAt::resolve(tracker.clone()).await?;
+        let known = what::find(&tracker, &what).await?;
+        wanted.holders = Some(known.complete + known.partial);
+    }
+    Ok(wanted)
+}
+
+/// The tracker says what a name or an id means; where it cannot, what an earlier download left may.
+async fn by_text(what: &What, place: &Place, tracker: &HostPort) -> anyhow::Result<Wanted> {
+    let found = match TrackerAt::resolve(tracker.clone()).await {
+        Ok(tracker) => what::find(&tracker, what).await,
+        Err(error) => Err(error),
+    };
+    let error = match found {
+        Ok(known) => return by_tracker(known, place),
+        Err(error) => error,
+    };
+    let code = error.downcast_ref::<Failure>().map(|failure| failure.code);
+    if !matches!(code, Some(Code::NotFound | Code::Unreachable)) {
+        return Err(error);
+    }
+    match place.part(what)? {
+        Some(part) => by_part(part, place),
+        None => Err(error),
+    }
+}
+
+fn by_tracker(known: Known, place: &Place) -> anyhow::Result<Wanted> {
+    let name = place.name_for(&known.name)?;
+    Ok(Wanted {
+        key: known.key,
+        kind: known.kind,
+        target: place.target(&name)?,
+        name,
+        peers: Vec::new(),
+        holders: Some(known.complete + known.partial),
+    })
+}
+
+fn by_part(part: PartInfo, place: &Place) -> anyhow::Result<Wanted> {
+    let target = place.target(&part.name)?;
+    Ok(Wanted { key: part.key, kind: part.kind, name: part.name, peers: Vec::new(), holders: None, target })
+}
+
+/// Where `--out` puts what is fetched.
+pub(super) struct Place {
+    out: PathBuf,
+}
+
+impl Place {
+    pub(super) fn of(out: &Path) -> Result<Self, Failure> {
+        let place = Self { out: out.to_owned() };
+        if !place.is_folder() && !place.folder().is_dir() {
+            let folder = ui::name(&place.folder().to_string_lossy());
+            return Err(Failure::new(Code::Failed, format!("the folder {folder} does not exist"))
+                .hint("Create it first; an --out that ends in / is created."));
+        }
+        Ok(place)
+    }
+
+    /// Does it take contents under their own names?
+    fn is_folder(&self) -> bool {
+        self.out.as_os_str().as_encoded_bytes().ends_with(b"/") || self.out.is_dir()
+    }
+
+    /// The folder in which targets lie.
+    fn folder(&self) -> &Path {
+        if self.is_folder() {
+            return &self.out;
+        }
+        match self.out.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    /// The content's own name, checked; where the target has a name of its own, a strange one does no harm.
+    fn name_for(&self, name: &str) -> Result<SafeName, Failure> {
+        let own = SafeName::parse(name);
+        if self.is_folder() {
+            return own.map_err(|fault| {
+                Failure::new(Code::Failed, format!("its name `{}` is refused: {fault}", ui::name(name)))
+                    .hint("Give the target a name of your own: --out FILE.")
+            });
+        }
+        own.or_else(|_| SafeName::parse("unnamed"))
+            .map_err(|fault| Failure::new(Code::Failed, fault.to_string()))
+    }
+
+    pub(super) fn target(&self, name: &SafeName) -> Result<Target, Failure> {
+        Target::new(&self.out, name).map_err(|error| {
+            let out = ui::name(&self.out.to_string_lossy());
+            Failure::new(Code::Failed, format!("cannot download to {out}: {error}"))
+        })
+    }
+
+    /// Parts of interrupted downloads that `what` means.
+    pub(super) fn parts(&self, what: &What) -> Vec<PartInfo> {
+        let mut parts = find_parts(self.folder());
+        parts.retain(|part| what.means(part.key.id, part.name.as_str()));
+        parts
+    }
+
+    fn has_part(&self, what: &What) -> bool {
+        !self.parts(what).is_empty()
+    }
+
+    fn part(&self, what: &What) -> Result<Option<PartInfo>, Failure> {
+        let mut parts = self.parts(what);
+        let part = parts.pop();
+        if parts.is_empty() {
+            return Ok(part);
+        }
+        let ids: Vec<_> = parts.iter().chain(&part).map(|part| part.key.id.to_string()).collect();
+        Err(Failure::new(Code::Ambiguous, format!("`{what}` means several interrupted downloads"))
+            .hint(format!("Say which one by its id:\n{}", ids.join("\n")))
+            .field("candidates", json!(ids)))
+    }
+}
+
+/// Addresses of a ticket; those that cannot be looked up are of no use at present.
+async fn resolve_all(written: &[String]) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    for text in written {
+        if let Ok(host) = text.parse::<HostPort>() {
+            found.extend(host.resolve().await.unwrap_or_default());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_as_the_contract_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = SafeName::parse("n").unwrap();
+        let path = |out: &Path| Place::of(out).unwrap().target(&name).unwrap().path();
+        assert_eq!(path(dir.path()), dir.path().join("n"));
+        assert_eq!(path(&dir.path().join("new/")), dir.path().join("new/n"));
+        assert_eq!(path(&dir.path().join("other")), dir.path().join("other"));
+        assert_eq!(Place::of(&dir.path().join("no/such")).map(drop).unwrap_err().code, Code::Failed);
+    }
+
+    #[test]
+    fn a_refused_name_needs_one_of_our_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let into = Place::of(dir.path()).unwrap();
+        let at = Place::of(&dir.path().join("mine")).unwrap();
+        assert!(into.name_for("../evil").is_err());
+        assert!(at.name_for("../evil").is_ok());
+    }
+}

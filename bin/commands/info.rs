@@ -1,0 +1,39 @@
+//! `potluck info`: what a content is made of.
+
+use potluck_core::content::Geometry;
+
+use super::Context;
+use crate::args::WhatArgs;
+use crate::exit::{Code, Failure};
+use crate::ui::{self, ContentRow};
+use crate::what::{self, TrackerAt};
+
+pub(crate) async fn run(args: WhatArgs, ctx: &Context) -> anyhow::Result<()> {
+    let tracker = TrackerAt::of(&args.network).await?;
+    let known = what::find(&tracker, &args.what).await?;
+    let Some(geometry) = Geometry::new(known.key.length) else {
+        return Err(Failure::new(Code::Failed, "its stated length is not one that a content can have").into());
+    };
+    let (piece_bytes, pieces) = (geometry.piece_length(), geometry.pieces());
+    let row = ContentRow {
+        id: known.key.id,
+        kind: known.kind,
+        name: known.name,
+        bytes: known.key.length,
+        complete: known.complete,
+        partial: known.partial,
+    };
+    ctx.out.line(format_args!(
+        "name     {}\nid       {}\nkind     {}\nbytes    {} ({})\npieces   {pieces} of {}\nholders  {} complete, {} partial",
+        ui::name(&row.name),
+        row.id,
+        row.kind,
+        row.bytes,
+        ui::bytes(row.bytes),
+        ui::bytes(piece_bytes),
+        row.complete,
+        row.partial,
+    ))?;
+    ctx.out.event(&ui::Event::Info { row, piece_bytes, pieces })?;
+    Ok(())
+}

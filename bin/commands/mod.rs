@@ -1,0 +1,50 @@
+//! A file per verb. Each takes what was typed, asks the libraries, and tells what came of it.
+
+mod demo;
+mod get;
+mod hash;
+mod holders;
+mod info;
+mod list;
+mod peer;
+mod peers;
+mod share;
+mod tracker;
+
+use crate::args::Verb;
+use crate::signals::{Interrupts, interrupted};
+use crate::ui::Out;
+
+/// What every verb has at hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) out: Out,
+    pub(crate) interrupts: Interrupts,
+}
+
+impl Context {
+    /// Runs what has nothing to put in order: a signal ends it.
+    async fn until_interrupted<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        tokio::select! {
+            done = work => done,
+            code = self.interrupts.wait() => Err(interrupted(code).into()),
+        }
+    }
+}
+
+/// Does what was asked for.
+pub(crate) async fn run(verb: Verb, ctx: &Context) -> anyhow::Result<()> {
+    match verb {
+        Verb::Tracker(args) => tracker::run(args, ctx).await,
+        Verb::Share(args) => share::run(args, ctx).await,
+        Verb::Get(args) => get::run(args, ctx).await,
+        Verb::Peer(args) => peer::run(args, ctx).await,
+        Verb::Demo(args) => demo::run(args, ctx).await,
+        Verb::List(args) => ctx.until_interrupted(list::list(args, ctx)).await,
+        Verb::Search(args) => ctx.until_interrupted(list::search(args, ctx)).await,
+        Verb::Peers(args) => peers::run(args, ctx).await,
+        Verb::Holders(args) => ctx.until_interrupted(holders::run(args, ctx)).await,
+        Verb::Info(args) => ctx.until_interrupted(info::run(args, ctx)).await,
+        Verb::Hash(args) => ctx.until_interrupted(hash::run(args, ctx)).await,
+    }
+}

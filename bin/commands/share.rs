@@ -1,0 +1,203 @@
+//! `potluck share`: hashes files and folders, serves each as soon as it is hashed, and prints a ticket per PATH.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use potluck_core::content::Ticket;
+use potluck_core::ids::ContentId;
+use potluck_core::peer::{PeerEvent, Question};
+use potluck_transport_tcp::{Event, Peer, Shared};
+use tokio::sync::{mpsc, watch};
+
+use super::Context;
+use crate::addresses;
+use crate::args::{HostPort, ShareArgs};
+use crate::exit::{Code, Failure};
+use crate::session::{Session, Tracking};
+use crate::ui::{self, HashingBar};
+
+/// How often hashing is told to programs.
+const HASHING_EVERY: Duration = Duration::from_millis(100);
+
+pub(crate) async fn run(args: ShareArgs, ctx: &Context) -> anyhow::Result<()> {
+    for path in &args.paths {
+        must_exist(path)?;
+    }
+    let mut sharing = Sharing::start(&args, ctx).await?;
+    let result = sharing.serve(args.paths, args.once).await;
+    sharing.session.leave().await;
+    result
+}
+
+/// A missing path fails at once, before anything is hashed.
+pub(crate) fn must_exist(path: &Path) -> Result<(), Failure> {
+    std::fs::metadata(path).map(drop).map_err(|error| {
+        Failure::new(Code::Failed, format!("cannot share {}: {error}", ui::name(&path.to_string_lossy())))
+    })
+}
+
+/// A session that shares paths.
+pub(crate) struct Sharing<'a> {
+    pub(crate) session: Session,
+    ctx: &'a Context,
+    tickets: Tickets,
+    bars: BTreeMap<PathBuf, Hashing>,
+}
+
+impl<'a> Sharing<'a> {
+    pub(crate) async fn start(args: &ShareArgs, ctx: &'a Context) -> anyhow::Result<Self> {
+        let serve = &args.serve;
+        let tracker = serve.network.tracker.clone().unwrap_or_default();
+        let session = Session::start(serve, tracker.clone(), &ctx.out).await?;
+        session.tell_listening()?;
+        let tickets = Tickets { tracker, tracker_chosen: serve.network.tracker.is_some() };
+        Ok(Self { session, ctx, tickets, bars: BTreeMap::new() })
+    }
+
+    /// Shares until interrupted; with `once` until each path was delivered completely.
+    async fn serve(&mut self, paths: Vec<PathBuf>, once: bool) -> anyhow::Result<()> {
+        let mut undelivered: BTreeSet<ContentId> = BTreeSet::new();
+        let mut unshared = paths.len();
+        let (results, mut shared) = mpsc::channel(1);
+        let hashing =
+            tokio::spawn(share_all(self.session.peer.clone(), paths, self.session.tracking(), results));
+        loop {
+            tokio::select! {
+                _ = self.ctx.interrupts.wait() => break,
+                Some(result) = shared.recv() => {
+                    let shared = result?;
+                    self.tell_sharing(&shared).await?;
+                    undelivered.insert(shared.key.id);
+                    unshared -= 1;
+                    if unshared == 0 {
+                        self.ctx.out.note("Whoever reaches this machine can fetch what is shared. Ctrl-C ends it.");
+                    }
+                }
+                event = self.session.next() => {
+                    if let Some(delivered) = self.handle(event?).await? {
+                        undelivered.remove(&delivered);
+                        if once && unshared == 0 && undelivered.is_empty() {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        hashing.abort();
+        Ok(())
+    }
+
+    /// Tells an event; of a complete delivery, returns what was delivered.
+    async fn handle(&mut self, event: Event) -> anyhow::Result<Option<ContentId>> {
+        match event {
+            Event::ShareProgress { path, bytes, total } => self.tell_hashing(path, bytes, total)?,
+            Event::Peer(PeerEvent::UploadEnded { peer, key, bytes, complete }) => {
+                let name = self.session.name_of(peer).await;
+                let whole = if complete { "all of it is there" } else { "not all of it" };
+                tracing::info!(
+                    "{} got {} of {} ({whole})",
+                    ui::name(&name),
+                    ui::bytes(bytes),
+                    ui::short_id(key.id)
+                );
+                self.ctx.out.event(&ui::Event::UploadEnded { peer: &name, id: key.id, bytes, complete })?;
+                return Ok(complete.then_some(key.id));
+            }
+            Event::Peer(PeerEvent::Withdrawn { key }) => {
+                self.ctx.out.event(&ui::Event::Withdrawn { id: key.id })?;
+                self.ctx.out.note(format_args!("{} changed and is withdrawn.", ui::short_id(key.id)));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn tell_hashing(&mut self, path: PathBuf, bytes: u64, total: u64) -> anyhow::Result<()> {
+        let shown = path.to_string_lossy().into_owned();
+        let out = &self.ctx.out;
+        let hashing =
+            self.bars.entry(path).or_insert_with(|| Hashing::new(HashingBar::new(out.bars(), &shown)));
+        hashing.bar.show(bytes, total);
+        if hashing.told.is_none_or(|told| told.elapsed() >= HASHING_EVERY) {
+            hashing.told = Some(Instant::now());
+            out.event(&ui::Event::Hashing { path: &shown, bytes, total })?;
+        }
+        Ok(())
+    }
+
+    async fn tell_sharing(&mut self, shared: &Shared) -> anyhow::Result<()> {
+        // One path after the other: whichever bar stands is that of what is done.
+        self.bars.clear();
+        let ticket = self.tickets.make(shared, &self.session).await.to_string();
+        let out = &self.ctx.out;
+        let (id, kind, name) = (shared.key.id, shared.kind, shared.name.as_str());
+        out.event(&ui::Event::Sharing { id, kind, name, bytes: shared.bytes, ticket: &ticket })?;
+        let files = if shared.files > 1 { format!(" in {} files", shared.files) } else { String::new() };
+        out.note(format_args!("Sharing {} ({}{files}), id {id}", ui::name(name), ui::bytes(shared.bytes)));
+        out.line(&ticket)?;
+        Ok(())
+    }
+}
+
+/// Hashes and offers paths one after the other (each uses all cores), and sends on what can be fetched.
+async fn share_all(
+    peer: Peer,
+    paths: Vec<PathBuf>,
+    tracking: watch::Receiver<Tracking>,
+    results: mpsc::Sender<anyhow::Result<Shared>>,
+) {
+    for path in paths {
+        let result = peer.share(&path).await;
+        if result.is_ok() {
+            registered(&peer, tracking.clone()).await;
+        }
+        if results.send(result.map_err(anyhow::Error::from)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits until the tracker knows what is shared; without a tracker there is nothing to wait for.
+async fn registered(peer: &Peer, mut tracking: watch::Receiver<Tracking>) {
+    tokio::select! {
+        _ = peer.ask(Question::Synced) => {}
+        _ = tracking.wait_for(|tracking| *tracking == Tracking::Lost) => {}
+    }
+}
+
+struct Hashing {
+    bar: HashingBar,
+    told: Option<Instant>,
+}
+
+impl Hashing {
+    fn new(bar: HashingBar) -> Self {
+        Self { bar, told: None }
+    }
+}
+
+/// Makes tickets: with every address at which others can reach this peer, and its tracker.
+struct Tickets {
+    tracker: HostPort,
+    /// Somebody named the tracker: it belongs into the ticket though it may not answer at present.
+    tracker_chosen: bool,
+}
+
+impl Tickets {
+    async fn make(&self, shared: &Shared, session: &Session) -> Ticket {
+        let tracking = *session.tracking().borrow();
+        let tracker = match tracking {
+            Tracking::Joined(at) => addresses::tracker_for_others(&self.tracker, at).await,
+            Tracking::Joining | Tracking::Lost => self.tracker_chosen.then(|| self.tracker.to_string()),
+        };
+        Ticket {
+            id: shared.key.id,
+            kind: shared.kind,
+            name: shared.name.clone(),
+            size: shared.key.length,
+            trackers: tracker.into_iter().collect(),
+            peers: addresses::reachable(session.peer.listen_addr()).iter().map(ToString::to_string).collect(),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A running peer, with what every serving verb does alike: its name, its tracker, and the events that are told the same
+//! way whoever runs it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use potluck_core::limits::PEER_NAME_BYTES_MAX;
+use potluck_core::peer::{PeerEvent, Question};
+use potluck_transport_tcp::{Event, Events, Peer, PeerOptions};
+use tokio::sync::watch;
+
+use crate::args::{HostPort, ServeArgs};
+use crate::exit::{Code, Failure};
+use crate::ui::{self, Out};
+use crate::what::TrackerAt;
+
+/// An orderly leave tells the tracker and closes links; it takes milliseconds, or somebody does not listen.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A tracker's name that nobody can resolve is looked up again after this.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(3);
+
+/// How it stands with the tracker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tracking {
+    /// Not heard of yet.
+    Joining,
+    /// It knows us.
+    Joined(SocketAddr),
+    /// It does not answer.
+    Lost,
+}
+
+/// A peer that runs for a verb.
+pub(crate) struct Session {
+    pub(crate) peer: Peer,
+    events: Events,
+    out: Out,
+    joined_before: bool,
+    tracking: watch::Sender<Tracking>,
+}
+
+impl Session {
+    /// Starts a peer and has it join `tracker`; does not wait for that.
+    ///
+    /// # Errors
+    /// The address to listen at cannot be had, or the recording cannot be written.
+    pub(crate) async fn start(args: &ServeArgs, tracker: HostPort, out: &Out) -> anyhow::Result<Self> {
+        let options = PeerOptions {
+            any_name: args.name.is_none(),
+            name: args.name.clone().unwrap_or_else(usual_name),
+            listen: args.listen,
+            up_rate: args.limit_up,
+            down_rate: args.limit_down,
+            record: args.network.record.clone(),
+            ..PeerOptions::default()
+        };
+        let (peer, events) = Peer::start(options).await.map_err(|error| {
+            Failure::new(Code::Failed, format!("cannot listen at {}: {error}", args.listen))
+                .hint("Choose another --listen address; port 0 picks a free one.")
+        })?;
+        let joining = peer.clone();
+        let reporting = out.clone();
+        tokio::spawn(async move {
+            loop {
+                match TrackerAt::resolve(tracker.clone()).await {
+                    Ok(found) => return joining.join(found.addr).await,
+                    Err(error) => reporting.note(format_args!("{error:#}; trying again")),
+                }
+                tokio::time::sleep(RESOLVE_AGAIN).await;
+            }
+        });
+        let (tracking, _) = watch::channel(Tracking::Joining);
+        Ok(Self { peer, events, out: out.clone(), joined_before: false, tracking })
+    }
+
+    /// How it stands with the tracker, now and later.
+    pub(crate) fn tracking(&self) -> watch::Receiver<Tracking> {
+        self.tracking.subscribe()
+    }
+
+    /// Says where links are accepted.
+    pub(crate) fn tell_listening(&self) -> anyhow::Result<()> {
+        let addr = crate::addresses::reachable(self.peer.listen_addr())[0];
+        self.out.event(&ui::Event::Listening { addr })?;
+        self.out.note(format_args!("Links are accepted at {addr}."));
+        Ok(())
+    }
+
+    /// The next event that is the verb's own; those that all verbs tell alike are told on the way. Cancel-safe.
+    ///
+    /// # Errors
+    /// The name is taken, or standard output is gone.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Event> {
+        loop {
+            let Some(event) = self.events.next().await else { anyhow::bail!("the peer ended by itself") };
+            if let Some(event) = self.tell(event).await? {
+                return Ok(event);
+            }
+        }
+    }
+
+    async fn tell(&mut self, event: Event) -> anyhow::Result<Option<Event>> {
+        let Event::Peer(event) = event else { return Ok(Some(event)) };
+        match event {
+            PeerEvent::Joined { tracker, name, contents, .. } => {
+                let peer_id = self.peer.id();
+                self.out.event(&ui::Event::Joined { tracker, name: &name, peer_id, contents })?;
+                let again = if self.joined_before { "again " } else { "" };
+                self.out.note(format_args!(
+                    "Joined the tracker at {tracker} {again}as {}, {contents} contents registered.",
+                    ui::name(&name)
+                ));
+                self.joined_before = true;
+                self.tracking.send_replace(Tracking::Joined(tracker));
+            }
+            PeerEvent::NameTaken { offer } => self.name_taken(&offer)?,
+            PeerEvent::TrackerLost { tracker } => {
+                if *self.tracking.borrow() != Tracking::Lost {
+                    self.out.event(&ui::Event::TrackerLost { tracker })?;
+                    self.out.note(format_args!(
+                        "The tracker at {tracker} does not answer; trying on. Peers that know each other do without it."
+                    ));
+                }
+                self.tracking.send_replace(Tracking::Lost);
+            }
+            PeerEvent::Misbehaved { peer, addr, what, banned, .. } => {
+                let name = self.name_of(peer).await;
+                let what = format!("{what:?}");
+                let then = if banned { "banned" } else { "dropped" };
+                tracing::warn!("{} at {addr} misbehaved ({what}) and is {then}", ui::name(&name));
+                self.out.event(&ui::Event::Misbehaved { peer: &name, addr, what: &what, banned })?;
+            }
+            PeerEvent::Retracted { peer, key } => {
+                let name = self.name_of(peer).await;
+                tracing::warn!("{} retracted {}: its file changed", ui::name(&name), ui::short_id(key.id));
+                self.out.event(&ui::Event::Retracted { peer: &name, id: key.id })?;
+            }
+            PeerEvent::UploadBegan { peer, key } => {
+                let name = self.name_of(peer).await;
+                tracing::info!("{} fetches {}", ui::name(&name), ui::short_id(key.id));
+                self.out.event(&ui::Event::UploadBegan { peer: &name, id: key.id })?;
+            }
+            other => return Ok(Some(Event::Peer(other))),
+        }
+        Ok(None)
+    }
+
+    /// A chosen name that is taken ends the verb, while it begins. Later (a tracker that came back may have given our name
+    /// away) what runs goes on under the name that is offered.
+    fn name_taken(&self, offer: &str) -> anyhow::Result<()> {
+        if !self.joined_before {
+            let shown = ui::name(offer);
+            return Err(Failure::new(Code::Failed, "the name is taken by another peer")
+                .hint(format!("`--as {shown}` is free; without --as a free name is found."))
+                .field("offer", offer.into())
+                .into());
+        }
+        self.out.note(format_args!("Our name was taken meanwhile; going on as {}.", ui::name(offer)));
+        let (peer, name) = (self.peer.clone(), offer.to_owned());
+        tokio::spawn(async move { peer.ask(Question::Rename { name }).await });
+        Ok(())
+    }
+
+    /// How a peer is called; the beginning of its id where it has no name.
+    pub(crate) async fn name_of(&self, peer: potluck_core::ids::PeerId) -> String {
+        ui::peer_name(&self.peer.peer_name(peer).await, peer)
+    }
+
+    /// Leaves in order.
+    pub(crate) async fn leave(self) {
+        // The events of leaving are nobody's, but must not stand in its way.
+        let mut events = self.events;
+        let drain = async {
+            while events.next().await.is_some() {}
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = self.peer.leave() => {}
+            () = drain => {}
+            () = tokio::time::sleep(LEAVE_TIMEOUT) => tracing::warn!("left without an answer"),
+        }
+    }
+}
+
+/// `user@host`, as far as the system tells.
+fn usual_name() -> String {
+    let user =
+        ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok()).filter(|user| !user.is_empty());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut name: String = format!("{}@{host}", user.as_deref().unwrap_or("somebody"))
+        .chars()
+        .filter(|c| !c.is_control() && !c.is_whitespace())
+        .collect();
+    // Room for the number that makes it unique.
+    name.truncate(name.floor_char_boundary(PEER_NAME_BYTES_MAX - 8));
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_usual_name_fits() {
+        let name = super::usual_name();
+        assert!(name.contains('@') && name.len() <= super::PEER_NAME_BYTES_MAX, "{name}");
+    }
+}

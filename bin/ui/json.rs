@@ -1,0 +1,121 @@
+//! The objects that `--json` prints: a contract that tools depend on. Fields are only ever added.
+
+use std::net::SocketAddr;
+
+use potluck_core::content::Kind;
+use potluck_core::ids::{ContentId, PeerId, PieceIndex};
+use potluck_core::wire::tracker::Row;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::exit::Failure;
+
+/// One line of output for programs. Peers appear by name; `bytes`, `total` and `size` are bytes, `rate` is bytes per second.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Event<'a> {
+    /// Links are accepted at `addr`, which others can type.
+    Listening { addr: SocketAddr },
+    /// The tracker knows us, and what we share is registered.
+    Joined {
+        tracker: SocketAddr,
+        #[serde(rename = "as")]
+        name: &'a str,
+        peer_id: PeerId,
+        contents: u32,
+    },
+    /// The tracker does not answer; it is tried again until it does.
+    TrackerLost { tracker: SocketAddr },
+    /// A path is being hashed.
+    Hashing { path: &'a str, bytes: u64, total: u64 },
+    /// A path can be fetched.
+    Sharing { id: ContentId, kind: Kind, name: &'a str, bytes: u64, ticket: &'a str },
+    /// A shared file changed; it is offered no longer.
+    Withdrawn { id: ContentId },
+    /// Somebody began to fetch from us.
+    UploadBegan { peer: &'a str, id: ContentId },
+    /// Somebody ended fetching from us.
+    UploadEnded { peer: &'a str, id: ContentId, bytes: u64, complete: bool },
+    /// What an interrupted download left is being looked at.
+    Checking { id: ContentId, bytes: u64, total: u64 },
+    /// Verified bytes so far.
+    Progress { id: ContentId, bytes: u64, total: u64, rate: u64, holders: usize, sources: &'a [Source] },
+    /// The download cannot go on at present; `missing` are pieces, as inclusive ranges.
+    Waiting { id: ContentId, reason: &'a str, missing: &'a [(PieceIndex, PieceIndex)] },
+    /// The verified file stands at `path`.
+    Done { path: &'a str, id: ContentId, bytes: u64, seconds: f64, sources: &'a [Source] },
+    /// A part file was removed.
+    Discarded { path: &'a str, id: ContentId },
+    /// A remote was at fault; `banned`: for everything, else for this content or link.
+    Misbehaved { peer: &'a str, addr: SocketAddr, what: &'a str, banned: bool },
+    /// A holder took back what it had sent.
+    Retracted { peer: &'a str, id: ContentId },
+    /// A row of what the network has.
+    Content {
+        #[serde(flatten)]
+        row: ContentRow,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        holders: Option<Vec<String>>,
+    },
+    /// Somebody who holds (a part of) it.
+    Holder { peer: &'a str, addr: SocketAddr, complete: bool, pieces: u32, of: u32 },
+    /// Somebody who is here.
+    Peer { peer: &'a str, addr: SocketAddr },
+    /// Somebody left (`peers --watch`).
+    Left { peer: &'a str },
+    /// What a content is made of; `pieces` times `piece_bytes` covers its `bytes`.
+    Info {
+        #[serde(flatten)]
+        row: ContentRow,
+        piece_bytes: u64,
+        pieces: u32,
+    },
+    /// The id of a path.
+    Hash { id: ContentId, kind: Kind, path: &'a str, bytes: u64 },
+    /// A step of the demonstration.
+    Demo { step: &'a str },
+    /// Before an exit that is not 0.
+    Error {
+        code: u8,
+        message: &'a str,
+        #[serde(flatten)]
+        fields: &'a Map<String, Value>,
+    },
+}
+
+impl<'a> Event<'a> {
+    pub(crate) fn error(failure: &'a Failure) -> Self {
+        Self::Error { code: failure.code as u8, message: &failure.message, fields: &failure.fields }
+    }
+}
+
+/// How much of a download came from whom.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Source {
+    pub(crate) peer: String,
+    pub(crate) bytes: u64,
+}
+
+/// A content as the tracker lists it; `complete` and `partial` are numbers of holders.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ContentRow {
+    pub(crate) id: ContentId,
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    pub(crate) complete: u32,
+    pub(crate) partial: u32,
+}
+
+impl From<&Row> for ContentRow {
+    fn from(row: &Row) -> Self {
+        Self {
+            id: row.key.id,
+            kind: row.kind,
+            name: row.name.clone(),
+            bytes: row.key.length,
+            complete: row.complete,
+            partial: row.partial,
+        }
+    }
+}

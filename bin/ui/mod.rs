@@ -1,0 +1,100 @@
+//! Everything that is printed. Results go to stdout, one line each (or, with `--json`, one object per event); notes,
+//! progress and logs go to stderr. Text that came from elsewhere is escaped on its way out.
+
+mod json;
+mod progress;
+mod table;
+mod text;
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+
+pub(crate) use json::{ContentRow, Event, Source};
+pub(crate) use progress::{DownloadBar, HashingBar};
+pub(crate) use table::{Table, number};
+pub(crate) use text::{bytes, name, peer_name, pieces, rate, seconds, short_id};
+
+use crate::args::GlobalArgs;
+use crate::exit::{Failure, OutputFault};
+
+/// Where output goes, and in which form. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Out {
+    json: bool,
+    quiet: bool,
+    bars: MultiProgress,
+}
+
+impl Out {
+    pub(crate) fn new(args: GlobalArgs) -> Self {
+        let bars = MultiProgress::new();
+        // Indicatif hides bars by itself where stderr is not a terminal.
+        if args.json || args.quiet {
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        Self { json: args.json, quiet: args.quiet, bars }
+    }
+
+    /// Output for programs, before any flag was understood.
+    pub(crate) fn json() -> Self {
+        Self::new(GlobalArgs { json: true, verbose: 0, quiet: false, while_stdin: false })
+    }
+
+    /// The bars on stderr: whoever else writes there does it while they stand aside.
+    pub(crate) fn bars(&self) -> &MultiProgress {
+        &self.bars
+    }
+
+    /// Are colours welcome on stderr (a terminal, and no `NO_COLOR`)?
+    pub(crate) fn colors_on_stderr(&self) -> bool {
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    }
+
+    /// One object for programs; nothing without `--json`.
+    pub(crate) fn event(&self, event: &Event<'_>) -> Result<(), OutputFault> {
+        if !self.json {
+            return Ok(());
+        }
+        let mut line = serde_json::to_vec(event).map_err(io::Error::from)?;
+        line.push(b'\n');
+        self.write(&line)
+    }
+
+    /// A result for people; nothing with `--json`.
+    pub(crate) fn line(&self, text: impl Display) -> Result<(), OutputFault> {
+        if self.json { Ok(()) } else { self.write(format!("{text}\n").as_bytes()) }
+    }
+
+    /// What else a person may want to know, on stderr; nothing with `--quiet` or `--json`.
+    pub(crate) fn note(&self, text: impl Display) {
+        if !self.quiet && !self.json {
+            self.complain(text);
+        }
+    }
+
+    /// A failure: the object on stdout with `--json`, and always the words on stderr.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        // The exit code tells it, too, should stdout be gone.
+        let _ = self.event(&Event::error(failure));
+        self.complain(format_args!("error: {failure}"));
+        if let Some(hint) = &failure.hint {
+            self.complain(hint);
+        }
+    }
+
+    fn complain(&self, text: impl Display) {
+        // Nobody is left to be told when stderr is gone.
+        let _ = self.bars.suspend(|| writeln!(io::stderr(), "{text}"));
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), OutputFault> {
+        self.bars.suspend(|| {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(bytes)?;
+            stdout.flush()
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! Progress on a terminal: a bar per download with rate, time left and the live share of each holder.
+
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::{Source, text};
+
+/// Holders named beside a bar; the rest is counted.
+const HOLDERS_SHOWN: usize = 4;
+
+/// The bar of one download.
+#[derive(Debug)]
+pub(crate) struct DownloadBar(ProgressBar);
+
+impl DownloadBar {
+    pub(crate) fn new(bars: &MultiProgress, label: &str, total: u64) -> Self {
+        let bar = bars.add(ProgressBar::new(total));
+        bar.set_style(style("{prefix} {bar:24} {percent:>3}% {msg}"));
+        bar.set_prefix(shorten(label));
+        Self(bar)
+    }
+
+    /// What is being done before bytes flow, or why none do.
+    pub(crate) fn say(&self, text: &str) {
+        self.0.set_message(text.to_owned());
+        self.0.tick();
+    }
+
+    /// Shows where it stands: bytes verified of the total, bytes per second, and who delivered how much.
+    pub(crate) fn show(&self, bytes: u64, total: u64, rate: u64, sources: &[Source]) {
+        self.0.set_length(total);
+        self.0.set_position(bytes);
+        let left = total.saturating_sub(bytes);
+        let eta = left.checked_div(rate).map(|s| format!(", {} left", text::seconds(Duration::from_secs(s))));
+        self.0.set_message(format!("{}{} {}", text::rate(rate), eta.unwrap_or_default(), shares(sources)));
+    }
+}
+
+impl Drop for DownloadBar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// The bar of a path that is being hashed.
+#[derive(Debug)]
+pub(crate) struct HashingBar(ProgressBar);
+
+impl HashingBar {
+    pub(crate) fn new(bars: &MultiProgress, label: &str) -> Self {
+        let bar = bars.add(ProgressBar::new(0));
+        bar.set_style(style("{prefix} {bar:24} {percent:>3}% hashing, {binary_bytes_per_sec}"));
+        bar.set_prefix(shorten(label));
+        Self(bar)
+    }
+
+    pub(crate) fn show(&self, bytes: u64, total: u64) {
+        self.0.set_length(total);
+        self.0.set_position(bytes);
+    }
+}
+
+impl Drop for HashingBar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants of this file, which its test renders.
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━━ ")
+}
+
+/// Each holder's part of what was fetched, in percent, largest first: `[anna 61%, ben 39%]`.
+fn shares(sources: &[Source]) -> String {
+    let fetched: u64 = sources.iter().map(|source| source.bytes).sum();
+    let percent = |bytes: u64| (bytes * 100).checked_div(fetched).unwrap_or(0);
+    let mut shown: Vec<_> = sources
+        .iter()
+        .take(HOLDERS_SHOWN)
+        .map(|source| format!("{} {}%", text::name(&source.peer), percent(source.bytes)))
+        .collect();
+    if sources.len() > HOLDERS_SHOWN {
+        shown.push(format!("{} more", sources.len() - HOLDERS_SHOWN));
+    }
+    if shown.is_empty() { String::new() } else { format!("[{}]", shown.join(", ")) }
+}
+
+/// A name that leaves room for the bar.
+fn shorten(label: &str) -> String {
+    const WIDTH: usize = 32;
+    let label = text::name(label);
+    if label.chars().count() <= WIDTH {
+        return label;
+    }
+    label.chars().take(WIDTH - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_are_sound() {
+        for template in ["{prefix} {bar:24} {percent:>3}% {msg}", "{bar:24} {binary_bytes_per_sec}"] {
+            assert!(ProgressStyle::with_template(template).is_ok());
+        }
+    }
+
+    #[test]
+    fn shares_are_percent_of_what_was_fetched() {
+        let source = |peer: &str, bytes| Source { peer: peer.to_owned(), bytes };
+        let text = shares(&[source("anna", 75), source("be\u{1b}n", 25)]);
+        assert_eq!(text, "[anna 75%, be\\u{1b}n 25%]");
+        let many: Vec<_> = (0..7).map(|_| source("x", 0)).collect();
+        assert!(shares(&many).ends_with("x 0%, 3 more]"));
+    }
+
+    #[test]
+    fn long_names_leave_room() {
+        assert_eq!(shorten(&"x".repeat(300)).chars().count(), 32);
+    }
+}

@@ -1,0 +1,76 @@
+//! Numbers and names as people read them.
+
+use std::time::Duration;
+
+use indicatif::{BinaryBytes, HumanDuration};
+use potluck_core::content::escape;
+use potluck_core::ids::{ContentId, PeerId, PieceIndex};
+
+/// A size: `1.40 GiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    BinaryBytes(count).to_string()
+}
+
+/// A rate: `812.31 MiB/s`.
+pub(crate) fn rate(bytes_per_second: u64) -> String {
+    format!("{}/s", BinaryBytes(bytes_per_second))
+}
+
+/// A time: exact where it is short, rough where it is long.
+pub(crate) fn seconds(time: Duration) -> String {
+    if time < Duration::from_secs(60) {
+        format!("{:.1} s", time.as_secs_f64())
+    } else {
+        HumanDuration(time).to_string()
+    }
+}
+
+/// A name that came from elsewhere, with everything visible that does not print.
+pub(crate) fn name(text: &str) -> String {
+    escape(text)
+}
+
+/// How a peer is called; the beginning of its id where it has no name.
+pub(crate) fn peer_name(name: &str, peer: PeerId) -> String {
+    if name.is_empty() { format!("{peer:?}") } else { name.to_owned() }
+}
+
+/// The part of an id that tells contents apart for people; `get` takes it as well.
+pub(crate) fn short_id(id: ContentId) -> String {
+    let mut text = id.to_string();
+    text.truncate(12);
+    text
+}
+
+/// Missing pieces: `3, 7-9 and 4 more ranges`.
+pub(crate) fn pieces(ranges: &[(PieceIndex, PieceIndex)]) -> String {
+    const SHOWN: usize = 8;
+    let one = |&(first, last): &(PieceIndex, PieceIndex)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    let shown = ranges.iter().take(SHOWN).map(one).collect::<Vec<_>>().join(", ");
+    match ranges.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more ranges"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_named_briefly() {
+        let range = |a, b| (PieceIndex(a), PieceIndex(b));
+        assert_eq!(pieces(&[range(3, 3), range(7, 9)]), "3, 7-9");
+        let many: Vec<_> = (0..20).map(|i| range(i * 2, i * 2)).collect();
+        assert!(pieces(&many).ends_with("14 and 12 more ranges"));
+    }
+
+    #[test]
+    fn times_and_ids() {
+        assert_eq!(seconds(Duration::from_millis(1234)), "1.2 s");
+        assert_eq!(seconds(Duration::from_secs(120)), "2 minutes");
+        assert_eq!(short_id(ContentId([0xab; 32])), "abababababab");
+    }
+}

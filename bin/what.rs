@@ -1,0 +1,381 @@
+//! From what a person names to a content: names, ids, prefixes of ids, tickets.
+//!
+//! Nothing is ever guessed: a name that means several contents is a failure that shows the candidates.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use potluck_core::content::{Kind, Ticket, TicketFault};
+use potluck_core::ids::{ContentId, ContentKey};
+use potluck_core::limits::{QUERY_BYTES_MAX, REQUEST_TIMEOUT};
+use potluck_core::peer::{Answer, Question};
+use potluck_core::wire::tracker::{HolderRow, Matching, PeerRow, RefusedRequest, Row};
+use potluck_transport_tcp::ask_tracker;
+use serde_json::json;
+
+use crate::args::{HostPort, NetworkArgs};
+use crate::exit::{Code, Failure};
+use crate::ui::{self, ContentRow, Table};
+
+/// Hex digits of an id that are enough to mean it.
+const PREFIX_DIGITS_MIN: usize = 8;
+/// Hex digits of a whole id.
+const ID_DIGITS: usize = 64;
+/// Rows looked at for one WHAT: more candidates than that help nobody.
+const ROWS_MAX: u32 = 1024;
+/// Near names that are suggested.
+const SUGGESTIONS: usize = 5;
+/// Time that one of several addresses has to accept: all of them are tried within the time that a request has.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1200);
+/// How alike two names must be to suggest one for the other (Jaro-Winkler, 1 is equal).
+const ALIKE: f64 = 0.84;
+
+/// What a person typed to mean a content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// All that is needed, in one line.
+    Ticket(Box<Ticket>),
+    /// A name, an id, or the beginning of one.
+    Text(String),
+}
+
+impl FromStr for What {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if Ticket::is_ticket(text) {
+            let ticket: Ticket = text.parse().map_err(|fault: TicketFault| fault.to_string())?;
+            return Ok(Self::Ticket(Box::new(ticket)));
+        }
+        if text.is_empty() || text.len() > QUERY_BYTES_MAX {
+            return Err(format!("a name or an id has 1 to {QUERY_BYTES_MAX} bytes"));
+        }
+        Ok(Self::Text(text.to_owned()))
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ticket(ticket) => f.write_str(&ui::name(ticket.name.as_str())),
+            Self::Text(text) => f.write_str(&ui::name(text)),
+        }
+    }
+}
+
+impl What {
+    /// Does it mean a content of this id and name?
+    pub(crate) fn means(&self, id: ContentId, name: &str) -> bool {
+        match self {
+            Self::Ticket(ticket) => ticket.id == id,
+            Self::Text(text) => {
+                name == text || hex_digits(text).is_some_and(|hex| id.to_string().starts_with(&hex))
+            }
+        }
+    }
+
+    /// The questions whose answers together are what it may mean.
+    fn questions(&self) -> Vec<Matching> {
+        match self {
+            Self::Ticket(ticket) => vec![Matching::IdPrefix(ticket.id.to_string())],
+            Self::Text(text) => {
+                let prefix = hex_digits(text).map(Matching::IdPrefix);
+                [Matching::Name(text.clone())].into_iter().chain(prefix).collect()
+            }
+        }
+    }
+}
+
+/// The text as digits of an id, if it is that.
+fn hex_digits(text: &str) -> Option<String> {
+    let fits =
+        (PREFIX_DIGITS_MIN..=ID_DIGITS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    fits.then(|| text.to_ascii_lowercase())
+}
+
+/// A content that the tracker knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) key: ContentKey,
+    pub(crate) kind: Kind,
+    /// As most of its holders call it; to be checked before it names a file.
+    pub(crate) name: String,
+    /// Number of holders that have all of it.
+    pub(crate) complete: u32,
+    /// Number of holders that have a part.
+    pub(crate) partial: u32,
+}
+
+/// Finds the one content that is meant.
+///
+/// # Errors
+/// Nobody knows it, it means several, or the tracker does not answer.
+pub(crate) async fn find(tracker: &TrackerAt, what: &What) -> anyhow::Result<Known> {
+    let rows = rows(tracker, what).await?;
+    match one_of(&rows, what)? {
+        Some(known) => Ok(known),
+        None => Err(not_found(tracker, what).await.into()),
+    }
+}
+
+/// Every row that may be meant.
+pub(crate) async fn rows(tracker: &TrackerAt, what: &What) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for matching in what.questions() {
+        rows.extend(tracker.contents(matching, true, ROWS_MAX).await?);
+    }
+    if let What::Ticket(ticket) = what {
+        rows.retain(|row| row.key == ticket.key());
+    }
+    Ok(rows)
+}
+
+/// The content that all rows are about; `None` if there is no row.
+///
+/// # Errors
+/// They are about several.
+pub(crate) fn one_of(rows: &[Row], what: &What) -> Result<Option<Known>, Failure> {
+    // Of several lengths stated for one id, at most one can be true: the one that more holders have verified stands for it.
+    let mut contents: BTreeMap<(ContentId, Kind), &Row> = BTreeMap::new();
+    for row in rows {
+        let best = contents.entry((row.key.id, row.kind)).or_insert(row);
+        if (row.complete, row.partial) > (best.complete, best.partial) {
+            *best = row;
+        }
+    }
+    let mut contents = contents.into_values();
+    match (contents.next(), contents.next()) {
+        (None, _) => Ok(None),
+        (Some(row), None) => Ok(Some(Known {
+            key: row.key,
+            kind: row.kind,
+            name: row.name.clone(),
+            complete: row.complete,
+            partial: row.partial,
+        })),
+        (Some(_), Some(_)) => Err(ambiguous(rows, what)),
+    }
+}
+
+fn ambiguous(rows: &[Row], what: &What) -> Failure {
+    let mut table = Table::new(["ID", "KIND", "SIZE", "COMPLETE", "PARTIAL", "NAME"]);
+    for row in rows {
+        table.content(row, true);
+    }
+    let candidates: Vec<ContentRow> = rows.iter().map(ContentRow::from).collect();
+    Failure::new(Code::Ambiguous, format!("`{what}` means several contents"))
+        .hint(format!(
+            "{table}\nSay which one by its id; the first digits that differ are enough (8 at least)."
+        ))
+        .field("candidates", json!(candidates))
+}
+
+/// Says that nobody knows it, and what else is called nearly so.
+async fn not_found(tracker: &TrackerAt, what: &What) -> Failure {
+    let failure = Failure::new(Code::NotFound, format!("nobody shares `{what}`"));
+    let near = match what {
+        What::Ticket(_) => Vec::new(),
+        What::Text(text) => near_names(tracker, text).await,
+    };
+    if near.is_empty() {
+        return failure.hint("`potluck list` shows what is shared.");
+    }
+    let shown: Vec<_> = near.iter().map(|name| format!("  {}", ui::name(name))).collect();
+    failure.hint(format!("Did you mean:\n{}", shown.join("\n"))).field("near", json!(near))
+}
+
+/// Names like `wanted`, the most alike first.
+async fn near_names(tracker: &TrackerAt, wanted: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    for matching in [Matching::Substring(wanted.to_owned()), Matching::All] {
+        // A suggestion is a kindness: without an answer there is none.
+        rows.extend(tracker.contents(matching, false, ROWS_MAX).await.unwrap_or_default());
+    }
+    let wanted = wanted.to_lowercase();
+    let likeness = |name: &str| {
+        let name = name.to_lowercase();
+        if name.contains(&wanted) { 1.0 } else { strsim::jaro_winkler(&wanted, &name) }
+    };
+    let mut names: Vec<(f64, String)> = rows
+        .into_iter()
+        .map(|row| (likeness(&row.name), row.name))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .collect();
+    names.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    names.dedup_by(|a, b| a.1 == b.1);
+    names.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
+}
+
+/// A tracker that answered, or is about to be asked.
+#[derive(Clone, Debug)]
+pub(crate) struct TrackerAt {
+    /// As it was written.
+    pub(crate) written: HostPort,
+    /// Where it is.
+    pub(crate) addr: SocketAddr,
+}
+
+impl TrackerAt {
+    /// The tracker that the flags mean, or the usual one.
+    pub(crate) async fn of(args: &NetworkArgs) -> anyhow::Result<Self> {
+        Self::resolve(args.tracker.clone().unwrap_or_default()).await
+    }
+
+    /// Looks up where a tracker is.
+    pub(crate) async fn resolve(written: HostPort) -> anyhow::Result<Self> {
+        let found = tokio::time::timeout(REQUEST_TIMEOUT, written.resolve()).await;
+        let addrs = match found {
+            Ok(Ok(addrs)) => addrs,
+            Ok(Err(error)) => return Err(unreachable(&written, &error.to_string()).into()),
+            Err(_) => return Err(unreachable(&written, "its name is not found in time").into()),
+        };
+        let addr = match addrs.as_slice() {
+            [] => return Err(unreachable(&written, "its name has no address").into()),
+            [only] => *only,
+            [first, ..] => first_that_accepts(&addrs).await.unwrap_or(*first),
+        };
+        Ok(Self { written, addr })
+    }
+
+    /// Contents that match.
+    pub(crate) async fn contents(
+        &self,
+        matching: Matching,
+        members: bool,
+        limit: u32,
+    ) -> anyhow::Result<Vec<Row>> {
+        match self.ask(Question::Contents { matching, members, limit }).await? {
+            Answer::Contents(rows) => Ok(rows),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Who holds a content, and where each can be dialed from here.
+    pub(crate) async fn holders(&self, key: ContentKey) -> anyhow::Result<Vec<(HolderRow, SocketAddr)>> {
+        match self.ask(Question::Holders { key }).await? {
+            Answer::Holders(holders) => Ok(holders),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Who is here, and where each can be dialed from here.
+    pub(crate) async fn peers(&self) -> anyhow::Result<Vec<(PeerRow, SocketAddr)>> {
+        match self.ask(Question::Peers).await? {
+            Answer::Peers(peers) => Ok(peers),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Asks as a visitor: connects, asks, goes.
+    async fn ask(&self, question: Question) -> anyhow::Result<Answer> {
+        match ask_tracker(self.addr, question).await {
+            Ok(Answer::Unreachable) => Err(unreachable(&self.written, "no answer").into()),
+            Ok(Answer::Refused(RefusedRequest::BadQuery(why))) => {
+                Err(Failure::new(Code::Usage, format!("the query is refused: {}", ui::name(&why))).into())
+            }
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(unreachable(&self.written, &error.to_string()).into()),
+        }
+    }
+}
+
+/// Of a name's several addresses, the first that lets us in.
+pub(crate) async fn first_that_accepts(addrs: &[SocketAddr]) -> Option<SocketAddr> {
+    for addr in addrs {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::TcpStream::connect(addr)).await;
+        if matches!(connected, Ok(Ok(_))) {
+            return Some(*addr);
+        }
+    }
+    None
+}
+
+/// The failure of a question that was answered by something else.
+fn unexpected(answer: &Answer) -> anyhow::Error {
+    match answer {
+        Answer::Refused(why) => anyhow::anyhow!("the tracker refused: {why:?}"),
+        other => anyhow::anyhow!("the tracker answered something else: {other:?}"),
+    }
+}
+
+fn unreachable(tracker: &HostPort, why: &str) -> Failure {
+    Failure::new(Code::Unreachable, format!("the tracker at {tracker} cannot be reached: {}", ui::name(why))).hint(
+        "Is it running (`potluck tracker`)? Another one is named by --tracker HOST:PORT or POTLUCK_TRACKER.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: u8, length: u64, name: &str, complete: u32) -> Row {
+        let key = ContentKey { id: ContentId([id; 32]), length };
+        Row { key, kind: Kind::File, name: name.to_owned(), complete, partial: 0 }
+    }
+
+    fn text(text: &str) -> What {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn equal_bytes_under_several_names_are_one_content() {
+        let rows = [row(1, 5, "a", 1), row(1, 5, "b", 3)];
+        let known = one_of(&rows, &text("a")).unwrap().unwrap();
+        assert_eq!((known.name.as_str(), known.complete), ("b", 3));
+    }
+
+    #[test]
+    fn equal_names_of_several_contents_are_never_guessed() {
+        let rows = [row(1, 5, "a", 9), row(2, 5, "a", 1)];
+        let failure = one_of(&rows, &text("a")).unwrap_err();
+        assert_eq!(failure.code, Code::Ambiguous);
+        let candidates = failure.fields["candidates"].as_array().unwrap();
+        assert_eq!(candidates.len(), 2);
+        let hint = failure.hint.unwrap();
+        assert!(
+            hint.contains(&ContentId([1; 32]).to_string()) && hint.contains(&ContentId([2; 32]).to_string())
+        );
+    }
+
+    #[test]
+    fn a_lie_about_the_length_does_not_make_an_id_ambiguous() {
+        let rows = [row(1, 7, "a", 1), row(1, 5, "a", 2)];
+        assert_eq!(one_of(&rows, &text("a")).unwrap().unwrap().key.length, 5);
+    }
+
+    #[test]
+    fn nothing_is_nothing() {
+        assert_eq!(one_of(&[], &text("a")).unwrap(), None);
+    }
+
+    #[test]
+    fn names_ids_and_prefixes() {
+        let id = ContentId([0xab; 32]);
+        for (typed, meant) in [
+            ("file.txt", true),
+            ("file", false),
+            ("abababab", true),
+            ("ABABABAB", true),
+            ("ababab", false),
+            (&"ab".repeat(32), true),
+            (&"ab".repeat(33), false),
+            ("abababac", false),
+        ] {
+            assert_eq!(text(typed).means(id, "file.txt"), meant, "{typed}");
+        }
+        assert!(What::from_str("").is_err());
+        assert!(What::from_str("potluck:zz").is_err());
+    }
+
+    #[test]
+    fn a_name_that_reads_as_hex_is_looked_up_as_both() {
+        assert_eq!(
+            text("DEADBEEF").questions(),
+            [Matching::Name("DEADBEEF".to_owned()), Matching::IdPrefix("deadbeef".to_owned())]
+        );
+        assert_eq!(text("beef").questions(), [Matching::Name("beef".to_owned())]);
+    }
+}
