@@ -14,8 +14,6 @@ use crate::exit::{Code, Failure};
 use crate::ui::{self, Out};
 use crate::what::TrackerAt;
 
-/// An orderly leave tells the tracker and closes links; it takes milliseconds, or somebody does not listen.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A tracker's name that nobody can resolve is looked up again after this.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(3);
 
@@ -55,7 +53,7 @@ impl Session {
             ..PeerOptions::default()
         };
         let (peer, events) = Peer::start(options).await.map_err(|error| {
-            Failure::new(Code::Failed, format!("cannot listen at {}: {error}", args.listen))
+            Failure::new(Code::Failed, error.to_string())
                 .hint("Choose another --listen address; port 0 picks a free one.")
         })?;
         let joining = peer.clone();
@@ -124,19 +122,19 @@ impl Session {
                 self.tracking.send_replace(Tracking::Lost);
             }
             PeerEvent::Misbehaved { peer, addr, what, banned, .. } => {
-                let name = self.name_of(peer).await;
+                let name = self.peer.peer_name(peer).await;
                 let what = format!("{what:?}");
                 let then = if banned { "banned" } else { "dropped" };
                 tracing::warn!("{} at {addr} misbehaved ({what}) and is {then}", ui::name(&name));
                 self.out.event(&ui::Event::Misbehaved { peer: &name, addr, what: &what, banned })?;
             }
             PeerEvent::Retracted { peer, key } => {
-                let name = self.name_of(peer).await;
+                let name = self.peer.peer_name(peer).await;
                 tracing::warn!("{} retracted {}: its file changed", ui::name(&name), ui::short_id(key.id));
                 self.out.event(&ui::Event::Retracted { peer: &name, id: key.id })?;
             }
             PeerEvent::UploadBegan { peer, key } => {
-                let name = self.name_of(peer).await;
+                let name = self.peer.peer_name(peer).await;
                 tracing::info!("{} fetches {}", ui::name(&name), ui::short_id(key.id));
                 self.out.event(&ui::Event::UploadBegan { peer: &name, id: key.id })?;
             }
@@ -161,24 +159,9 @@ impl Session {
         Ok(())
     }
 
-    /// How a peer is called; the beginning of its id where it has no name.
-    pub(crate) async fn name_of(&self, peer: potluck_core::ids::PeerId) -> String {
-        ui::peer_name(&self.peer.peer_name(peer).await, peer)
-    }
-
     /// Leaves in order.
     pub(crate) async fn leave(self) {
-        // The events of leaving are nobody's, but must not stand in its way.
-        let mut events = self.events;
-        let drain = async {
-            while events.next().await.is_some() {}
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = self.peer.leave() => {}
-            () = drain => {}
-            () = tokio::time::sleep(LEAVE_TIMEOUT) => tracing::warn!("left without an answer"),
-        }
+        self.peer.leave().await;
     }
 }
 

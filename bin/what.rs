@@ -229,11 +229,13 @@ impl TrackerAt {
         let found = tokio::time::timeout(REQUEST_TIMEOUT, written.resolve()).await;
         let addrs = match found {
             Ok(Ok(addrs)) => addrs,
-            Ok(Err(error)) => return Err(unreachable(&written, &error.to_string()).into()),
-            Err(_) => return Err(unreachable(&written, "its name is not found in time").into()),
+            Ok(Err(error)) => {
+                return Err(unreachable(format!("the tracker {written} is not found: {error}")).into());
+            }
+            Err(_) => return Err(unreachable(format!("the tracker {written} is not found in time")).into()),
         };
         let addr = match addrs.as_slice() {
-            [] => return Err(unreachable(&written, "its name has no address").into()),
+            [] => return Err(unreachable(format!("the tracker {written} has no address")).into()),
             [only] => *only,
             [first, ..] => first_that_accepts(&addrs).await.unwrap_or(*first),
         };
@@ -272,12 +274,14 @@ impl TrackerAt {
     /// Asks as a visitor: connects, asks, goes.
     async fn ask(&self, question: Question) -> anyhow::Result<Answer> {
         match ask_tracker(self.addr, question).await {
-            Ok(Answer::Unreachable) => Err(unreachable(&self.written, "no answer").into()),
+            Ok(Answer::Unreachable) => {
+                Err(unreachable(format!("the tracker at {} does not answer", self.written)).into())
+            }
             Ok(Answer::Refused(RefusedRequest::BadQuery(why))) => {
                 Err(Failure::new(Code::Usage, format!("the query is refused: {}", ui::name(&why))).into())
             }
             Ok(answer) => Ok(answer),
-            Err(error) => Err(unreachable(&self.written, &error.to_string()).into()),
+            Err(error) => Err(unreachable(error.to_string()).into()),
         }
     }
 }
@@ -301,8 +305,8 @@ fn unexpected(answer: &Answer) -> anyhow::Error {
     }
 }
 
-fn unreachable(tracker: &HostPort, why: &str) -> Failure {
-    Failure::new(Code::Unreachable, format!("the tracker at {tracker} cannot be reached: {}", ui::name(why))).hint(
+fn unreachable(message: String) -> Failure {
+    Failure::new(Code::Unreachable, message).hint(
         "Is it running (`potluck tracker`)? Another one is named by --tracker HOST:PORT or POTLUCK_TRACKER.",
     )
 }

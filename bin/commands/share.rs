@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use potluck_core::content::Ticket;
-use potluck_core::ids::ContentId;
+use potluck_core::content::{SafeName, Ticket};
+use potluck_core::ids::{ContentId, ContentKey};
 use potluck_core::peer::{PeerEvent, Question};
 use potluck_transport_tcp::{Event, Peer, Shared};
 use tokio::sync::{mpsc, watch};
@@ -43,6 +43,8 @@ pub(crate) struct Sharing<'a> {
     ctx: &'a Context,
     tickets: Tickets,
     bars: BTreeMap<PathBuf, Hashing>,
+    /// What each path came to, as it was last told.
+    told: BTreeMap<PathBuf, ContentKey>,
 }
 
 impl<'a> Sharing<'a> {
@@ -52,7 +54,7 @@ impl<'a> Sharing<'a> {
         let session = Session::start(serve, tracker.clone(), &ctx.out).await?;
         session.tell_listening()?;
         let tickets = Tickets { tracker, tracker_chosen: serve.network.tracker.is_some() };
-        Ok(Self { session, ctx, tickets, bars: BTreeMap::new() })
+        Ok(Self { session, ctx, tickets, bars: BTreeMap::new(), told: BTreeMap::new() })
     }
 
     /// Shares until interrupted; with `once` until each path was delivered completely.
@@ -93,7 +95,7 @@ impl<'a> Sharing<'a> {
         match event {
             Event::ShareProgress { path, bytes, total } => self.tell_hashing(path, bytes, total)?,
             Event::Peer(PeerEvent::UploadEnded { peer, key, bytes, complete }) => {
-                let name = self.session.name_of(peer).await;
+                let name = self.session.peer.peer_name(peer).await;
                 let whole = if complete { "all of it is there" } else { "not all of it" };
                 tracing::info!(
                     "{} got {} of {} ({whole})",
@@ -107,6 +109,15 @@ impl<'a> Sharing<'a> {
             Event::Peer(PeerEvent::Withdrawn { key }) => {
                 self.ctx.out.event(&ui::Event::Withdrawn { id: key.id })?;
                 self.ctx.out.note(format_args!("{} changed and is withdrawn.", ui::short_id(key.id)));
+            }
+            // What a path came to at first is told once the tracker knows it; here it came to something else.
+            Event::Shared(shared) if self.told.get(&shared.path).is_some_and(|key| *key != shared.key) => {
+                self.tell_sharing(&shared).await?;
+            }
+            Event::ShareLost { path, key, why } => {
+                self.ctx.out.event(&ui::Event::Withdrawn { id: key.id })?;
+                let path = ui::name(&path.to_string_lossy());
+                self.ctx.out.note(format_args!("{path} is shared no longer: {}", ui::name(&why)));
             }
             _ => {}
         }
@@ -129,9 +140,10 @@ impl<'a> Sharing<'a> {
     async fn tell_sharing(&mut self, shared: &Shared) -> anyhow::Result<()> {
         // One path after the other: whichever bar stands is that of what is done.
         self.bars.clear();
-        let ticket = self.tickets.make(shared, &self.session).await.to_string();
+        let ticket = self.tickets.make(shared, &self.session).await?.to_string();
         let out = &self.ctx.out;
         let (id, kind, name) = (shared.key.id, shared.kind, shared.name.as_str());
+        self.told.insert(shared.path.clone(), shared.key);
         out.event(&ui::Event::Sharing { id, kind, name, bytes: shared.bytes, ticket: &ticket })?;
         let files = if shared.files > 1 { format!(" in {} files", shared.files) } else { String::new() };
         out.note(format_args!("Sharing {} ({}{files}), id {id}", ui::name(name), ui::bytes(shared.bytes)));
@@ -185,19 +197,19 @@ struct Tickets {
 }
 
 impl Tickets {
-    async fn make(&self, shared: &Shared, session: &Session) -> Ticket {
+    async fn make(&self, shared: &Shared, session: &Session) -> anyhow::Result<Ticket> {
         let tracking = *session.tracking().borrow();
         let tracker = match tracking {
             Tracking::Joined(at) => addresses::tracker_for_others(&self.tracker, at).await,
             Tracking::Joining | Tracking::Lost => self.tracker_chosen.then(|| self.tracker.to_string()),
         };
-        Ticket {
+        Ok(Ticket {
             id: shared.key.id,
             kind: shared.kind,
-            name: shared.name.clone(),
+            name: SafeName::parse(&shared.name)?,
             size: shared.key.length,
             trackers: tracker.into_iter().collect(),
             peers: addresses::reachable(session.peer.listen_addr()).iter().map(ToString::to_string).collect(),
-        }
+        })
     }
 }

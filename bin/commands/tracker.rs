@@ -12,14 +12,10 @@ use crate::exit::{Code, Failure};
 use crate::ui;
 
 pub(crate) async fn run(args: TrackerArgs, ctx: &Context) -> anyhow::Result<()> {
-    let options = TrackerOptions {
-        listen: args.listen,
-        lease: Duration::from_secs(args.lease.into()),
-        record: args.record,
-        ..TrackerOptions::default()
-    };
+    let lease = Duration::from_secs(args.lease.into());
+    let options = TrackerOptions { listen: args.listen, lease, record: args.record };
     let (tracker, mut events) = Tracker::start(options).await.map_err(|error| {
-        Failure::new(Code::Failed, format!("cannot listen at {}: {error}", args.listen)).hint(
+        Failure::new(Code::Failed, error.to_string()).hint(
             "Is a tracker running there already? --listen names another address; port 0 picks a free one.",
         )
     })?;

@@ -27,7 +27,7 @@ pub(super) struct Job {
     /// When a piece was last verified.
     moved: Option<Instant>,
     /// What was told last: bytes verified.
-    told: Option<u64>,
+    told: u64,
     rate: Rate,
     waiting: Option<Waiting>,
     ended: Option<Result<(), Failure>>,
@@ -57,7 +57,7 @@ impl Job {
             bar: Some(bar),
             started,
             moved: None,
-            told: None,
+            told: 0,
             rate: Rate::from(started),
             waiting: None,
             ended: None,
@@ -66,11 +66,6 @@ impl Job {
 
     pub(super) fn is_running(&self) -> bool {
         self.ended.is_none()
-    }
-
-    /// Has it verified anything, and does it still run?
-    pub(super) fn is_under_way(&self) -> bool {
-        self.is_running() && self.moved.is_some()
     }
 
     /// When it has waited for `wait`, counted from the last that moved.
@@ -108,9 +103,11 @@ impl Job {
         if let Some(bar) = &self.bar {
             bar.show(status.bytes, status.total, rate, &sources);
         }
-        if self.told.replace(status.bytes) == Some(status.bytes) {
+        if self.told == status.bytes {
             return Ok(());
         }
+        self.told = status.bytes;
+        self.moved = Some(Instant::now());
         self.out.event(&Event::Progress {
             id: self.id,
             bytes: status.bytes,

@@ -141,7 +141,7 @@ impl Getting<'_> {
 
     async fn tell_progress(&mut self) -> anyhow::Result<()> {
         let running: Vec<_> =
-            self.jobs.iter().filter(|job| job.is_under_way()).map(|job| job.download).collect();
+            self.jobs.iter().filter(|job| job.is_running()).map(|job| job.download).collect();
         for download in running {
             self.tell(download).await?;
         }
