@@ -33,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) peer: Peer,
     events: Events,
     out: Out,
+    /// Somebody sits before it and wants to know how it stands with the tracker.
+    talkative: bool,
     joined_before: bool,
     tracking: watch::Sender<Tracking>,
 }
@@ -68,7 +70,17 @@ impl Session {
             }
         });
         let (tracking, _) = watch::channel(Tracking::Joining);
-        Ok(Self { peer, events, out: out.clone(), joined_before: false, tracking })
+        Ok(Self { peer, events, out: out.clone(), talkative: true, joined_before: false, tracking })
+    }
+
+    /// Logs what it would otherwise tell people: for a verb that ends by itself.
+    pub(crate) fn taciturn(mut self) -> Self {
+        self.talkative = false;
+        self
+    }
+
+    fn say(&self, text: std::fmt::Arguments<'_>) {
+        if self.talkative { self.out.note(text) } else { tracing::info!("{text}") }
     }
 
     /// How it stands with the tracker, now and later.
@@ -104,7 +116,7 @@ impl Session {
                 let peer_id = self.peer.id();
                 self.out.event(&ui::Event::Joined { tracker, name: &name, peer_id, contents })?;
                 let again = if self.joined_before { "again " } else { "" };
-                self.out.note(format_args!(
+                self.say(format_args!(
                     "Joined the tracker at {tracker} {again}as {}, {contents} contents registered.",
                     ui::name(&name)
                 ));
@@ -115,7 +127,7 @@ impl Session {
             PeerEvent::TrackerLost { tracker } => {
                 if *self.tracking.borrow() != Tracking::Lost {
                     self.out.event(&ui::Event::TrackerLost { tracker })?;
-                    self.out.note(format_args!(
+                    self.say(format_args!(
                         "The tracker at {tracker} does not answer; trying on. Peers that know each other do without it."
                     ));
                 }

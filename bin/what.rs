@@ -5,15 +5,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use potluck_core::content::{Kind, Ticket, TicketFault};
 use potluck_core::ids::{ContentId, ContentKey};
 use potluck_core::limits::{QUERY_BYTES_MAX, REQUEST_TIMEOUT};
-use potluck_core::peer::{Answer, Question};
+use potluck_core::peer::{Answer, PeerEvent, Question};
 use potluck_core::wire::tracker::{HolderRow, Matching, PeerRow, RefusedRequest, Row};
-use potluck_transport_tcp::ask_tracker;
+use potluck_transport_tcp::{Event, Peer, PeerOptions, ask_tracker};
 use serde_json::json;
 
 use crate::args::{HostPort, NetworkArgs};
@@ -209,19 +210,60 @@ async fn near_names(tracker: &TrackerAt, wanted: &str) -> Vec<String> {
     names.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
 }
 
-/// A tracker that answered, or is about to be asked.
-#[derive(Clone, Debug)]
+/// A tracker that can be asked.
+#[derive(Debug)]
 pub(crate) struct TrackerAt {
     /// As it was written.
-    pub(crate) written: HostPort,
+    written: HostPort,
     /// Where it is.
     pub(crate) addr: SocketAddr,
+    /// Who asks. A visitor has no machine; where its inputs are to be recorded, a peer joins and asks.
+    recorded: Option<Peer>,
 }
 
 impl TrackerAt {
-    /// The tracker that the flags mean, or the usual one.
-    pub(crate) async fn of(args: &NetworkArgs) -> anyhow::Result<Self> {
-        Self::resolve(args.tracker.clone().unwrap_or_default()).await
+    /// Has `work` ask the tracker that the flags mean, or the usual one.
+    pub(crate) async fn visit<T>(
+        args: &NetworkArgs,
+        work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut tracker = Self::resolve(args.tracker.clone().unwrap_or_default()).await?;
+        if let Some(record) = &args.record {
+            tracker.recorded = Some(tracker.join(record).await?);
+        }
+        let done = work(&tracker).await;
+        if let Some(peer) = tracker.recorded {
+            peer.leave().await;
+        }
+        done
+    }
+
+    /// Joins as a peer whose inputs are recorded.
+    async fn join(&self, record: &Path) -> anyhow::Result<Peer> {
+        let options = PeerOptions {
+            tracker: Some(self.addr),
+            record: Some(record.to_owned()),
+            ..PeerOptions::default()
+        };
+        let (peer, mut events) = Peer::start(options).await?;
+        let joined = async {
+            while let Some(event) = events.next().await {
+                match event {
+                    Event::Peer(PeerEvent::Joined { .. }) => return true,
+                    Event::Peer(PeerEvent::TrackerLost { .. }) => return false,
+                    _ => {}
+                }
+            }
+            false
+        };
+        match tokio::time::timeout(REQUEST_TIMEOUT, joined).await {
+            Ok(true) => Ok(peer),
+            _ => Err(self.silent().into()),
+        }
+    }
+
+    fn silent(&self) -> Failure {
+        unreachable(format!("the tracker at {} does not answer", self.written))
     }
 
     /// Looks up where a tracker is.
@@ -239,7 +281,7 @@ impl TrackerAt {
             [only] => *only,
             [first, ..] => first_that_accepts(&addrs).await.unwrap_or(*first),
         };
-        Ok(Self { written, addr })
+        Ok(Self { written, addr, recorded: None })
     }
 
     /// Contents that match.
@@ -271,17 +313,17 @@ impl TrackerAt {
         }
     }
 
-    /// Asks as a visitor: connects, asks, goes.
     async fn ask(&self, question: Question) -> anyhow::Result<Answer> {
-        match ask_tracker(self.addr, question).await {
-            Ok(Answer::Unreachable) => {
-                Err(unreachable(format!("the tracker at {} does not answer", self.written)).into())
-            }
-            Ok(Answer::Refused(RefusedRequest::BadQuery(why))) => {
+        let answer = match &self.recorded {
+            Some(peer) => peer.ask(question).await,
+            None => ask_tracker(self.addr, question).await.map_err(|error| unreachable(error.to_string()))?,
+        };
+        match answer {
+            Answer::Unreachable => Err(self.silent().into()),
+            Answer::Refused(RefusedRequest::BadQuery(why)) => {
                 Err(Failure::new(Code::Usage, format!("the query is refused: {}", ui::name(&why))).into())
             }
-            Ok(answer) => Ok(answer),
-            Err(error) => Err(unreachable(error.to_string()).into()),
+            answer => Ok(answer),
         }
     }
 }

@@ -2,12 +2,10 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
-use support::processes::{Net, b3sum, leftovers, number, sources, text, until};
+use support::processes::{Net, b3sum, leftovers, number, sources, text, tree, until};
 
 const MIB: u64 = 1 << 20;
 /// The smallest piece.
@@ -161,26 +159,6 @@ fn what_stands_there_is_done_or_refused_but_never_replaced() {
     let ran = net.get("other", &id, &[]).ran();
     assert_eq!((ran.code, b3sum(&other)), (Some(1), before), "{}", ran.stderr);
     assert_eq!((b3sum(&same), leftovers(other.parent().unwrap()).len()), (id, 0));
-}
-
-/// Every path below a folder, with what matters of it.
-fn tree(root: &Path) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let (path, meta) = (entry.path(), entry.metadata().unwrap());
-            let what = if meta.is_dir() {
-                folders.push(path.clone());
-                "folder".to_owned()
-            } else {
-                let time = meta.modified().unwrap();
-                format!("{} exec {} {time:?}", b3sum(&path), meta.permissions().mode() & 0o100)
-            };
-            found.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), what);
-        }
-    }
-    found
 }
 
 #[test]

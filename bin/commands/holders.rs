@@ -6,11 +6,14 @@ use potluck_core::content::Geometry;
 use super::Context;
 use crate::args::WhatArgs;
 use crate::ui::{self, Table, number};
-use crate::what::{self, TrackerAt};
+use crate::what::{self, TrackerAt, What};
 
 pub(crate) async fn run(args: WhatArgs, ctx: &Context) -> anyhow::Result<()> {
-    let tracker = TrackerAt::of(&args.network).await?;
-    let known = what::find(&tracker, &args.what).await?;
+    TrackerAt::visit(&args.network, async |tracker| tell(tracker, &args.what, ctx).await).await
+}
+
+async fn tell(tracker: &TrackerAt, what: &What, ctx: &Context) -> anyhow::Result<()> {
+    let known = what::find(tracker, what).await?;
     let of = Geometry::new(known.key.length).map_or(0, |geometry| geometry.pieces());
     let mut table = Table::new(["PEER", "ADDRESS", "PIECES", "OF", ""]);
     for (row, addr) in tracker.holders(known.key).await? {
@@ -25,7 +28,7 @@ pub(crate) async fn run(args: WhatArgs, ctx: &Context) -> anyhow::Result<()> {
         ]);
     }
     if table.is_empty() {
-        ctx.out.note(format_args!("Nobody holds `{}` at present.", args.what));
+        ctx.out.note(format_args!("Nobody holds `{what}` at present."));
         return Ok(());
     }
     ctx.out.line(table)?;

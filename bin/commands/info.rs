@@ -6,11 +6,14 @@ use super::Context;
 use crate::args::WhatArgs;
 use crate::exit::{Code, Failure};
 use crate::ui::{self, ContentRow};
-use crate::what::{self, TrackerAt};
+use crate::what::{self, TrackerAt, What};
 
 pub(crate) async fn run(args: WhatArgs, ctx: &Context) -> anyhow::Result<()> {
-    let tracker = TrackerAt::of(&args.network).await?;
-    let known = what::find(&tracker, &args.what).await?;
+    TrackerAt::visit(&args.network, async |tracker| tell(tracker, &args.what, ctx).await).await
+}
+
+async fn tell(tracker: &TrackerAt, what: &What, ctx: &Context) -> anyhow::Result<()> {
+    let known = what::find(tracker, what).await?;
     let Some(geometry) = Geometry::new(known.key.length) else {
         return Err(Failure::new(Code::Failed, "its stated length is not one that a content can have").into());
     };

@@ -10,19 +10,22 @@ use crate::ui::{self, ContentRow, Table, number};
 use crate::what::TrackerAt;
 
 pub(crate) async fn list(args: ListArgs, ctx: &Context) -> anyhow::Result<()> {
-    let tracker = TrackerAt::of(&args.network).await?;
-    show(&tracker, Matching::All, args.rows, ctx, "Nothing is shared at present.").await
+    let nothing = "Nothing is shared at present.";
+    TrackerAt::visit(&args.network, async |tracker| {
+        show(tracker, Matching::All, args.rows, ctx, nothing).await
+    })
+    .await
 }
 
 pub(crate) async fn search(args: SearchArgs, ctx: &Context) -> anyhow::Result<()> {
-    let tracker = TrackerAt::of(&args.network).await?;
     let nothing = format!("Nothing is called like `{}`.", ui::name(&args.query));
     let matching = if args.query.contains(['*', '?', '[', '{']) {
         Matching::Glob(args.query)
     } else {
         Matching::Substring(args.query)
     };
-    show(&tracker, matching, args.rows, ctx, &nothing).await
+    TrackerAt::visit(&args.network, async |tracker| show(tracker, matching, args.rows, ctx, &nothing).await)
+        .await
 }
 
 async fn show(

@@ -18,12 +18,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 type Present = BTreeMap<PeerId, (String, SocketAddr)>;
 
 pub(crate) async fn run(args: PeersArgs, ctx: &Context) -> anyhow::Result<()> {
-    let ask = async {
-        let tracker = TrackerAt::of(&args.network).await?;
-        let present = look(&tracker).await?;
-        Ok((tracker, present))
-    };
-    let (tracker, present) = ctx.until_interrupted(ask).await?;
+    TrackerAt::visit(&args.network, async |tracker| {
+        let present = ctx.until_interrupted(tell_present(tracker, ctx)).await?;
+        if !args.watch {
+            return Ok(());
+        }
+        tokio::select! {
+            ended = watch(tracker, present, ctx) => ended,
+            _ = ctx.interrupts.wait() => Ok(()),
+        }
+    })
+    .await
+}
+
+async fn tell_present(tracker: &TrackerAt, ctx: &Context) -> anyhow::Result<Present> {
+    let present = look(tracker).await?;
     let mut table = Table::new(["PEER", "ADDRESS"]);
     for (name, addr) in present.values() {
         ctx.out.event(&Event::Peer { peer: name, addr: *addr })?;
@@ -34,13 +43,7 @@ pub(crate) async fn run(args: PeersArgs, ctx: &Context) -> anyhow::Result<()> {
     } else {
         ctx.out.line(table)?;
     }
-    if args.watch {
-        tokio::select! {
-            ended = watch(&tracker, present, ctx) => return ended,
-            _ = ctx.interrupts.wait() => {}
-        }
-    }
-    Ok(())
+    Ok(present)
 }
 
 async fn watch(tracker: &TrackerAt, mut present: Present, ctx: &Context) -> anyhow::Result<()> {

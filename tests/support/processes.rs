@@ -4,8 +4,10 @@
 //! are awaited, never slept for; [`Net::run`] runs a verb to its end. Ports are picked by the system. Every process is killed
 //! when its node is dropped, and leaves by itself should the test be killed (its standard input closes).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -359,10 +361,30 @@ pub fn sources(done: &Value) -> Vec<(String, u64)> {
 
 /// The part files and sidecars in a folder.
 pub fn leftovers(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).map(|entries| entries.flatten().collect()).unwrap_or(Vec::new());
+    let entries: Vec<_> = fs::read_dir(folder).map(|entries| entries.flatten().collect()).unwrap_or_default();
     entries
         .iter()
         .map(|e| e.file_name().into_string().unwrap())
         .filter(|name| name.starts_with('.'))
         .collect()
+}
+
+/// Every path below a folder, with what matters of it.
+pub fn tree(root: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let (path, meta) = (entry.path(), entry.metadata().unwrap());
+            let what = if meta.is_dir() {
+                folders.push(path.clone());
+                "folder".to_owned()
+            } else {
+                let time = meta.modified().unwrap();
+                format!("{} exec {} {time:?}", b3sum(&path), meta.permissions().mode() & 0o100)
+            };
+            found.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), what);
+        }
+    }
+    found
 }

@@ -33,6 +33,7 @@ pub(crate) async fn run(args: GetArgs, ctx: &Context) -> anyhow::Result<()> {
     }
     let plan = ctx.until_interrupted(Plan::make(&args)).await?;
     let session = Session::start(&args.serve, plan.tracker.clone(), &ctx.out).await?;
+    let session = if args.stay { session } else { session.taciturn() };
     let mut getting = Getting { session, ctx, jobs: Vec::new(), wait: Duration::from_secs(args.wait.into()) };
     let result = getting.run(plan, &args).await;
     getting.session.leave().await;
