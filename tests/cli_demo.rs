@@ -8,7 +8,7 @@ use support::processes::{Net, number, sources, until};
 /// The processes that the demonstration started, by its temporary folder in their environment.
 fn children_of(net: &Net) -> usize {
     let mark = format!("XDG_CACHE_HOME={}", net.dir.path().join("tmp").display());
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let environments = processes.filter_map(|process| std::fs::read(process.path().join("environ")).ok());
     environments.filter(|env| String::from_utf8_lossy(env).contains(&mark)).count()
 }
