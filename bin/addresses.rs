@@ -36,10 +36,14 @@ pub(crate) fn reachable(listen: SocketAddr) -> Vec<SocketAddr> {
     ips.into_iter().take(TICKET_ADDRS).map(|ip| SocketAddr::new(ip, listen.port())).collect()
 }
 
-/// How others may write the tracker's address, if this machine knows: a tracker at loopback is reached by others at this
-/// machine's own address, if it listens there.
-pub(crate) async fn tracker_for_others(tracker: &HostPort, at: SocketAddr) -> Option<String> {
-    if !at.ip().is_loopback() {
+/// How those who can reach us at `listen` may write the tracker's address, if this machine knows. A tracker at loopback is
+/// reached by other machines at this one's own address, if it listens there.
+pub(crate) async fn tracker_for_others(
+    tracker: &HostPort,
+    at: SocketAddr,
+    listen: SocketAddr,
+) -> Option<String> {
+    if !at.ip().is_loopback() || listen.ip().is_loopback() {
         return Some(tracker.to_string());
     }
     let unspecified = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), at.port());

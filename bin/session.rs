@@ -123,6 +123,7 @@ impl Session {
                 self.joined_before = true;
                 self.tracking.send_replace(Tracking::Joined(tracker));
             }
+            PeerEvent::Registered { contents } => self.out.event(&ui::Event::Registered { contents })?,
             PeerEvent::NameTaken { offer } => self.name_taken(&offer)?,
             PeerEvent::TrackerLost { tracker } => {
                 if *self.tracking.borrow() != Tracking::Lost {

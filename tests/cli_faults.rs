@@ -60,18 +60,21 @@ fn partial_holders_whose_union_covers_the_file_are_enough() {
     let net = Net::new();
     let path = net.file("src/f", 16 * MIB, 1);
     let (mut holder, id) = net.share("h", &path, &["--limit-up", "6M"]);
-    let mut parts: Vec<_> =
-        (0..2).map(|n| net.get(&format!("p{n}"), &id, &["--stay", "--wait", "600"])).collect();
-    // First copies first: once more than the whole was sent, the two together have all of it.
+    // Two that take from the first holder only: it gives each piece once before any twice, so their parts complement.
+    let more = ["--from", "h", "--stay", "--wait", "600"];
+    let mut parts: Vec<_> = (0..2).map(|n| net.get(&format!("p{n}"), &id, &more)).collect();
     for part in &mut parts {
-        part.until_percent(65);
+        part.until_percent(60);
     }
     holder.kill();
     for part in &mut parts {
-        part.done();
+        part.event("waiting");
     }
-    assert_eq!(b3sum(&net.got("p0", "f")), id);
-    assert_eq!(b3sum(&net.got("p1", "f")), id);
+    let ran = net.get("g", &id, &["--wait", "5"]).ran();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(b3sum(&net.got("g", "f")), id);
+    let delivered = sources(ran.one("done"));
+    assert!(delivered.len() == 2 && delivered.iter().all(|(name, _)| name.starts_with('p')), "{delivered:?}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ tracker=$(sed 's/.*"addr":"\([^"]*\)".*/\1/' <<< "$listening")
 read -r ticket < shared
 echo "tracker $tracker"
 echo "ticket $ticket"
-there "$potluck" get "${ticket/&tracker=*&peer/&peer}" --tracker 10.77.0.2:9 --out "$dir/by-ticket/" || exit 1
+there "$potluck" get "$(sed 's/&tracker=[^&]*//' <<< "$ticket")" --tracker 10.77.0.2:9 --out "$dir/by-ticket/" || exit 1
 there "$potluck" get "$ticket" --out "$dir/by-whole-ticket/" || exit 1
 there "$potluck" get "$(basename "$file")" --tracker "$tracker" --out "$dir/by-name/" || exit 1
 there "$potluck" holders "$(basename "$file")" --tracker "$tracker" --json || exit 1
@@ -61,7 +61,8 @@ fn two_hosts_share_and_no_loopback_address_is_handed_out() {
     let Ok(output) = output else {
         return eprintln!("not run: there is no `unshare`");
     };
-    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let told =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if output.status.code() == Some(NOT_ALLOWED) || told.starts_with("unshare:") {
         return eprintln!("not run: this system allows no network namespaces here: {told}");
     }

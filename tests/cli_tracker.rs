@@ -54,7 +54,6 @@ fn a_download_outlives_its_tracker_and_everybody_registers_again() {
     let mut net = Net::new();
     let path = net.file("src/f", 24 * MIB, 1);
     let (mut holder, id) = net.share("h", &path, &["--limit-up", "6M"]);
-    holder.event("joined");
     let mut getter = net.get("g", &id, &["--stay"]);
     getter.until_percent(20);
     net.tracker().kill();

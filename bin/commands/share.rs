@@ -198,9 +198,10 @@ struct Tickets {
 
 impl Tickets {
     async fn make(&self, shared: &Shared, session: &Session) -> anyhow::Result<Ticket> {
+        let listen = session.peer.listen_addr();
         let tracking = *session.tracking().borrow();
         let tracker = match tracking {
-            Tracking::Joined(at) => addresses::tracker_for_others(&self.tracker, at).await,
+            Tracking::Joined(at) => addresses::tracker_for_others(&self.tracker, at, listen).await,
             Tracking::Joining | Tracking::Lost => self.tracker_chosen.then(|| self.tracker.to_string()),
         };
         Ok(Ticket {
@@ -209,7 +210,7 @@ impl Tickets {
             name: SafeName::parse(&shared.name)?,
             size: shared.key.length,
             trackers: tracker.into_iter().collect(),
-            peers: addresses::reachable(session.peer.listen_addr()).iter().map(ToString::to_string).collect(),
+            peers: addresses::reachable(listen).iter().map(ToString::to_string).collect(),
         })
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Event<'a> {
         peer_id: PeerId,
         contents: u32,
     },
+    /// What we share has changed, and the tracker knows.
+    Registered { contents: u32 },
     /// The tracker does not answer; it is tried again until it does.
     TrackerLost { tracker: SocketAddr },
     /// A path is being hashed.

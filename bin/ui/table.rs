@@ -15,6 +15,9 @@ impl Table {
         // Never wrapped: a row is a line.
         table.set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(heading.map(Cell::new));
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
         Self(table)
     }
 

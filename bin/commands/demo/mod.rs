@@ -74,11 +74,13 @@ impl Stage<'_> {
     /// Starts the holders; returns the id of what they share.
     async fn start_holders(&mut self, file: &Path, count: u32, tracker: &str) -> anyhow::Result<String> {
         self.step(&format!("starting {count} holders of {}", ui::name(&file.to_string_lossy())))?;
-        let path = file.to_str().context("the file's path is not UTF-8")?;
+        // Absolute, so that no name is taken for a flag.
+        let path = std::path::absolute(file)?;
+        let path = path.to_str().context("the file's path is not UTF-8")?;
         let mut id = String::new();
         for number in 1..=count {
             let name = format!("holder-{number}");
-            let mut holder = Child::start(&name, &self.dir, &serving("share", path, &name, tracker))?;
+            let mut holder = Child::start(&name, &self.dir, &serving(&["share", path], &name, tracker))?;
             // The first one hashes the file; those after it find its hash in the cache.
             id = text(&holder.event("sharing").await?, "id")?.to_owned();
             self.children.push(holder);
@@ -90,8 +92,7 @@ impl Stage<'_> {
     async fn download(&mut self, id: &str, tracker: &str) -> anyhow::Result<(Value, Option<String>)> {
         self.step("downloading from all of them at once")?;
         let out = format!("{}/", self.dir.join("fetched").display());
-        let mut words = serving("get", id, "downloader", tracker);
-        words.extend(["--out".to_owned(), out]);
+        let words = serving(&["get", id, "--out", &out], "downloader", tracker);
         let mut getter = Child::start("downloader", &self.dir, &words)?;
         let bar = DownloadBar::new(self.ctx.out.bars(), "download", 0);
         let mut killed = None;
@@ -195,10 +196,8 @@ impl Stage<'_> {
     }
 }
 
-fn serving(verb: &str, what: &str, name: &str, tracker: &str) -> Vec<String> {
-    [verb, "--as", name, "--listen", "127.0.0.1:0", "--tracker", tracker, "--", what]
-        .map(str::to_owned)
-        .to_vec()
+fn serving<'a>(words: &[&'a str], name: &'a str, tracker: &'a str) -> Vec<&'a str> {
+    [words, &["--as", name, "--listen", "127.0.0.1:0", "--tracker", tracker]].concat()
 }
 
 async fn plain_hash(path: &Path) -> anyhow::Result<String> {
