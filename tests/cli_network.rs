@@ -32,7 +32,7 @@ allowed there ip link set cable2 up
 allowed there ip link set lo up
 
 mkfifo tracked shared
-"$potluck" tracker --listen 0.0.0.0:0 --json > tracked &
+"$potluck" tracker --listen 0.0.0.0:0 --json > tracked 2> /dev/null &
 read -r listening < tracked
 tracker=$(sed 's/.*"addr":"\([^"]*\)".*/\1/' <<< "$listening")
 # The sharer reaches its tracker at loopback, as people do who run both on one machine.
