@@ -109,8 +109,8 @@ pub(crate) struct TrackerArgs {
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7070", value_parser = listen_addr::<TRACKER_PORT>)]
     pub(crate) listen: SocketAddr,
     /// A peer that is silent for so long is forgotten
-    #[arg(long, value_name = "SECONDS", default_value_t = LEASE.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    pub(crate) lease: u32,
+    #[arg(long, value_name = "SECONDS", default_value_t = LEASE.as_secs(), value_parser = lease)]
+    pub(crate) lease: u64,
     /// Record every input of the tracker in FILE, for the simulator to replay
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
@@ -298,6 +298,11 @@ fn listen_addr<const PORT: u16>(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT)))
         .map_err(|_| "expected IP:PORT, like 0.0.0.0:0 or [::]:7070".to_owned())
+}
+
+fn lease(text: &str) -> Result<u64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=3600).contains(seconds));
+    seconds.ok_or_else(|| "expected 1 to 3600 seconds".to_owned())
 }
 
 /// Bytes per second, with K, M or G for powers of 1024; 0 is no limit.

@@ -59,29 +59,24 @@ impl<'a> Sharing<'a> {
 
     /// Shares until interrupted; with `once` until each path was delivered completely.
     async fn serve(&mut self, paths: Vec<PathBuf>, once: bool) -> anyhow::Result<()> {
-        let mut undelivered: BTreeSet<ContentId> = BTreeSet::new();
+        // What was delivered completely; a path can be so before it is told that it can be fetched.
+        let mut delivered: BTreeSet<ContentId> = BTreeSet::new();
         let mut unshared = paths.len();
         let (results, mut shared) = mpsc::channel(1);
         let hashing =
             tokio::spawn(share_all(self.session.peer.clone(), paths, self.session.tracking(), results));
-        loop {
+        while !once || unshared > 0 || !self.told.values().all(|key| delivered.contains(&key.id)) {
             tokio::select! {
+                // What was joined is told before what can be fetched through it.
+                biased;
                 _ = self.ctx.interrupts.wait() => break,
+                event = self.session.next() => delivered.extend(self.handle(event?).await?),
                 Some(result) = shared.recv() => {
                     let shared = result?;
                     self.tell_sharing(&shared).await?;
-                    undelivered.insert(shared.key.id);
                     unshared -= 1;
                     if unshared == 0 {
                         self.ctx.out.note("Whoever reaches this machine can fetch what is shared. Ctrl-C ends it.");
-                    }
-                }
-                event = self.session.next() => {
-                    if let Some(delivered) = self.handle(event?).await? {
-                        undelivered.remove(&delivered);
-                        if once && unshared == 0 && undelivered.is_empty() {
-                            break;
-                        }
                     }
                 }
             }

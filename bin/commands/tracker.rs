@@ -12,7 +12,7 @@ use crate::exit::{Code, Failure};
 use crate::ui;
 
 pub(crate) async fn run(args: TrackerArgs, ctx: &Context) -> anyhow::Result<()> {
-    let lease = Duration::from_secs(args.lease.into());
+    let lease = Duration::from_secs(args.lease);
     let options = TrackerOptions { listen: args.listen, lease, record: args.record };
     let (tracker, mut events) = Tracker::start(options).await.map_err(|error| {
         Failure::new(Code::Failed, error.to_string()).hint(
