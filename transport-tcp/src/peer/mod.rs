@@ -83,6 +83,8 @@ pub struct PeerOptions {
     pub up_rate: u64,
     /// Cap on bytes asked for per second; 0: none.
     pub down_rate: u64,
+    /// The file in which the hashes of shared files are remembered ([`crate::hash_cache`]).
+    pub hash_cache: Option<PathBuf>,
     /// Write everything that the machine is told to this file ([`crate::record`]).
     pub record: Option<PathBuf>,
 }
@@ -98,6 +100,7 @@ impl Default for PeerOptions {
             upload_links: 64,
             up_rate: 0,
             down_rate: 0,
+            hash_cache: None,
             record: None,
         }
     }
@@ -195,6 +198,7 @@ struct Inner {
     asks: mpsc::Sender<Ask>,
     store: Store,
     crews: Crews,
+    hash_cache: Option<PathBuf>,
     events: EventSender<Event>,
     /// Downloads count from 1.
     last_download: AtomicU64,
@@ -273,6 +277,7 @@ impl Peer {
             asks,
             store: store.clone(),
             crews: crews.clone(),
+            hash_cache: options.hash_cache,
             events: sender.clone(),
             last_download: AtomicU64::new(0),
             shares: Mutex::default(),

@@ -19,7 +19,8 @@ use tokio::time::sleep;
 use super::Inner;
 use super::event::{Event, Shared};
 use crate::events::EventSender;
-use crate::hashing::{HashError, Hashed, Hashing, hash_file, hash_folder};
+use crate::hash_cache::CacheFile;
+use crate::hashing::{HashCache, HashError, Hashed, Hashing, hash_file, hash_folder};
 use crate::scan::{FolderPlan, Found, ScanError, ScanPlan, scan};
 use crate::store::Source;
 
@@ -105,6 +106,7 @@ pub(super) async fn share(peer: &Inner, path: &Path) -> Result<Shared, ShareErro
     let job = HashJob {
         path: path.to_owned(),
         threads: peer.crews.cores,
+        cache: peer.hash_cache.clone(),
         tell,
         events: peer.events.clone(),
         cancelled: Arc::clone(&cancelled.0),
@@ -216,6 +218,8 @@ impl Drop for Cancelled {
 struct HashJob {
     path: PathBuf,
     threads: usize,
+    /// The file in which hashes are remembered.
+    cache: Option<PathBuf>,
     /// Told of each content as soon as it is hashed. Bounded by the plan's number of files.
     tell: mpsc::UnboundedSender<(ContentKey, Offer)>,
     events: EventSender<Event>,
@@ -224,23 +228,30 @@ struct HashJob {
 
 impl HashJob {
     fn run(&self, plan: &ScanPlan) -> Result<Shared, ShareError> {
+        let total = plan.identities().iter().map(|file| file.size).sum();
+        let progress = self.progress(total);
+        let cache = self.cache.clone().map(|path| CacheFile::look_up(path, &plan.identities()));
+        let how = Hashing {
+            threads: self.threads,
+            progress: &progress,
+            cancelled: &self.cancelled,
+            cache: cache.as_ref().map(|cache| cache as &dyn HashCache),
+        };
         match &plan.found {
-            Found::File(identity) => self.file(plan, identity.size),
-            Found::Folder(folder) => self.folder(plan, folder),
+            Found::File(_) => self.file(plan, how),
+            Found::Folder(folder) => self.folder(plan, folder, how),
         }
     }
 
-    fn file(&self, plan: &ScanPlan, size: u64) -> Result<Shared, ShareError> {
-        let progress = self.progress(size);
-        let Hashed { key, table, identity } = hash_file(&plan.root, self.hashing(&progress))?;
+    fn file(&self, plan: &ScanPlan, how: Hashing<'_>) -> Result<Shared, ShareError> {
+        let Hashed { key, table, identity } = hash_file(&plan.root, how)?;
         let source = Source::File { path: plan.root.clone(), identity };
         let name = plan.name.as_str().to_owned();
         self.offer(key, Offer { kind: Kind::File, name: name.clone(), member: false, table, source });
         Ok(Shared { path: self.path.clone(), key, kind: Kind::File, name, bytes: key.length, files: 1 })
     }
 
-    fn folder(&self, plan: &ScanPlan, folder: &FolderPlan) -> Result<Shared, ShareError> {
-        let progress = self.progress(folder.files.iter().map(|file| file.identity.size).sum());
+    fn folder(&self, plan: &ScanPlan, folder: &FolderPlan, how: Hashing<'_>) -> Result<Shared, ShareError> {
         let each = |index: usize, hashed: &Hashed| {
             let Some(file) = folder.files.get(index) else { return };
             let path = plan.root.join(file.path.as_str());
@@ -251,7 +262,7 @@ impl HashJob {
                 Offer { kind: Kind::File, name, member: true, table: hashed.table.clone(), source },
             );
         };
-        let folder = hash_folder(&plan.root, folder, self.hashing(&progress), &each)?;
+        let folder = hash_folder(&plan.root, folder, how, &each)?;
         for skipped in &folder.skipped {
             tracing::warn!(path = %skipped.path.display(), why = %skipped.why, "not shared");
         }
@@ -267,10 +278,6 @@ impl HashJob {
     fn offer(&self, key: ContentKey, offer: Offer) {
         // Nobody waits any more: the job is about to be cancelled.
         let _ = self.tell.send((key, offer));
-    }
-
-    fn hashing<'a>(&'a self, progress: &'a (dyn Fn(u64) + Sync)) -> Hashing<'a> {
-        Hashing { threads: self.threads, progress, cancelled: &self.cancelled, cache: None }
     }
 
     /// Tells of progress in steps of a 256th, at least a megabyte.
