@@ -325,6 +325,9 @@ impl Peer {
         let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { return };
         let Some(candidates) = partner.choices.remove(&choice) else { return };
         self.settle(link, counted);
+        if let Some(l) = self.links.get_mut(&link) {
+            l.queue.retain(|op| *op == chosen || candidates.iter().all(|(_, other)| op != other));
+        }
         for (piece, op) in candidates {
             if op != chosen {
                 self.unexpect(link, op);
@@ -387,6 +390,7 @@ impl Peer {
         }
         if let Some(l) = self.links.get_mut(&link) {
             l.unfinished.retain(|u| *u != (id, piece));
+            l.queue.retain(|op| !ops.contains(op));
         }
         let mut owed = 0;
         for op in ops {
@@ -417,6 +421,9 @@ impl Peer {
         let Some(candidates) = partner.choices.remove(&choice) else { return };
         let slot = partner.mine;
         self.settle(link, bytes);
+        if let Some(l) = self.links.get_mut(&link) {
+            l.queue.retain(|op| candidates.iter().all(|(_, other)| op != other));
+        }
         if cancel {
             self.say(link, PeerMessage::Cancel { slot, which: RequestRef::Choice(choice) });
         }
@@ -465,6 +472,12 @@ impl Peer {
                 partner.choices.get(&choice).into_iter().flatten().map(|(p, _)| *p).collect()
             }
         };
+        if let (Refusal::Lacks, RequestRef::Piece(piece)) = (why, which)
+            && partner.have.contains(piece)
+        {
+            // Also of a request that was taken back meanwhile: else it would be asked for again and again.
+            partner.bad.insert(piece);
+        }
         if pieces.is_empty() {
             return;
         }
