@@ -12,13 +12,14 @@ mod events;
 mod machines;
 mod net;
 mod plan;
+mod random;
 mod run;
 mod trace;
 mod world;
 
 pub use dice::Dice;
 pub use disk::DiskSpeed;
-pub use machines::{Machines, PeerMachine, TrackerMachine};
+pub use machines::{Machines, PeerMachine, Real, TrackerMachine};
 pub use plan::{ContentPlan, Fault, FaultKind, HostPlan, Hostility, PeerPlan, Plan, RolePlan, When};
 pub use run::{Outcome, run};
 pub use world::{DownloadRecord, HostTally, Observer, PlanFault, TIMELINE_STEP, Tally, Violation, World};

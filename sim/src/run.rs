@@ -58,13 +58,17 @@ pub fn run<'a>(
 fn live(world: &mut World<'_>) {
     let calm = world.plan().faults_end();
     world.run_until(calm);
-    let bound = world.bound();
-    while world.violation().is_none() && !world.is_done() && world.now() < calm.saturating_add(bound) {
+    let (all, nothing) = world.bounds();
+    let late = |world: &World<'_>| {
+        let waited = world.now().saturating_sub(calm);
+        waited > all || waited.min(world.idle()) > nothing
+    };
+    while world.violation().is_none() && !world.is_done() && !late(world) {
         let next = world.now() + SLICE;
         world.run_until(next);
     }
     world.sweep();
-    world.check_liveness(world.now() - calm);
+    world.check_liveness(world.now().saturating_sub(calm));
     if world.violation().is_some() {
         return;
     }

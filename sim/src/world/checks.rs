@@ -7,7 +7,7 @@ use potluck_core::content::PieceSet;
 use potluck_core::ids::{ChunkRun, PieceIndex};
 use potluck_core::limits;
 use potluck_core::peer::{CloseReason, PeerEvent, Place, WaitReason};
-use potluck_core::wire::peer::{Holding, PeerMessage};
+use potluck_core::wire::peer::{Holding, PeerMessage, Refusal, RequestRef};
 
 use super::World;
 use crate::net::{EndId, HostId};
@@ -32,41 +32,105 @@ impl World<'_> {
         if most > 2 {
             return self.fail(host, || format!("expects piece {} from {most} links at once", run.piece));
         }
-        if most == 2 && !self.is_end_game(host, content, place) {
-            return self.fail(host, || {
-                format!("asks for piece {} twice while other chunks have not been asked for", run.piece)
-            });
-        }
         let Some(record) = self.ends.get(end.index()).and_then(Option::as_deref) else { return };
         let expects = record.expected.len();
         let (far_host, far_peer) = (record.far_host, record.far_peer);
+        let said = record.far_slots.values().find(|(number, _)| *number == content).map(|(_, pieces)| pieces);
         if expects > EXPECTS_PER_LINK_MAX {
             return self.fail(host, || format!("{expects} expectations on one link"));
         }
         if self.hosts[host as usize].banned.contains(&far_peer) {
             return self.fail(host, || format!("asks the banned peer {far_peer:?}"));
         }
-        let far = &self.hosts[far_host as usize];
-        // What a holder lost or changed it may still have announced; whoever lies may have announced anything.
-        let changed = far.disk.shared.get(&content).is_some_and(|shared| shared.changed);
-        if far.is_honest() && far.peer == far_peer && !changed {
-            let holds = far.disk.holds(content, self.catalog.get(content), run.piece);
-            if !holds {
-                self.fail(host, || {
-                    format!("asks host {far_host} for piece {}, which it does not hold", run.piece)
-                });
-            }
+        let said_so = said.is_some_and(|pieces| pieces.contains(run.piece));
+        if !said_so {
+            return self.fail(host, || {
+                format!("asks host {far_host} for piece {}, which it has not said to hold", run.piece)
+            });
+        }
+        if most == 2
+            && !record.far_vague
+            && let Some(other) = said.and_then(|said| self.unasked(host, content, place, said))
+        {
+            self.fail(host, || {
+                let piece = run.piece;
+                format!("asks host {far_host} for piece {piece} a second time, while piece {other} has not been asked for")
+            });
         }
     }
 
-    /// Has everything that is missing been asked for?
-    fn is_end_game(&self, host: HostId, content: u32, place: Place) -> bool {
+    /// A piece of these that is missing, and has not been asked for.
+    fn unasked(&self, host: HostId, content: u32, place: Place, said: &PieceSet) -> Option<PieceIndex> {
         let host = &self.hosts[host as usize];
-        let Some(wanted) = host.wanted.get(&place) else { return false };
+        let wanted = host.wanted.get(&place)?;
         let part = host.disk.parts.get(&place).filter(|part| part.content == content);
-        wanted.asked.iter().enumerate().all(|(chunk, &asked)| {
-            asked > 0 || part.is_some_and(|part| part.right.contains(chunk) || part.wrong.contains(chunk))
-        })
+        let content = self.catalog.get(content);
+        let idle = |chunk: usize| {
+            let here = part.is_some_and(|part| part.right.contains(chunk) || part.wrong.contains(chunk));
+            wanted.asked[chunk] == 0 && !here && !wanted.writing.contains(&chunk)
+        };
+        said.iter().find(|&piece| content.range(piece).all(idle))
+    }
+
+    /// A peer is told something: what its far end says that it holds.
+    pub(super) fn hear(&mut self, at: EndId, msg: &PeerMessage) {
+        let Some(end) = self.ends.get_mut(at.index()).and_then(Option::as_deref_mut) else { return };
+        match msg {
+            PeerMessage::Join { slot, key, holding } => {
+                let Some(number) = self.catalog.find(*key) else { return };
+                let count = self.catalog.get(number).geometry.pieces();
+                let all = *holding == Holding::Everything;
+                let pieces = if all { PieceSet::full(count) } else { PieceSet::empty(count) };
+                end.far_slots.insert(*slot, (number, pieces));
+            }
+            PeerMessage::Bitfield { slot, first, bits } => {
+                let Some((_, pieces)) = end.far_slots.get_mut(slot) else { return };
+                // What does not fit is the machine's to complain about.
+                let _ = pieces.merge_slice(*first, bits);
+            }
+            PeerMessage::Have { slot, pieces: more } => {
+                let Some((_, pieces)) = end.far_slots.get_mut(slot) else { return };
+                more.iter().for_each(|&piece| {
+                    pieces.insert(piece);
+                });
+            }
+            PeerMessage::Leave { slot } => {
+                end.far_slots.remove(slot);
+            }
+            PeerMessage::Retract { slot, pieces: taken } => {
+                let Some((_, pieces)) = end.far_slots.get_mut(slot) else { return };
+                if taken.is_empty() {
+                    *pieces = PieceSet::empty(pieces.len());
+                }
+                taken.iter().for_each(|&piece| {
+                    pieces.remove(piece);
+                });
+            }
+            PeerMessage::Refuse { slot, which, why: Refusal::Lacks } => {
+                let Some(number) = end.slots.get(slot) else { return };
+                let said = end.far_slots.values_mut().find(|(content, _)| content == number);
+                match (which, said) {
+                    (RequestRef::Piece(piece), Some((_, pieces))) => {
+                        pieces.remove(*piece);
+                    }
+                    (RequestRef::Choice(_), _) => end.far_vague = true,
+                    (RequestRef::Piece(_), None) => {}
+                }
+            }
+            PeerMessage::Refuse { why: Refusal::Busy { .. }, .. }
+            | PeerMessage::Hello { .. }
+            | PeerMessage::Request { .. }
+            | PeerMessage::RequestAny { .. }
+            | PeerMessage::Cancel { .. }
+            | PeerMessage::RequestTable { .. }
+            | PeerMessage::Table { .. }
+            | PeerMessage::Holders { .. }
+            | PeerMessage::Find { .. }
+            | PeerMessage::Found { .. }
+            | PeerMessage::Ping { .. }
+            | PeerMessage::Pong { .. }
+            | PeerMessage::Absent { .. } => {}
+        }
     }
 
     /// A peer says something about what it holds: its disk must agree.
@@ -103,10 +167,7 @@ impl World<'_> {
                 return;
             }
             PeerMessage::Bitfield { slot, first, bits } => {
-                let set = |index: usize| bits[index / 8] >> (index % 8) & 1 == 1;
-                let pieces =
-                    (0..bits.len() * 8).filter(|&i| set(i)).map(|i| PieceIndex(first + i as u32)).collect();
-                (*slot, pieces)
+                (*slot, set_bits(bits).map(|bit| PieceIndex(first + bit as u32)).collect())
             }
             PeerMessage::Have { slot, pieces } => (*slot, pieces.clone()),
             PeerMessage::Hello { .. }
@@ -179,6 +240,7 @@ impl World<'_> {
                     });
                 }
                 self.tally.verified(now, bytes);
+                self.progress_at = self.now;
             }
             PeerEvent::Completed { download } => {
                 let Some(record) = self.host(host).downloads.get_mut(&download) else { return };
@@ -285,4 +347,8 @@ impl World<'_> {
             });
         }
     }
+}
+
+fn set_bits(bits: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    (0..bits.len() * 8).filter(|&index| bits[index / 8] >> (index % 8) & 1 == 1)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use potluck_core::content::PieceSet;
 use potluck_core::ids::{ChunkAddr, ChunkRun, LinkId, OpId, PeerId, Slot};
 use potluck_core::limits::CHUNK_BYTES;
 use potluck_core::peer::{ChunkFault, Place};
@@ -78,6 +79,10 @@ pub(crate) struct End {
     pub(super) credit: u32,
     /// Contents by the number that this side gave them.
     pub(super) slots: BTreeMap<Slot, u32>,
+    /// What the far end has said that it holds, by its numbers, with the content's number.
+    pub(super) far_slots: BTreeMap<Slot, (u32, PieceSet)>,
+    /// The far end has refused a choice: which of its pieces it lacks is not known.
+    pub(super) far_vague: bool,
     /// Bytes of a chunk under way, not reported yet, and when some were reported last.
     pub(super) unreported: u32,
     pub(super) reported_at: Instant,
@@ -97,6 +102,8 @@ impl End {
             reading: None,
             credit: CREDIT,
             slots: BTreeMap::new(),
+            far_slots: BTreeMap::new(),
+            far_vague: false,
             unreported: 0,
             reported_at: Instant::ZERO,
             unbooked: 0,

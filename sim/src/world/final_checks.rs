@@ -9,11 +9,16 @@ use potluck_core::wire::tracker::Matching;
 
 use super::World;
 use super::host::Node;
+use super::inputs::guarded;
 use crate::net::HostId;
 use crate::plan::SECOND;
 
 /// The world's own questions have numbers of their own.
 const QUESTIONS: u64 = 1 << 60;
+
+/// What timeouts and backoffs may take until a download goes on, in nanoseconds: links that went dead are found after
+/// [`limits::SILENT_LINK`], and redialed, or a tracker rejoined, after pauses of up to half a minute.
+const PATIENCE: u64 = 90 * SECOND;
 
 /// Whether a download can be finished with what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +92,11 @@ impl World<'_> {
         union
     }
 
-    /// Nanoseconds that all downloads which can be finished may still take: each byte that is missing, sent over the slowest link one
-    /// after the other and twice, and a minute and a half for what must time out first.
-    pub(crate) fn bound(&self) -> u64 {
+    /// How long all downloads that can be finished may take, and how long nothing may move meanwhile, in nanoseconds.
+    ///
+    /// All: each missing byte, sent over the slowest link one after the other and twice, and [`PATIENCE`] for what must
+    /// time out first. Nothing: eight chunks over the slowest link, and [`PATIENCE`].
+    pub(crate) fn bounds(&self) -> (u64, u64) {
         let mut missing = 0u64;
         let mut slowest = u64::MAX;
         for host in self.hosts.iter().filter(|host| host.node.is_some() && !host.access.tracker) {
@@ -106,8 +113,16 @@ impl World<'_> {
                 slowest = if cap == 0 { slowest } else { slowest.min(cap) };
             }
         }
-        let transfer = u128::from(missing) * 2 * u128::from(SECOND) / u128::from(slowest.max(1));
-        u64::try_from(transfer).unwrap_or(u64::MAX / 2).saturating_add(90 * SECOND)
+        let time = |bytes: u64| {
+            let nanos = u128::from(bytes) * u128::from(SECOND) / u128::from(slowest.max(1));
+            u64::try_from(nanos).unwrap_or(u64::MAX / 4).saturating_add(PATIENCE)
+        };
+        (time(missing.saturating_mul(2)), time(8 * limits::CHUNK_BYTES))
+    }
+
+    /// Nanoseconds since a piece was verified anywhere.
+    pub(crate) fn idle(&self) -> u64 {
+        self.now.since(self.progress_at).as_nanos() as u64
     }
 
     /// Fails if a download that can be finished is not, and if one that cannot does not say so.
@@ -166,11 +181,11 @@ impl World<'_> {
     pub(crate) fn sweep(&mut self) {
         for number in 0..self.hosts.len() as HostId {
             let host = &self.hosts[number as usize];
-            let checked = match &host.node {
+            let checked = guarded(|| match &host.node {
                 Some(Node::Peer(peer)) => peer.check(),
                 Some(Node::Tracker(tracker)) => tracker.check(),
-                None => Ok(()),
-            };
+                None => {}
+            });
             if let Err(what) = checked {
                 return self.fail(number, || what);
             }

@@ -66,11 +66,17 @@ pub(super) enum DiskWork {
 pub(super) struct Wanted {
     pub(super) marks: FixedBitSet,
     pub(super) asked: Vec<u8>,
+    /// Chunks that are being written.
+    pub(super) writing: Vec<usize>,
 }
 
 impl Wanted {
     fn new(content: &Content) -> Self {
-        Self { marks: FixedBitSet::with_capacity(content.chunks()), asked: vec![0; content.chunks()] }
+        Self {
+            marks: FixedBitSet::with_capacity(content.chunks()),
+            asked: vec![0; content.chunks()],
+            writing: Vec::new(),
+        }
     }
 }
 

@@ -90,6 +90,12 @@ impl World<'_> {
         let end = self.ends.get_mut(at.index())?.take()?;
         let host = &mut self.hosts[end.host as usize];
         host.links[end.link.0 as usize] = None;
+        if let Some(reading) = end.reading
+            && let Some(wanted) = host.wanted.get_mut(&reading.place)
+        {
+            let chunk = self.catalog.get(reading.content).index(reading.at);
+            wanted.writing.retain(|&writing| Some(writing) != chunk);
+        }
         for expected in &end.expected {
             if let Some(wanted) = host.wanted.get_mut(&expected.place) {
                 let content = self.catalog.get(expected.content);
@@ -115,7 +121,10 @@ impl World<'_> {
         let (host, link) = (end.host, end.link);
         match body {
             Body::Chunk(chunk) => self.take_chunk(at, chunk, bytes),
-            Body::Peer(msg) => self.feed_peer(host, PeerInput::Peer { link, msg }),
+            Body::Peer(msg) => {
+                self.hear(at, &msg);
+                self.feed_peer(host, PeerInput::Peer { link, msg });
+            }
             Body::Reply(msg) => self.feed_peer(host, PeerInput::Tracker { link, msg: *msg }),
             Body::Request(msg) => self.feed_tracker(host, TrackerInput::Request { link, msg: *msg }),
             Body::Garbage => {
@@ -151,6 +160,7 @@ impl World<'_> {
             tally.payload_wasted += u64::from(bytes);
             return;
         }
+        wanted.writing.push(position);
         let payload = u64::from(bytes.saturating_sub(Header::BYTES as u32));
         let fault = if content.geometry.chunk_bytes(chunk.at).map(u64::from) != Some(payload) {
             Some(ChunkFault::WrongLength)
@@ -194,10 +204,15 @@ impl World<'_> {
         host: HostId,
         reading: &Reading,
     ) -> Result<potluck_core::ids::ChainingValue, ChunkFault> {
+        let content = self.catalog.get(reading.content);
+        if let (Some(chunk), Some(wanted)) =
+            (content.index(reading.at), self.hosts[host as usize].wanted.get_mut(&reading.place))
+        {
+            wanted.writing.retain(|&writing| writing != chunk);
+        }
         if let Some(fault) = reading.fault {
             return Err(fault);
         }
-        let content = self.catalog.get(reading.content);
         let (Some(chunk), Some(value)) =
             (content.index(reading.at), content.value(reading.at, reading.taint))
         else {
@@ -428,10 +443,14 @@ impl World<'_> {
             observer.peer_input(now.0, number, &input);
         }
         let mut effects = std::mem::take(&mut self.peer_effects);
-        peer.handle(local, input, &mut effects);
-        let checked = if sweep { peer.check() } else { Ok(()) };
-        if let Err(what) = checked {
-            self.fail(number, || what);
+        let handled = guarded(|| {
+            peer.handle(local, input, &mut effects);
+            if sweep {
+                peer.check();
+            }
+        });
+        if let Err(what) = handled {
+            return self.fail(number, || what);
         }
         let count = effects.len();
         if count > EFFECTS_PER_INPUT_MAX {
@@ -463,10 +482,14 @@ impl World<'_> {
             observer.tracker_input(now.0, number, &input);
         }
         let mut effects = std::mem::take(&mut self.tracker_effects);
-        tracker.handle(local, input, &mut effects);
-        let checked = if sweep { tracker.check() } else { Ok(()) };
-        if let Err(what) = checked {
-            self.fail(number, || what);
+        let handled = guarded(|| {
+            tracker.handle(local, input, &mut effects);
+            if sweep {
+                tracker.check();
+            }
+        });
+        if let Err(what) = handled {
+            return self.fail(number, || what);
         }
         let count = effects.len();
         if count > EFFECTS_PER_INPUT_MAX {
@@ -492,6 +515,15 @@ impl World<'_> {
         }
         self.reschedule(number);
     }
+}
+
+/// Runs a machine; its panic, which is a bug of the machine, becomes words.
+pub(super) fn guarded(run: impl FnOnce()) -> Result<(), String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+        format!("the machine panics: {}", text.unwrap_or_default())
+    })
 }
 
 impl super::host::Host {

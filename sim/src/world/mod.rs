@@ -129,6 +129,8 @@ pub struct World<'a> {
     by_sent: Vec<(HostId, u64, u32)>,
     /// Faults that have begun and are not over.
     open_faults: u32,
+    /// When a piece was verified last, anywhere.
+    progress_at: Instant,
     peer_effects: Effects<PeerEffect>,
     tracker_effects: Effects<TrackerEffect>,
     scratch: Vec<u8>,
@@ -163,6 +165,7 @@ impl<'a> World<'a> {
             leaving: Vec::new(),
             by_sent: Vec::new(),
             open_faults: 0,
+            progress_at: Instant::ZERO,
             peer_effects: Effects::new(),
             tracker_effects: Effects::new(),
             scratch: Vec::new(),

@@ -217,7 +217,8 @@ impl World<'_> {
         let first = content.range(run.piece).start + usize::from(run.first);
         let mut most = 0;
         for chunk in first..first + usize::from(run.count) {
-            wanted.marks.insert(chunk);
+            // What is just being written is answered for by that write.
+            wanted.marks.set(chunk, !wanted.writing.contains(&chunk));
             wanted.asked[chunk] += 1;
             most = most.max(wanted.asked[chunk]);
         }
