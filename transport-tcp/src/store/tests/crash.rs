@@ -7,6 +7,7 @@
 mod memory;
 
 use std::ffi::OsStr;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use memory::{Disk, MemoryFolder, Random};
@@ -53,7 +54,12 @@ trait Subject: Sync {
     /// What a sync, or the end, promised.
     type Promise: Clone + Default;
     /// Downloads what is missing, in an order and with syncs of chance; `promised` is told when something is durable.
-    fn download(&self, root: &MemoryFolder, random: &mut Random, promised: &mut dyn FnMut(Self::Promise));
+    fn download(
+        &self,
+        root: &MemoryFolder,
+        random: &mut Random,
+        promised: &mut dyn FnMut(Self::Promise),
+    ) -> Result<(), StorageFault>;
     /// Looks at the disk after a cut, without any holder.
     fn check(&self, root: &MemoryFolder, promise: &Self::Promise);
     /// Is it there under its final name, and nothing else but the bystander?
@@ -66,8 +72,8 @@ fn cut_everywhere<S: Subject>(subject: &S, seeds: std::ops::Range<u64>) -> usize
     for seed in seeds {
         let disk = disk_with_bystander();
         let mut promises = vec![(0, S::Promise::default())];
-        subject
-            .download(&disk.root(), &mut Random(seed), &mut |promise| promises.push((disk.now(), promise)));
+        let promised = &mut |promise| promises.push((disk.now(), promise));
+        subject.download(&disk.root(), &mut Random(seed), promised).unwrap();
         subject.check_end(&disk.root());
         for at in disk.boundaries() {
             for selection in 0..SELECTIONS {
@@ -106,13 +112,14 @@ fn kept_at<P: Clone>(promises: &[(usize, P)], at: usize) -> P {
 fn recover<S: Subject>(subject: &S, left: Disk, promise: &S::Promise, random: &mut Random) -> usize {
     subject.check(&left.root(), promise);
     let mut promises = vec![(0, promise.clone())];
-    subject.download(&left.root(), random, &mut |promise| promises.push((left.now(), promise)));
+    let promised = &mut |promise| promises.push((left.now(), promise));
+    subject.download(&left.root(), random, promised).unwrap();
     subject.check_end(&left.root());
     let boundaries = left.boundaries();
     let at = boundaries[random.below(boundaries.len())];
     let again = left.cut(at, random);
     subject.check(&again.root(), &kept_at(&promises, at));
-    subject.download(&again.root(), random, &mut |_| ());
+    subject.download(&again.root(), random, &mut |_| ()).unwrap();
     subject.check_end(&again.root());
     1
 }
@@ -153,13 +160,17 @@ impl OneFile {
 impl Subject for OneFile {
     type Promise = FilePromise;
 
-    fn download(&self, root: &MemoryFolder, random: &mut Random, promised: &mut dyn FnMut(FilePromise)) {
+    fn download(
+        &self,
+        root: &MemoryFolder,
+        random: &mut Random,
+        promised: &mut dyn FnMut(FilePromise),
+    ) -> Result<(), StorageFault> {
         if self.stands(root) {
-            return;
+            return Ok(());
         }
         let wanted = self.sidecar(self.0.table.clone());
-        let PartOpening::Open { part, have, .. } =
-            part::Part::open(Self::spot(root), wanted, quiet()).unwrap()
+        let PartOpening::Open { part, have, .. } = part::Part::open(Self::spot(root), wanted, quiet())?
         else {
             panic!("the table was given")
         };
@@ -167,21 +178,22 @@ impl Subject for OneFile {
         let mut missing: Vec<u32> = have.iter_missing().map(|piece| piece.0).collect();
         let chunks = self.0.chunks();
         if random.below(2) == 0 {
-            part.reserve().unwrap();
+            part.reserve()?;
         }
         while !missing.is_empty() {
             let piece = missing.swap_remove(random.below(missing.len()));
             for (at, bytes) in chunks.iter().filter(|(at, _)| at.piece.0 == piece) {
-                part.write(*at, bytes).unwrap();
+                part.write(*at, bytes)?;
             }
             pieces.push(piece);
             if random.below(2) == 0 {
-                part.sync().unwrap();
+                part.sync()?;
                 promised(FilePromise { pieces: pieces.clone(), finished: false });
             }
         }
-        part.finish(OsStr::new(TARGET), quiet()).unwrap();
+        part.finish(OsStr::new(TARGET), quiet()).or_else(|_| part.finish(OsStr::new(TARGET), quiet()))?;
         promised(FilePromise { pieces, finished: true });
+        Ok(())
     }
 
     fn check(&self, root: &MemoryFolder, promise: &FilePromise) {
@@ -243,10 +255,10 @@ impl OneFolder {
         Self { listing: Content::of(listing.encode()), members }
     }
 
-    fn open(&self, root: &MemoryFolder) -> StagingOpening<MemoryFolder> {
+    fn open(&self, root: &MemoryFolder) -> Result<StagingOpening<MemoryFolder>, StorageFault> {
         let name = SafeName::parse(TARGET).unwrap();
         let wanted = Sidecar { key: self.listing.key, kind: Kind::Folder, name, table: None };
-        staging::Staging::open(root, PART_NAME.into(), wanted, quiet()).unwrap()
+        staging::Staging::open(root, PART_NAME.into(), wanted, quiet())
     }
 
     fn stands(&self, root: &MemoryFolder) -> bool {
@@ -266,44 +278,51 @@ impl OneFolder {
 impl Subject for OneFolder {
     type Promise = FolderPromise;
 
-    fn download(&self, root: &MemoryFolder, random: &mut Random, promised: &mut dyn FnMut(FolderPromise)) {
+    fn download(
+        &self,
+        root: &MemoryFolder,
+        random: &mut Random,
+        promised: &mut dyn FnMut(FolderPromise),
+    ) -> Result<(), StorageFault> {
         if self.stands(root) {
-            return;
+            return Ok(());
         }
         // The listing is one chunk: it needs no table.
-        let StagingOpening::Open { staging, have, .. } = self.open(root) else {
+        let StagingOpening::Open { staging, have, .. } = self.open(root)? else {
             panic!("no table is needed")
         };
         let mut promise = FolderPromise { listing: true, ..FolderPromise::default() };
         if !have.is_full() {
-            staging.listing_part().write(self.listing.chunks()[0].0, &self.listing.bytes).unwrap();
+            staging.listing_part().write(self.listing.chunks()[0].0, &self.listing.bytes)?;
         }
         let mut left = self.files();
         while !left.is_empty() {
             let (entry, content) = left.swap_remove(random.below(left.len()));
             let opened = staging.open_member(entry, content.key, content.table.clone(), quiet());
-            match opened.unwrap() {
+            match opened? {
                 MemberOpening::Done { .. } => {}
                 MemberOpening::NeedsTable => panic!("the table was given"),
                 MemberOpening::Open { part, have, .. } => {
                     let chunks = content.chunks().into_iter();
                     for (at, bytes) in chunks.filter(|(at, _)| !have.contains(at.piece)) {
-                        part.write(at, bytes).unwrap();
+                        part.write(at, bytes)?;
                     }
                     if random.below(3) == 0 {
-                        part.sync().unwrap();
+                        part.sync()?;
                     }
-                    staging.finish_member(entry, &part).unwrap();
+                    staging.finish_member(entry, &part)?;
                 }
             }
             promise.members.push(entry);
             if random.below(2) == 0 {
-                staging.sync().unwrap();
+                staging.sync()?;
                 promised(promise.clone());
             }
         }
-        assert!(staging.finish(OsStr::new(TARGET), quiet()).unwrap().is_none());
+        let finish = || staging.finish(OsStr::new(TARGET), quiet());
+        assert!(finish().or_else(|_| finish())?.is_none(), "no other folder was there");
         promised(FolderPromise { finished: true, ..promise });
+        Ok(())
     }
 
     fn check(&self, root: &MemoryFolder, promise: &FolderPromise) {
@@ -312,7 +331,7 @@ impl Subject for OneFolder {
             return;
         }
         assert!(!promise.finished, "it was finished");
-        let StagingOpening::Open { staging, have, .. } = self.open(root) else {
+        let StagingOpening::Open { staging, have, .. } = self.open(root).unwrap() else {
             panic!("no table is needed")
         };
         assert!(have.is_full() || !promise.listing, "the listing was synced");
@@ -360,4 +379,39 @@ fn a_file_survives_any_cut() {
 fn a_folder_survives_any_cut() {
     let cuts = cut_by_many(&OneFolder::new(), 40);
     assert!(cuts > 15_000, "{cuts} cuts");
+}
+
+/// Lets each operation fail once, then goes on as when there is space again.
+fn fail_everywhere<S: Subject>(subject: &S) -> usize {
+    let mut faults = 0;
+    for seed in 0..8 {
+        'operations: for at in 0.. {
+            for error in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+                let disk = disk_with_bystander();
+                let mut promise = S::Promise::default();
+                disk.fail(at, error);
+                let result = subject.download(&disk.root(), &mut Random(seed), &mut |kept| promise = kept);
+                let expected =
+                    if error == io::ErrorKind::Other { StorageFault::Io } else { StorageFault::Full };
+                assert!(result.is_ok() || result == Err(expected), "{result:?}");
+                if !disk.failed() {
+                    // Past the last operation.
+                    break 'operations;
+                }
+                faults += 1;
+                subject.check(&disk.root(), &promise);
+                subject.download(&disk.root(), &mut Random(!seed), &mut |_| ()).unwrap();
+                subject.check_end(&disk.root());
+            }
+        }
+    }
+    faults
+}
+
+#[test]
+fn a_disk_that_fails_costs_nothing_and_the_download_goes_on() {
+    for length in [0, 10, 2 * CHUNK + 100] {
+        assert!(fail_everywhere(&OneFile(Content::new(length, 1))) > 10);
+    }
+    assert!(fail_everywhere(&OneFolder::new()) > 30);
 }

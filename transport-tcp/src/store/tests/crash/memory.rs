@@ -111,6 +111,9 @@ struct State {
     /// Empty nodes for everything made since.
     made: Nodes,
     log: Vec<Operation>,
+    /// The operation that is to fail, and how.
+    fault: Option<(usize, io::ErrorKind)>,
+    failed: bool,
 }
 
 impl Disk {
@@ -124,6 +127,8 @@ impl Disk {
             nodes,
             made: Nodes::new(),
             log: Vec::new(),
+            fault: None,
+            failed: false,
         })))
     }
 
@@ -133,6 +138,16 @@ impl Disk {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
+    }
+
+    /// Lets the operation of this number fail, once.
+    pub(super) fn fail(&self, at: usize, error: io::ErrorKind) {
+        self.state().fault = Some((at, error));
+    }
+
+    /// Has it failed?
+    pub(super) fn failed(&self) -> bool {
+        self.state().failed
     }
 
     /// Number of operations so far.
@@ -252,9 +267,14 @@ fn touched(nodes: &mut Nodes, node: u64) -> &mut Node {
 }
 
 impl State {
-    fn perform(&mut self, operation: Operation) {
+    fn perform(&mut self, operation: Operation) -> io::Result<()> {
+        if let Some((_, error)) = self.fault.take_if(|(at, _)| *at == self.log.len()) {
+            self.failed = true;
+            return Err(error.into());
+        }
         operation.apply(&mut self.nodes);
         self.log.push(operation);
+        Ok(())
     }
 
     fn make(&mut self, folder: u64, name: &OsStr, body: Body) -> io::Result<u64> {
@@ -265,7 +285,7 @@ impl State {
         let node = Node::new(body);
         self.made.insert(number, node.clone());
         self.nodes.insert(number, node);
-        self.perform(Operation::Names(vec![(folder, name.to_owned(), Some(number))]));
+        self.perform(Operation::Names(vec![(folder, name.to_owned(), Some(number))]))?;
         Ok(number)
     }
 
@@ -354,15 +374,13 @@ impl Folder for MemoryFolder {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let names = vec![(self.node, from.to_owned(), None), (into.node, to.to_owned(), Some(node))];
-        state.perform(Operation::Names(names));
-        Ok(())
+        state.perform(Operation::Names(names))
     }
 
     fn remove(&self, name: &OsStr) -> io::Result<()> {
         let mut state = self.disk.state();
         state.find(self.node, name)?;
-        state.perform(Operation::Names(vec![(self.node, name.to_owned(), None)]));
-        Ok(())
+        state.perform(Operation::Names(vec![(self.node, name.to_owned(), None)]))
     }
 
     fn remove_folder(&self, name: &OsStr) -> io::Result<()> {
@@ -373,18 +391,15 @@ impl Folder for MemoryFolder {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.state().perform(Operation::Sync(Synced::Folder(self.node)));
-        Ok(())
+        self.disk.state().perform(Operation::Sync(Synced::Folder(self.node)))
     }
 
     fn sync_tree(&self) -> io::Result<()> {
-        self.disk.state().perform(Operation::Sync(Synced::Everything));
-        Ok(())
+        self.disk.state().perform(Operation::Sync(Synced::Everything))
     }
 
     fn set_mtime(&self, mtime_ns: i64) -> io::Result<()> {
-        self.disk.state().perform(Operation::Attributes { node: self.node, executable: false, mtime_ns });
-        Ok(())
+        self.disk.state().perform(Operation::Attributes { node: self.node, executable: false, mtime_ns })
     }
 }
 
@@ -410,13 +425,11 @@ impl DiskFile for MemoryFile {
 
     fn write_full(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let (file, offset) = (self.node, offset as usize);
-        self.disk.state().perform(Operation::Write { file, offset, bytes: bytes.into() });
-        Ok(())
+        self.disk.state().perform(Operation::Write { file, offset, bytes: bytes.into() })
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {
-        self.disk.state().perform(Operation::Length { file: self.node, length: length as usize });
-        Ok(())
+        self.disk.state().perform(Operation::Length { file: self.node, length: length as usize })
     }
 
     fn allocate(&self, span: Range<u64>) -> io::Result<()> {
@@ -430,8 +443,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.state().perform(Operation::Sync(Synced::File(self.node)));
-        Ok(())
+        self.disk.state().perform(Operation::Sync(Synced::File(self.node)))
     }
 
     fn try_lock(&self) -> io::Result<bool> {
@@ -443,7 +455,6 @@ impl DiskFile for MemoryFile {
     }
 
     fn set_attributes(&self, executable: bool, mtime_ns: i64) -> io::Result<()> {
-        self.disk.state().perform(Operation::Attributes { node: self.node, executable, mtime_ns });
-        Ok(())
+        self.disk.state().perform(Operation::Attributes { node: self.node, executable, mtime_ns })
     }
 }
