@@ -369,7 +369,8 @@ impl Peer {
             Some(StorageOp::Finish(id)) => match result {
                 Ok(()) => self.swarm_done(id),
                 Err(fault) => {
-                    if fault == StorageFault::Io {
+                    // A file system may notice only in the sync that it is full.
+                    if matches!(fault, StorageFault::Io | StorageFault::Full) {
                         self.lose_unsynced(id);
                     }
                     self.storage_fault(id, fault);

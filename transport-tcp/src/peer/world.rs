@@ -163,6 +163,8 @@ impl<T: Transport, M: PeerMachine> World for PeerWorld<T, M> {
                 });
             }
             PeerEffect::Release { place } => {
+                // It would wait behind what it is to stop.
+                self.store.interrupt(place);
                 let store = self.store.clone();
                 self.lanes.run(place, move || store.release(place));
             }

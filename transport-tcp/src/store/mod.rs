@@ -276,6 +276,9 @@ impl Store {
                     }
                     // What is served from it keeps open what it needs.
                     *lock(&download.folder) = None;
+                    self.places_mut()
+                        .open
+                        .retain(|other, _| *other == place || other.download() != place.download());
                 }
                 (Place::Member { entry, .. }, Some(FolderPlace::Staged(staging))) => {
                     let (path, identity) = staging.finish_member(entry, &part)?;
@@ -337,12 +340,18 @@ impl Store {
         }
     }
 
-    /// Performs [`PeerEffect::Release`](potluck_core::peer::PeerEffect::Release). What is finished stays in the index; an
-    /// opening that is under way is stopped.
-    pub fn release(&self, place: Place) {
+    /// Stops what takes long at a place (checking what is there, copying), if anything is under way. It then fails with
+    /// [`StorageFault::Io`]. Does not block.
+    pub fn interrupt(&self, place: Place) {
         if let Some(cancelled) = lock(&self.0.opening).get(&place) {
             cancelled.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Performs [`PeerEffect::Release`](potluck_core::peer::PeerEffect::Release). What is finished stays in the index; an
+    /// opening that is under way is stopped.
+    pub fn release(&self, place: Place) {
+        self.interrupt(place);
         if let Some(part) = self.places_mut().remove(place) {
             part.release();
         }
@@ -354,8 +363,7 @@ impl Store {
 
 impl Store {
     fn download(&self, place: Place) -> Result<Arc<Download>, StorageFault> {
-        let (Place::Root(download) | Place::Member { download, .. }) = place;
-        let known = lock(&self.0.downloads).get(&download).cloned();
+        let known = lock(&self.0.downloads).get(&place.download()).cloned();
         known.ok_or_else(|| {
             tracing::error!(?place, "a download without a target");
             StorageFault::BadPath

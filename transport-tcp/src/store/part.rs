@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use potluck_core::content::{ContentHasher, Geometry, PieceSet, PieceTable};
@@ -19,7 +20,7 @@ use super::sidecar::Sidecar;
 use super::source::FileIdentity;
 
 /// Space is taken in steps, since a file system may hold up writes while it takes some.
-const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 /// How often another process may finish the part between our opening and our locking it.
 const RACES_MAX: usize = 4;
 
@@ -183,6 +184,9 @@ impl<D: Folder> Part<D> {
         let mut buffer = vec![0; CHUNK_BYTES.min(self.key.length) as usize];
         let mut offset = 0;
         while offset < self.key.length {
+            if how.cancelled.load(Ordering::Relaxed) {
+                return Err(StorageFault::Io);
+            }
             let want = buffer.len().min(usize::try_from(self.key.length - offset).unwrap_or(usize::MAX));
             let read = read(offset, &mut buffer[..want]).map_err(failed("reading a content that is here"))?;
             if read < want {
