@@ -12,7 +12,7 @@ use super::timers::Timer;
 use super::{ChunkFault, Misbehaviour, Peer, PeerEvent, Place};
 
 /// Data is synced in the background this long after the first unsynced piece, or after [`SYNC_BYTES`].
-const SYNC_EVERY: Duration = Duration::from_secs(2);
+pub(super) const SYNC_EVERY: Duration = Duration::from_secs(2);
 const SYNC_BYTES: u64 = 1 << 30;
 
 impl Peer {
@@ -114,9 +114,7 @@ impl Peer {
             fetching.picker.close(piece);
             fetching.undivided.remove(&piece);
             let ops = fetching.runs.remove(&piece).unwrap_or_default();
-            if links.is_empty() {
-                self.take_back_choices_of(id, piece);
-            }
+            self.take_back_choices_of(id, piece);
             for other in links {
                 self.take_back(other, id, piece, true);
             }
@@ -125,6 +123,7 @@ impl Peer {
             }
             self.piece_verified(peer, id, piece, &arrived);
         } else {
+            self.take_back_choices_of(id, piece);
             for other in links {
                 self.take_back(other, id, piece, true);
             }
@@ -132,17 +131,18 @@ impl Peer {
         }
     }
 
-    /// A late chunk made a piece whole that somebody may still choose.
+    /// A late chunk decided about a piece that somebody may still choose.
     fn take_back_choices_of(&mut self, id: SwarmId, piece: PieceIndex) {
         let Some(swarm) = self.swarms.get(&id) else { return };
-        let choosing: Vec<LinkId> = swarm
+        let choosing: Vec<(LinkId, u32)> = swarm
             .partners
             .iter()
-            .filter(|(_, p)| p.choices.values().flatten().any(|(c, _)| *c == piece))
-            .map(|(link, _)| *link)
+            .flat_map(|(link, p)| p.choices.iter().map(|(choice, candidates)| (*link, *choice, candidates)))
+            .filter(|(_, _, candidates)| candidates.iter().any(|(p, _)| *p == piece))
+            .map(|(link, choice, _)| (link, choice))
             .collect();
-        for link in choosing {
-            self.take_back_choices(link, id);
+        for (link, choice) in choosing {
+            self.take_back_choice(link, id, choice, true);
         }
     }
 
@@ -233,6 +233,7 @@ impl Peer {
             for other in asks {
                 self.take_back(other, id, piece, true);
             }
+            self.take_back_choices_of(id, piece);
             self.reopen(id, piece);
         }
     }

@@ -40,7 +40,7 @@ impl Peer {
                 l.mine.len() <= limits::SLOTS_PER_LINK && l.theirs.len() <= limits::SLOTS_PER_LINK,
                 "slots"
             );
-            assert!(l.wanted_chunks <= limits::REQUESTED_CHUNKS_PER_LINK + 64, "queue of {link:?}");
+            assert!(l.wanted_chunks() <= limits::REQUESTED_CHUNKS_PER_LINK, "queue of {link:?}");
             assert_eq!(self.by_peer.get(&l.peer), Some(link), "the only link to its peer");
         }
         assert_eq!(self.inflight, inflight, "bytes under way in all");

@@ -10,9 +10,10 @@ use crate::content::{Geometry, Kind, PieceSet, PieceTable};
 use crate::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex};
 use crate::limits;
 
+use super::arrivals::SYNC_EVERY;
 use super::folders::Folder;
 use super::picker::Picker;
-use super::swarm::{Arrived, Fetching, Held, Phase, Swarm, SwarmId};
+use super::swarm::{Arrived, Fetching, Held, Phase, Swarm, SwarmId, label};
 use super::timers::Timer;
 use super::{FailReason, Opening, Peer, PeerEffect, PeerEvent, Place, StorageFault, WaitReason};
 
@@ -312,10 +313,14 @@ impl Peer {
 
     pub(super) fn reserved(&mut self, op: OpId, result: Result<(), StorageFault>) {
         let Some(StorageOp::Reserve(id)) = self.storage.remove(&op) else { return };
-        if let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let full = swarm.held.is_all();
+        if let Some(fetching) = &mut swarm.fetching {
             fetching.reserving = None;
         }
-        if let Err(fault) = result {
+        if let Err(fault) = result
+            && !full
+        {
             self.storage_fault(id, fault);
         }
     }
@@ -347,11 +352,16 @@ impl Peer {
         for link in links {
             self.take_back_all(link, id, true);
         }
+        self.timers.clear(Timer::Sync(id));
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let kind = swarm.kind;
         let Some(fetching) = &mut swarm.fetching else { return };
         let (download, place) = (fetching.download, fetching.place);
-        self.timers.clear(Timer::Sync(id));
+        if fetching.syncing.is_some() {
+            // Should that fail, pieces are lost that a later sync would not miss.
+            fetching.phase = Phase::Running;
+            return;
+        }
         if kind == Kind::Folder {
             fetching.phase = Phase::Filled;
             return self.read_listing(download);
@@ -397,6 +407,7 @@ impl Peer {
         self.fetched.remove(&id);
         let (download, place, key) = (fetching.download, fetching.place, swarm.key);
         swarm.complete = true;
+        swarm.staged = matches!(place, Place::Member { .. }).then_some(download);
         swarm.held = Held::All;
         swarm.candidates.clear();
         self.drop_fetching_timers(id);
@@ -504,9 +515,18 @@ impl Peer {
 
     pub(super) fn synced(&mut self, op: OpId, result: Result<(), StorageFault>) {
         let Some(StorageOp::Sync(id)) = self.storage.remove(&op) else { return };
-        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let full = swarm.held.is_all();
+        let Some(fetching) = &mut swarm.fetching else { return };
         match result {
-            Ok(()) => fetching.syncing = None,
+            Ok(()) => {
+                fetching.syncing = None;
+                if full && fetching.phase == Phase::Running {
+                    self.swarm_filled(id);
+                } else if !fetching.unsynced.is_empty() && matches!(fetching.place, Place::Root(_)) {
+                    self.timers.set_by(Timer::Sync(id), self.now + SYNC_EVERY);
+                }
+            }
             Err(fault) => {
                 self.lose_unsynced(id);
                 self.storage_fault(id, fault);
@@ -521,6 +541,9 @@ impl Peer {
         let Some(fetching) = &mut swarm.fetching else { return };
         let mut lost = std::mem::take(&mut fetching.unsynced);
         lost.extend(fetching.syncing.take().into_iter().flat_map(|(_, pieces)| pieces));
+        if lost.is_empty() {
+            return;
+        }
         let mut held = match &swarm.held {
             Held::All => PieceSet::full(pieces),
             Held::Some(set) => set.clone(),
@@ -541,6 +564,7 @@ impl Peer {
         let links: Vec<LinkId> =
             self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
         for link in links {
+            self.refuse_lost(link, id);
             self.say_holding(link, id);
         }
     }
@@ -594,6 +618,9 @@ impl Peer {
             StorageOp::Open(_) | StorageOp::Reserve(_) | StorageOp::Sync(_) | StorageOp::Finish(_) => true,
         });
         if self.downloads.get(&id).is_some_and(|d| !d.done) {
+            for staged in self.staged_members(id) {
+                self.remove_swarm(staged);
+            }
             self.effect(PeerEffect::Release { place: Place::Root(id) });
         }
     }
@@ -678,7 +705,10 @@ impl Peer {
 
     /// Why nothing comes of a content; `None`: something may.
     fn why_waiting(&self, swarm: &Swarm, fetching: &Fetching) -> Option<WaitReason> {
-        if !fetching.asked.is_empty() || swarm.partners.values().any(|p| !p.choices.is_empty()) {
+        if swarm.held.is_all()
+            || !fetching.asked.is_empty()
+            || swarm.partners.values().any(|p| !p.choices.is_empty())
+        {
             return None;
         }
         if let Phase::Table { from: Some(_), .. } = fetching.phase {
@@ -756,7 +786,8 @@ impl Peer {
             if swarm.complete {
                 // The same bytes under another name: the newest name counts, and a file of its own outweighs a member.
                 swarm.member &= member;
-                swarm.name = name;
+                swarm.staged = None;
+                swarm.name = label(key, name);
                 self.announce_content(key);
             }
             return;

@@ -130,10 +130,26 @@ impl Peer {
             }
             None => self.place_done(id, Place::Root(id)),
         }
+        for staged in self.staged_members(id) {
+            if let Some(swarm) = self.swarms.get_mut(&staged) {
+                swarm.staged = None;
+            }
+        }
         for entry in members.iter().flat_map(|l| l.entries()) {
             if let Node::File { key, .. } = &entry.node {
                 self.announce_content(*key);
             }
         }
+    }
+
+    /// Complete members that stand nowhere but in the folder's staging place.
+    pub(super) fn staged_members(&self, id: DownloadId) -> Vec<SwarmId> {
+        let listing = self.downloads.get(&id).and_then(|d| d.folder.as_ref()).map(|f| &f.listing);
+        let keys = listing.iter().flat_map(|l| l.entries()).filter_map(|entry| match &entry.node {
+            Node::File { key, .. } => Some(key),
+            Node::Folder { .. } => None,
+        });
+        let staged = |swarm: &&SwarmId| self.swarms.get(swarm).is_some_and(|s| s.staged == Some(id));
+        keys.filter_map(|key| self.by_key.get(key)).filter(staged).copied().collect()
     }
 }

@@ -16,14 +16,21 @@ use super::swarm::SwarmId;
 pub(super) enum Want {
     /// Chunks `next .. end` of a piece, perhaps of one that was left to choose.
     Run { swarm: SwarmId, slot: Slot, piece: PieceIndex, next: u16, end: u16, choice: Option<u32> },
-    /// One whole piece of these; turned into a `Run` when its turn comes.
-    Any { swarm: SwarmId, slot: Slot, choice: u32, pieces: Vec<PieceIndex> },
+    /// One whole piece of these, of at most `chunks` chunks; turned into a `Run` when its turn comes.
+    Any { swarm: SwarmId, slot: Slot, choice: u32, pieces: Vec<PieceIndex>, chunks: u16 },
 }
 
 impl Want {
     pub(super) const fn swarm(&self) -> SwarmId {
         match self {
             Self::Run { swarm, .. } | Self::Any { swarm, .. } => *swarm,
+        }
+    }
+
+    fn chunks(&self) -> usize {
+        match self {
+            Self::Run { next, end, .. } => usize::from(end.saturating_sub(*next)),
+            Self::Any { chunks, .. } => usize::from(*chunks),
         }
     }
 }
@@ -76,8 +83,6 @@ pub(super) struct Link {
     /// Bytes of chunk frames that the writer still takes.
     pub(super) credit: i64,
     pub(super) wants: VecDeque<Want>,
-    /// Chunks in `wants`; a choice counts as one piece.
-    pub(super) wanted_chunks: usize,
 }
 
 impl Link {
@@ -107,7 +112,6 @@ impl Link {
             next_find: now,
             credit: 0,
             wants: VecDeque::new(),
-            wanted_chunks: 0,
         }
     }
 
@@ -144,6 +148,11 @@ impl Link {
         }
         let due = Duration::from_secs_f64((self.inflight as f64 / self.down.peak().max(1.0)).min(1e3));
         (due * 4).clamp(Duration::from_secs(1), Duration::from_secs(10))
+    }
+
+    /// Chunks that are asked for and not sent; a choice counts as one piece.
+    pub(super) fn wanted_chunks(&self) -> usize {
+        self.wants.iter().map(Want::chunks).sum()
     }
 
     /// The swarms in which this link has a place, in order of their slots.

@@ -48,6 +48,9 @@ impl Peer {
             let refused = Answer::Refused(RefusedRequest::Limit("questions under way".to_owned()));
             return self.report(PeerEvent::Answer { op, answer: refused });
         }
+        if let Some(why) = refused(&question) {
+            return self.report(PeerEvent::Answer { op, answer: Answer::Refused(why) });
+        }
         if let Question::Rename { name } = &question
             && self.may_rename_alone()
         {
@@ -115,6 +118,7 @@ impl Peer {
     fn answer(&mut self, op: OpId, answer: Answer) {
         if self.questions.remove(&op).is_some() {
             self.timers.clear(Timer::Question(op));
+            self.session.forget_question(op);
             self.report(PeerEvent::Answer { op, answer });
         }
     }
@@ -158,6 +162,7 @@ impl Peer {
         let Some(pending) = self.questions.get_mut(&op) else { return };
         let Question::Contents { limit, .. } = pending.question else { return };
         pending.rows.extend(rows);
+        let next = next.filter(|cursor| cursor.name.len() <= limits::NAME_BYTES_MAX);
         if next.is_some() && (pending.rows.len() as u32) < limit {
             self.timers.set(Timer::Question(op), self.now + limits::REQUEST_TIMEOUT);
             return self.send_question(op, next, None);
@@ -237,7 +242,7 @@ impl Peer {
             .iter()
             .filter(|(peer, _)| !self.by_peer.contains_key(peer))
             .map(|(_, known)| known.addr)
-            .take(ASK_DIALS)
+            .take(ASK_DIALS.min(limits::LINKS_MAX.saturating_sub(self.links.len() + self.dials.len())))
             .collect();
         for addr in far {
             self.dial(addr, Role::Peer);
@@ -314,5 +319,27 @@ impl Peer {
                 .collect()
         };
         self.say(link, PeerMessage::Found { seq, offers });
+    }
+}
+
+/// What no tracker would understand, and no message could carry.
+fn refused(question: &Question) -> Option<RefusedRequest> {
+    match question {
+        Question::Rename { name } => {
+            (name.is_empty() || name.len() > limits::PEER_NAME_BYTES_MAX).then_some(RefusedRequest::BadName)
+        }
+        Question::Contents { matching, .. } => {
+            let text = match matching {
+                Matching::All => return None,
+                Matching::Name(text)
+                | Matching::Substring(text)
+                | Matching::Glob(text)
+                | Matching::Prefix(text)
+                | Matching::IdPrefix(text) => text,
+            };
+            let max = limits::QUERY_BYTES_MAX;
+            (text.len() > max).then(|| RefusedRequest::BadQuery(format!("longer than {max} bytes")))
+        }
+        Question::Holders { .. } | Question::Peers | Question::Synced => None,
     }
 }

@@ -249,7 +249,9 @@ impl Peer {
             self.asked.remove(&old);
         }
         if let Some(fetching) = self.swarms.get_mut(&swarm).and_then(|s| s.fetching.as_mut()) {
-            fetching.runs.entry(run.piece).or_default().push(op);
+            let runs = fetching.runs.entry(run.piece).or_default();
+            runs.retain(|op| self.asked.contains_key(op));
+            runs.push(op);
         }
         if choice.is_none() {
             let bytes = self.chunk_bits_bytes(swarm, run.piece, outstanding);
@@ -415,7 +417,7 @@ impl Peer {
     }
 
     /// Takes an open choice back.
-    fn take_back_choice(&mut self, link: LinkId, id: SwarmId, choice: u32, cancel: bool) {
+    pub(super) fn take_back_choice(&mut self, link: LinkId, id: SwarmId, choice: u32, cancel: bool) {
         let bytes = self.choice_bytes(id);
         let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { return };
         let Some(candidates) = partner.choices.remove(&choice) else { return };
@@ -472,26 +474,23 @@ impl Peer {
                 partner.choices.get(&choice).into_iter().flatten().map(|(p, _)| *p).collect()
             }
         };
-        if let (Refusal::Lacks, RequestRef::Piece(piece)) = (why, which)
-            && partner.have.contains(piece)
-        {
-            // Also of a request that was taken back meanwhile: else it would be asked for again and again.
-            partner.bad.insert(piece);
-        }
-        if pieces.is_empty() {
-            return;
-        }
         match why {
-            Refusal::Busy { retry_ms } => {
+            Refusal::Busy { retry_ms } if !pieces.is_empty() => {
                 let pause = Duration::from_millis(u64::from(retry_ms.clamp(100, 30_000)));
                 partner.not_before = Some(now + pause);
                 self.timers.set(Timer::Retry(link, id), now + pause);
             }
-            Refusal::Lacks => partner.bad.extend(pieces.iter().copied()),
+            Refusal::Busy { .. } | Refusal::Lacks => {}
         }
         match which {
             RequestRef::Piece(piece) => self.take_back(link, id, piece, false),
             RequestRef::Choice(choice) => self.take_back_choice(link, id, choice, false),
+        }
+        match (why, which) {
+            (Refusal::Busy { .. }, _) => {}
+            // Also of a request that was taken back meanwhile: else it would be asked for again and again.
+            (Refusal::Lacks, RequestRef::Piece(piece)) => self.lacks(link, id, &[piece]),
+            (Refusal::Lacks, RequestRef::Choice(_)) => self.lacks(link, id, &pieces),
         }
     }
 

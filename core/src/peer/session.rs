@@ -12,6 +12,7 @@ use crate::time::Instant;
 use crate::wire::tracker::{Ad, HolderRow, RefusedRequest, TrackerMessage, TrackerRequest};
 
 use super::swarm::SwarmId;
+use super::talk::cut;
 use super::timers::Timer;
 use super::{CloseReason, Peer, PeerEffect, PeerEvent, Place, Role};
 
@@ -116,6 +117,11 @@ impl Session {
             State::Dialing => self.tries > 0,
             State::Joining(_) | State::Up(_) => false,
         }
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(super) fn forget_question(&mut self, op: OpId) {
+        self.sent.retain(|_, sent| !matches!(sent, Sent::Question(of) if *of == op));
     }
 
     fn is_registered(&self) -> bool {
@@ -319,7 +325,7 @@ impl Peer {
 
     fn session_up(&mut self, link: LinkId, name: String, token: SessionToken, observed: SocketAddr) {
         self.session.state = State::Up(link);
-        self.session.name = Some(name);
+        self.session.name = Some(cut(name, limits::PEER_NAME_BYTES_MAX));
         self.session.token = Some(token);
         self.session.observed = Some(observed);
         self.session.tries = 0;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::content::{Geometry, Kind, PieceSet, PieceTable};
+use crate::content::{Geometry, Kind, PieceSet, PieceTable, SafePath};
 use crate::ids::{ChainingValue, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot};
+use crate::limits;
 use crate::time::Instant;
 
 use super::io::{Place, StorageFault};
@@ -72,7 +73,7 @@ pub(super) struct Partner {
     pub(super) not_before: Option<Instant>,
     /// How often in a row it was silent.
     pub(super) strikes: u32,
-    /// Pieces of which it sent wrong bytes, or that it lacks in spite of its word: not asked of it again.
+    /// Pieces of which it sent wrong bytes: not asked of it again.
     pub(super) bad: BTreeSet<PieceIndex>,
     /// Pieces for which it will be blamed unless it retracts.
     pub(super) suspected: BTreeSet<PieceIndex>,
@@ -206,6 +207,8 @@ pub(super) struct Swarm {
     pub(super) held: Held,
     /// The driver can read all of it: it was shared, or is finished.
     pub(super) complete: bool,
+    /// It stands only in the staging place of this folder.
+    pub(super) staged: Option<DownloadId>,
     pub(super) partners: BTreeMap<LinkId, Partner>,
     pub(super) fetching: Option<Box<Fetching>>,
     /// Where more partners may be found.
@@ -216,6 +219,7 @@ pub(super) struct Swarm {
 
 impl Swarm {
     pub(super) fn new(key: ContentKey, kind: Kind, name: String, geometry: Geometry, held: Held) -> Self {
+        let name = label(key, name);
         Self {
             key,
             kind,
@@ -225,6 +229,7 @@ impl Swarm {
             table: None,
             held,
             complete: false,
+            staged: None,
             partners: BTreeMap::new(),
             fetching: None,
             candidates: BTreeMap::new(),
@@ -261,5 +266,15 @@ impl Swarm {
 
     pub(super) fn piece_bytes(&self, piece: PieceIndex) -> u64 {
         self.geometry.piece_bytes(piece).unwrap_or(0)
+    }
+}
+
+/// The name under which a content is announced: of a path that is too long for a name the end of it, of what is no name the
+/// id. A tracker would refuse it, and with it all that is announced beside it.
+pub(super) fn label(key: ContentKey, name: String) -> String {
+    match SafePath::parse(&name) {
+        Ok(path) if name.len() > limits::NAME_BYTES_MAX => path.file_name().as_str().to_owned(),
+        Ok(_) => name,
+        Err(_) => key.id.to_string(),
     }
 }

@@ -65,7 +65,7 @@ impl Peer {
             return self.misbehaved(link, Misbehaviour::OutOfPlace, None);
         }
         l.hello = true;
-        l.name = name.chars().take(limits::PEER_NAME_BYTES_MAX).collect();
+        l.name = cut(name, limits::PEER_NAME_BYTES_MAX);
         if l.listens_at.is_none() && listen_port != 0 {
             l.listens_at = Some(SocketAddr::new(l.addr.ip(), listen_port));
         }
@@ -172,7 +172,13 @@ impl Peer {
         }
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let pieces = swarm.pieces();
-        let Some(partner) = swarm.partners.get_mut(&link) else { return };
+        let Some(partner) = swarm.partners.get_mut(&link) else {
+            // All own slots are taken: no part can be taken in one more swarm.
+            if let Some(l) = self.links.get_mut(&link) {
+                l.theirs.remove(&slot);
+            }
+            return self.say(link, PeerMessage::Absent { slot });
+        };
         partner.theirs = Some(slot);
         partner.everything = holding == Holding::Everything;
         let now_has = match holding {
@@ -284,7 +290,10 @@ impl Peer {
     }
 
     fn leave_said(&mut self, link: LinkId, slot: Slot) {
-        if let Some(id) = self.links.get_mut(&link).and_then(|l| l.theirs.remove(&slot)) {
+        let Some(id) = self.their_swarm(link, slot) else { return };
+        // Whoever retracts does so before it leaves.
+        self.blame(link, id);
+        if self.links.contains_key(&link) {
             self.drop_partner(link, id);
         }
     }
@@ -338,6 +347,23 @@ impl Peer {
         }
     }
 
+    /// A partner has pieces no more. It may announce them again.
+    pub(super) fn lacks(&mut self, link: LinkId, id: SwarmId, pieces: &[PieceIndex]) {
+        let Some(swarm) = self.swarms.get(&id) else { return };
+        let Some(partner) = swarm.partners.get(&link) else { return };
+        if !pieces.iter().any(|piece| partner.have.contains(*piece)) {
+            return;
+        }
+        let mut have = match &partner.have {
+            Held::All => PieceSet::full(swarm.pieces()),
+            Held::Some(set) => set.clone(),
+        };
+        for piece in pieces {
+            have.remove(*piece);
+        }
+        self.set_held(link, id, Held::Some(have));
+    }
+
     fn set_held_none(&mut self, link: LinkId, id: SwarmId) {
         if let Some(swarm) = self.swarms.get(&id) {
             let none = Held::Some(PieceSet::empty(swarm.pieces()));
@@ -354,21 +380,19 @@ impl Peer {
             return self.misbehaved(link, Misbehaviour::OutOfRange, None);
         }
         let Some(partner) = swarm.partners.get_mut(&link) else { return };
-        let mut have = match (&partner.have, pieces.is_empty()) {
-            (_, true) => PieceSet::empty(count),
-            (Held::All, false) => PieceSet::full(count),
-            (Held::Some(set), false) => set.clone(),
-        };
-        for piece in pieces {
-            have.remove(*piece);
-            partner.suspected.remove(piece);
-        }
         if pieces.is_empty() {
             partner.suspected.clear();
         }
+        for piece in pieces {
+            partner.suspected.remove(piece);
+        }
         // What it sent of pieces that are not whole yet is not to be trusted either.
         self.discard_arrived(link, id, pieces);
-        self.set_held(link, id, Held::Some(have));
+        if pieces.is_empty() {
+            self.set_held_none(link, id);
+        } else {
+            self.lacks(link, id, pieces);
+        }
         if let Some(peer) = self.links.get(&link).map(|l| l.peer) {
             self.report(PeerEvent::Retracted { peer, key });
         }
@@ -557,6 +581,12 @@ impl Peer {
         let Some(id) = self.links.get(&link).and_then(|l| l.mine.get(&slot).copied()) else { return };
         self.refused(link, id, which, why);
     }
+}
+
+/// The beginning of a text, of at most `bytes_max` bytes.
+pub(super) fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
 }
 
 /// Does a partner hold something of a folder's listing, so that its members may be asked of it?

@@ -34,7 +34,7 @@ impl Peer {
             return self.refuse(link, slot, which, Refusal::Busy { retry_ms: BUSY_RETRY_MS });
         }
         let (piece, next, end) = (run.piece, run.first, run.first + run.count);
-        self.queue(link, Want::Run { swarm: id, slot, piece, next, end, choice: None }, run.count as usize);
+        self.queue(link, Want::Run { swarm: id, slot, piece, next, end, choice: None });
     }
 
     pub(super) fn request_any_said(
@@ -57,15 +57,15 @@ impl Peer {
         if !pieces.iter().any(|p| swarm.held.contains(*p)) {
             return self.refuse(link, slot, which, Refusal::Lacks);
         }
-        let chunks = swarm.geometry.chunks(pieces[0]).unwrap_or(1) as usize;
+        let chunks = pieces.iter().filter_map(|p| swarm.geometry.chunks(*p)).max().unwrap_or(1);
         let open = self
             .links
             .get(&link)
             .map_or(0, |l| l.wants.iter().filter(|w| matches!(w, Want::Any { .. })).count());
-        if open >= limits::CHOICES_PER_LINK || !self.may_queue(link, chunks) {
+        if open >= limits::CHOICES_PER_LINK || !self.may_queue(link, chunks.into()) {
             return self.refuse(link, slot, which, Refusal::Busy { retry_ms: BUSY_RETRY_MS });
         }
-        self.queue(link, Want::Any { swarm: id, slot, choice, pieces }, chunks);
+        self.queue(link, Want::Any { swarm: id, slot, choice, pieces, chunks });
     }
 
     /// Is there an upload slot for this link, and room in its queue?
@@ -74,7 +74,7 @@ impl Peer {
         let room = self
             .links
             .get(&link)
-            .is_some_and(|l| l.wanted_chunks + chunks <= limits::REQUESTED_CHUNKS_PER_LINK);
+            .is_some_and(|l| l.wanted_chunks() + chunks <= limits::REQUESTED_CHUNKS_PER_LINK);
         room && (self.served.contains(&link) || self.served.len() < slots)
     }
 
@@ -82,11 +82,10 @@ impl Peer {
         self.say(link, PeerMessage::Refuse { slot, which, why });
     }
 
-    fn queue(&mut self, link: LinkId, want: Want, chunks: usize) {
+    fn queue(&mut self, link: LinkId, want: Want) {
         let id = want.swarm();
         let Some(l) = self.links.get_mut(&link) else { return };
         l.wants.push_back(want);
-        l.wanted_chunks += chunks;
         let peer = l.peer;
         self.served.insert(link);
         self.timers.clear(Timer::UploadIdle(link));
@@ -148,7 +147,6 @@ impl Peer {
             return false;
         }
         l.credit -= frame;
-        l.wanted_chunks = l.wanted_chunks.saturating_sub(1);
         *next += 1;
         if *next >= *end {
             l.wants.pop_front();
@@ -170,7 +168,7 @@ impl Peer {
     fn choose_first(&mut self, link: LinkId) {
         loop {
             let Some(Want::Any { .. }) = self.links.get(&link).and_then(|l| l.wants.front()) else { return };
-            let Some(Want::Any { swarm: id, slot, choice, pieces }) =
+            let Some(Want::Any { swarm: id, slot, choice, pieces, .. }) =
                 self.links.get_mut(&link).and_then(|l| l.wants.pop_front())
             else {
                 return;
@@ -200,31 +198,42 @@ impl Peer {
             }
             _ => true,
         });
-        self.recount_wants(link);
+        self.check_idle(link);
+    }
+
+    /// Refuses what a link wants of pieces that are not held any more.
+    pub(super) fn refuse_lost(&mut self, link: LinkId, id: SwarmId) {
+        let (Some(l), Some(swarm)) = (self.links.get_mut(&link), self.swarms.get(&id)) else { return };
+        let mut lost = Vec::new();
+        l.wants.retain(|want| match want {
+            Want::Run { swarm: s, slot, piece, next, choice, .. }
+                if *s == id && !swarm.held.contains(*piece) =>
+            {
+                // The asker knows which piece was chosen once it got a chunk of it.
+                let which =
+                    choice.filter(|_| *next == 0).map_or(RequestRef::Piece(*piece), RequestRef::Choice);
+                lost.push((*slot, which));
+                false
+            }
+            Want::Run { .. } | Want::Any { .. } => true,
+        });
+        for (slot, which) in lost {
+            self.refuse(link, slot, which, Refusal::Lacks);
+        }
+        self.check_idle(link);
     }
 
     /// Forgets what a link wants of one content.
     pub(super) fn drop_wants(&mut self, link: LinkId, id: SwarmId) {
         if let Some(l) = self.links.get_mut(&link) {
             l.wants.retain(|want| want.swarm() != id);
-            self.recount_wants(link);
+            self.check_idle(link);
         }
     }
 
-    fn recount_wants(&mut self, link: LinkId) {
-        let Some(l) = self.links.get_mut(&link) else { return };
-        l.wanted_chunks = l
-            .wants
-            .iter()
-            .map(|want| match want {
-                Want::Run { next, end, .. } => usize::from(end - next),
-                Want::Any { swarm, pieces, .. } => {
-                    let geometry = self.swarms.get(swarm).map(|s| s.geometry);
-                    geometry.zip(pieces.first()).and_then(|(g, p)| g.chunks(*p)).map_or(1, usize::from)
-                }
-            })
-            .sum();
-        if l.wants.is_empty() && self.served.contains(&link) {
+    /// A link that wants nothing any more gives its upload slot back after a while.
+    fn check_idle(&mut self, link: LinkId) {
+        if self.served.contains(&link) && self.links.get(&link).is_some_and(|l| l.wants.is_empty()) {
             self.timers.set_by(Timer::UploadIdle(link), self.now + SLOT_IDLE);
         }
     }
