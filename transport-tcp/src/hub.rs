@@ -2,7 +2,7 @@
 //!
 //! Dropping the hub aborts every task it started: nothing outlives its driver.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -27,7 +27,8 @@ pub(crate) struct Hub<T: Transport, I> {
     transport: Arc<T>,
     me: PeerId,
     reports: Reports<T, I>,
-    links: HashMap<LinkId, LinkHandle>,
+    /// Ordered, so that they are closed in the same order in every run.
+    links: BTreeMap<LinkId, LinkHandle>,
     /// Links count from 1 and are never reused.
     last_link: u64,
     /// Links and dials: they end by themselves.
@@ -42,7 +43,7 @@ impl<T: Transport, I: Send + 'static> Hub<T, I> {
             transport,
             me,
             reports,
-            links: HashMap::new(),
+            links: BTreeMap::new(),
             last_link: 0,
             tasks: JoinSet::new(),
             listeners: JoinSet::new(),
@@ -136,7 +137,7 @@ impl<T: Transport, I: Send + 'static> Hub<T, I> {
     /// Accepts nothing more, ends all links in order, and waits for them; at most [`LEAVE_TIMEOUT`].
     pub(crate) async fn shut_down(&mut self) {
         self.listeners.shutdown().await;
-        for (_, handle) in self.links.drain() {
+        for handle in std::mem::take(&mut self.links).into_values() {
             handle.close();
         }
         let _ = timeout(LEAVE_TIMEOUT, async { while self.tasks.join_next().await.is_some() {} }).await;

@@ -5,8 +5,8 @@
 //! socket, or that a write of `n` bytes becomes a read of `n` bytes.
 //!
 //! An implementation promises what `tests/conformance` checks: bytes arrive in order and unchanged, a shutdown of the
-//! writer is the reader's end of file after all that was written, a full far end makes the writer wait, a dropped
-//! connection ends the other side, and an address that nobody listens on refuses.
+//! writer is the reader's end of file after all that was written, a full far end makes the writer wait, the
+//! reader hears that the far end dropped the connection, and an address that nobody listens on refuses.
 
 use std::io;
 use std::net::SocketAddr;
