@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::connect::{Established, accept_links, dial};
 use crate::driver::Reports;
-use crate::limits::LEAVE_TIMEOUT;
+use crate::limits::GOODBYE;
 use crate::link::{ChunkGear, LinkHandle, run_link};
 use crate::transport::Transport;
 
@@ -134,13 +134,13 @@ impl<T: Transport, I: Send + 'static> Hub<T, I> {
         while self.tasks.try_join_next().is_some() {}
     }
 
-    /// Accepts nothing more, ends all links in order, and waits for them; at most [`LEAVE_TIMEOUT`].
+    /// Accepts nothing more, ends all links in order, and waits for them; at most [`GOODBYE`].
     pub(crate) async fn shut_down(&mut self) {
         self.listeners.shutdown().await;
         for handle in std::mem::take(&mut self.links).into_values() {
             handle.close();
         }
-        let _ = timeout(LEAVE_TIMEOUT, async { while self.tasks.join_next().await.is_some() {} }).await;
+        let _ = timeout(GOODBYE, async { while self.tasks.join_next().await.is_some() {} }).await;
         self.tasks.shutdown().await;
     }
 }

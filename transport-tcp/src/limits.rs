@@ -52,5 +52,8 @@ pub(crate) const STUCK_DEADLINE: Duration = Duration::from_millis(10);
 pub(crate) const EVENTS_WAITING: usize = 4096;
 /// A peer that leaves waits this long for its links to end in order.
 pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// When all links end together they have this long: enough for what is queued to go out, and not long enough for a person
+/// to wait because a far end is silent.
+pub(crate) const GOODBYE: Duration = Duration::from_millis(400);
 /// A recording is written out at least this often.
 pub(crate) const RECORD_FLUSH: Duration = Duration::from_secs(1);
