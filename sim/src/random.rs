@@ -81,7 +81,7 @@ impl Draw {
         let mut contents: Vec<_> = (0..count)
             .map(|number| {
                 // The first is large, others are anything down to nothing, near the borders of pieces above all.
-                let chunks = if number == 0 { dice.between(64, 160) } else { dice.spread(1, 96) };
+                let chunks = if number == 0 { dice.between(64, 80) } else { dice.spread(1, 96) };
                 let edge = [0, 1, CHUNK_BYTES - 1, dice.below(CHUNK_BYTES)];
                 let extra = dice.pick(&edge).copied().unwrap_or(0);
                 let bytes = if number > 0 && dice.chance(5) { 0 } else { chunks * CHUNK_BYTES + extra };
@@ -99,9 +99,13 @@ impl Draw {
     fn hosts(&mut self, contents: &[ContentPlan]) -> Vec<HostPlan> {
         let dice = &mut self.dice;
         // Most swarms have a few dozen peers.
-        let peers = if dice.chance(10) { dice.between(3, 12) } else { dice.between(20, 59) };
+        let peers = match dice.below(10) {
+            0 => dice.between(3, 12),
+            1 => dice.between(30, 59),
+            _ => dice.between(20, 23),
+        };
         let mixed = dice.chance(60);
-        let base = dice.spread(500_000, 50_000_000);
+        let base = dice.spread(1_000_000, 50_000_000);
         let flash = dice.chance(30);
         let hostile_percent = if dice.chance(40) { dice.between(3, 15) } else { 0 };
         let nat_percent = if dice.chance(40) { dice.between(5, 60) } else { 0 };
@@ -117,7 +121,7 @@ impl Draw {
         let mut hosts = vec![tracker];
         let holders = dice.between(1, 4);
         for number in 1..=peers {
-            let rate = if mixed { dice.spread(base / 8 + 50_000, base * 4) } else { base };
+            let rate = if mixed { dice.spread(base / 4, base * 4) } else { base };
             let down = if mixed && dice.chance(50) { rate * dice.between(1, 8) } else { rate };
             let holds = number <= holders;
             let mut peer =
@@ -129,7 +133,7 @@ impl Draw {
                 let folder = !contents[content as usize].members.is_empty();
                 if holds && (number == 1 || dice.chance(70)) {
                     peer.shares.push(content);
-                } else if content == 0 && !holds || dice.chance(if folder { 20 } else { 40 }) && !holds {
+                } else if !holds && (content == 0 || dice.chance(if folder { 10 } else { 15 })) {
                     peer.fetches.push((content, dice.below(3 * SECOND)));
                 }
             }
