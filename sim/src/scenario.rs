@@ -319,10 +319,9 @@ impl Scenario {
                     }
                 };
                 let hosts = self.hosts_of(rule, dice, &mut struck);
-                let amount = match rule.kind {
-                    FaultKind::Slow => rule.speed.unwrap_or(10),
-                    FaultKind::Clog => rule.delay.map_or(SECOND, |delay| delay.0),
-                    _ => 0,
+                let amount = match rule.delay {
+                    Some(delay) => delay.0,
+                    None => rule.speed.unwrap_or(10),
                 };
                 faults.push(Fault {
                     when,
@@ -400,7 +399,7 @@ impl Scenario {
         if rule.speed.is_some() != (kind == FaultKind::Slow) || rule.speed == Some(0) {
             return nonsense("`speed` belongs to `slow`, and is at least 1 percent");
         }
-        if rule.delay.is_some() && kind != FaultKind::Clog {
+        if rule.delay.is_some() != (kind == FaultKind::Clog) {
             return nonsense("`delay` belongs to `clog`");
         }
         if rule.times > 100_000 || rule.percent.is_some_and(|percent| percent > 100) {
