@@ -1,7 +1,6 @@
 //! One question to a tracker, by a visitor that does not join it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use potluck_core::ids::PeerId;
 use potluck_core::limits::{PEERS_PER_TRACKER, REQUEST_TIMEOUT, ROWS_PER_REPLY};
@@ -12,7 +11,7 @@ use potluck_core::wire::tracker::{
     HolderRow, PeerRow, Reach, RefusedRequest, TrackerMessage, TrackerRequest,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::connect::dial;
 use crate::framing::FrameReader;
@@ -45,7 +44,8 @@ pub enum AskError {
     Entropy,
 }
 
-/// Asks a tracker one question over TCP, without joining it, and closes. Takes at most five seconds.
+/// Asks a tracker one question over TCP, without joining it, and closes. An answer begins to come within five seconds, or
+/// there is none.
 ///
 /// # Errors
 /// The tracker is not reached in time, does not keep to the protocol, or the question is not one for visitors. That a
@@ -65,8 +65,27 @@ pub enum AskError {
 /// # }
 /// ```
 pub async fn ask_tracker(tracker: SocketAddr, question: Question) -> Result<Answer, AskError> {
-    let me = PeerId(random_seed().map_err(|_| AskError::Entropy)?.0);
+    let me = visitor()?;
     ask_tracker_over(&TcpTransport::default(), me, tracker, question).await
+}
+
+/// As [`ask_tracker`], but hands over the answer page by page as it comes: each page is an answer of its own, with at most
+/// [`ROWS_PER_REPLY`] rows.
+///
+/// # Errors
+/// As [`ask_tracker`]; pages that came before have been handed over.
+pub async fn ask_tracker_by_page(
+    tracker: SocketAddr,
+    question: Question,
+    each: impl FnMut(Answer),
+) -> Result<(), AskError> {
+    let me = visitor()?;
+    visit(&TcpTransport::default(), me, tracker, question, each).await
+}
+
+/// Nobody knows a visitor: an id for one question.
+fn visitor() -> Result<PeerId, AskError> {
+    Ok(PeerId(random_seed().map_err(|_| AskError::Entropy)?.0))
 }
 
 /// [`ask_tracker`] over any transport, as a visitor of this id.
@@ -79,38 +98,54 @@ pub async fn ask_tracker_over<T: Transport>(
     tracker: SocketAddr,
     question: Question,
 ) -> Result<Answer, AskError> {
-    let unreachable = |why| AskError::Unreachable { tracker, why };
-    let visit = async {
-        let (connection, _) =
-            dial(transport, tracker, me, Seeks::Tracker).await.map_err(|error| match error {
-                DialError::Refused => unreachable("refused"),
-                DialError::TimedOut => unreachable("no answer in time"),
-                DialError::Unreachable => unreachable("no way there"),
-                DialError::NotPotluck => AskError::NotATracker { tracker },
-            })?;
-        let frames = FrameReader::new(connection.reader);
-        Visit { frames, writer: connection.writer, tracker, seq: 0 }.ask(question).await
+    let mut whole = None;
+    let merge = |page| match (&mut whole, page) {
+        (Some(Answer::Contents(rows)), Answer::Contents(more)) => rows.extend(more),
+        (Some(Answer::Holders(rows)), Answer::Holders(more)) => rows.extend(more),
+        (Some(Answer::Peers(rows)), Answer::Peers(more)) => rows.extend(more),
+        (whole, page) => *whole = Some(page),
     };
-    timeout(VISIT, visit).await.unwrap_or_else(|_| Err(unreachable("no answer in time")))
+    visit(transport, me, tracker, question, merge).await?;
+    whole.ok_or(AskError::NotATracker { tracker })
 }
 
-/// A visit takes at most this long, all pages included.
-const VISIT: Duration = REQUEST_TIMEOUT;
+/// Connects, asks, closes. Each page has [`REQUEST_TIMEOUT`], the first one with the dial.
+async fn visit<T: Transport>(
+    transport: &T,
+    me: PeerId,
+    tracker: SocketAddr,
+    question: Question,
+    each: impl FnMut(Answer),
+) -> Result<(), AskError> {
+    let unreachable = |why| AskError::Unreachable { tracker, why };
+    let until = Instant::now() + REQUEST_TIMEOUT;
+    let (connection, _) =
+        dial(transport, tracker, me, Seeks::Tracker).await.map_err(|error| match error {
+            DialError::Refused => unreachable("refused"),
+            DialError::TimedOut => unreachable("no answer in time"),
+            DialError::Unreachable => unreachable("no way there"),
+            DialError::NotPotluck => AskError::NotATracker { tracker },
+        })?;
+    let frames = FrameReader::new(connection.reader);
+    Visit { frames, writer: connection.writer, tracker, seq: 0, until }.ask(question, each).await
+}
 
 struct Visit<R, W> {
     frames: FrameReader<R>,
     writer: W,
     tracker: SocketAddr,
     seq: u32,
+    /// When the next reply must have come.
+    until: Instant,
 }
 
 /// Rows of one reply, the number it quotes, and where the next page begins.
 type Page<Row, C> = (u32, Vec<Row>, Option<C>);
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
-    async fn ask(mut self, question: Question) -> Result<Answer, AskError> {
+    async fn ask(mut self, question: Question, mut each: impl FnMut(Answer)) -> Result<(), AskError> {
         let tracker = self.tracker;
-        let answer = match question {
+        let refused = match question {
             Question::Contents { matching, members, limit } => {
                 let request = |seq, after, limit| {
                     let matching = matching.clone();
@@ -120,7 +155,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
                     let TrackerMessage::Rows { seq, rows, next } = message else { return None };
                     Some((seq, rows, next))
                 };
-                self.pages(limit as usize, request, page).await?.map(Answer::Contents)
+                self.pages(limit as usize, request, page, |rows| each(Answer::Contents(rows))).await?
             }
             Question::Holders { key } => {
                 let request = |seq, after, limit| TrackerRequest::Holders { seq, key, after, limit };
@@ -128,9 +163,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
                     let TrackerMessage::HolderRows { seq, rows, next } = message else { return None };
                     Some((seq, rows, next))
                 };
-                let rows = self.pages(PEERS_PER_TRACKER, request, page).await?;
-                let reached = |row: HolderRow| (row.reach, row);
-                rows.map(|rows| Answer::Holders(resolve(rows, tracker, reached)))
+                let each = |rows| each(Answer::Holders(resolve(rows, tracker, |row: &HolderRow| row.reach)));
+                self.pages(PEERS_PER_TRACKER, request, page, each).await?
             }
             Question::Peers => {
                 let request = |seq, after, limit| TrackerRequest::Peers { seq, after, limit };
@@ -138,41 +172,51 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
                     let TrackerMessage::PeerRows { seq, rows, next } = message else { return None };
                     Some((seq, rows, next))
                 };
-                let rows = self.pages(PEERS_PER_TRACKER, request, page).await?;
-                let reached = |row: PeerRow| (row.reach, row);
-                rows.map(|rows| Answer::Peers(resolve(rows, tracker, reached)))
+                let each = |rows| each(Answer::Peers(resolve(rows, tracker, |row: &PeerRow| row.reach)));
+                self.pages(PEERS_PER_TRACKER, request, page, each).await?
             }
             Question::Rename { .. } | Question::Synced => return Err(AskError::NotForVisitors),
         };
-        Ok(answer.unwrap_or_else(Answer::Refused))
+        if let Some(why) = refused {
+            each(Answer::Refused(why));
+        }
+        Ok(())
     }
 
-    /// Asks page after page, for at most `limit` rows.
+    /// Asks page after page, for at most `limit` rows, until the tracker has no more or refuses.
     async fn pages<Row, C>(
         &mut self,
         limit: usize,
         request: impl Fn(u32, Option<C>, u32) -> TrackerRequest,
         page: impl Fn(TrackerMessage) -> Option<Page<Row, C>>,
-    ) -> Result<Result<Vec<Row>, RefusedRequest>, AskError> {
+        mut each: impl FnMut(Vec<Row>),
+    ) -> Result<Option<RefusedRequest>, AskError> {
         let not_a_tracker = AskError::NotATracker { tracker: self.tracker };
-        let (mut rows, mut after) = (Vec::new(), None);
+        let (mut left, mut after) = (limit, None);
         loop {
             self.seq += 1;
-            let wanted = (limit - rows.len()).min(ROWS_PER_REPLY) as u32;
-            self.send(&request(self.seq, after, wanted)).await?;
-            let reply = self.reply().await?;
+            let wanted = left.min(ROWS_PER_REPLY);
+            self.send(&request(self.seq, after, wanted as u32)).await?;
+            let reply = match timeout_at(self.until, self.reply()).await {
+                Ok(reply) => reply?,
+                Err(_) => {
+                    return Err(AskError::Unreachable { tracker: self.tracker, why: "no answer in time" });
+                }
+            };
             if let TrackerMessage::Refused { why, .. } = reply {
-                return Ok(Err(why));
+                return Ok(Some(why));
             }
-            let (seq, more, next) = page(reply).ok_or(not_a_tracker)?;
-            if seq != self.seq || more.len() > wanted as usize {
+            let (seq, rows, next) = page(reply).ok_or(not_a_tracker)?;
+            if seq != self.seq || rows.len() > wanted {
                 return Err(not_a_tracker);
             }
-            rows.extend(more);
+            left -= rows.len();
+            each(rows);
             match next {
-                Some(next) if rows.len() < limit => after = Some(next),
-                _ => return Ok(Ok(rows)),
+                Some(next) if left > 0 => after = Some(next),
+                _ => return Ok(None),
             }
+            self.until = Instant::now() + REQUEST_TIMEOUT;
         }
     }
 
@@ -212,11 +256,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
 fn resolve<Row>(
     rows: Vec<Row>,
     tracker: SocketAddr,
-    reached: impl Fn(Row) -> (Reach, Row),
+    reach: impl Fn(&Row) -> Reach,
 ) -> Vec<(Row, SocketAddr)> {
     let with_addr = |row| {
-        let (reach, row) = reached(row);
-        (row, SocketAddr::new(reach.ip.unwrap_or_else(|| tracker.ip()), reach.port))
+        let Reach { ip, port, .. } = reach(&row);
+        (row, SocketAddr::new(ip.unwrap_or_else(|| tracker.ip()), port))
     };
     rows.into_iter().map(with_addr).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,10 +30,17 @@ pub(crate) const BUSY_CHUNK: Duration = Duration::from_millis(1);
 
 /// Bytes of control messages that wait on one link: a burst of the largest of them. What does not fit closes the link.
 pub(crate) const CONTROL_BYTES_MAX: usize = 8 * CONTROL_FRAME_BYTES_MAX as usize;
-/// Bytes of chunk frames that a link takes ahead of its socket: what is sent while the actor thinks.
-pub(crate) const CREDIT_BYTES: u32 = 4 * (CHUNK_BYTES as u32 + Header::BYTES as u32);
-/// A link that is closed has this long to send what is queued, and as long again to see the far end close.
-pub(crate) const LINGER: Duration = Duration::from_secs(2);
+/// Bytes of chunk frames that a link takes ahead of its socket at first: the least with which any chunk can be sent.
+pub(crate) const CREDIT_BYTES: u32 = CHUNK_BYTES as u32 + Header::BYTES as u32;
+/// Bytes of chunk frames that a fast link takes ahead of its socket: what is sent while the actor thinks.
+pub(crate) const CREDIT_BYTES_MAX: u32 = 4 * CREDIT_BYTES;
+/// A link is fast if its socket takes a chunk in this time. A slow one gets no chunks ahead: until the socket has sent what
+/// it holds there is time to choose the next chunk, and what is chosen late is chosen well.
+pub(crate) const FAST_CHUNK: Duration = Duration::from_millis(10);
+/// A link that is closed has this long to send what is queued.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
+/// After that it has this long to see the far end close.
+pub(crate) const LINGER_READING: Duration = Duration::from_millis(250);
 /// Bytes of buffers for chunks that have to be read to be sent.
 pub(crate) const COPYING_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Threads that wait for the disk on behalf of downloads and uploads.

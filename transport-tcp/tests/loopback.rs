@@ -2,10 +2,13 @@
 
 mod support;
 
+use potluck_core::Machine;
 use potluck_core::content::Kind;
-use potluck_core::peer::{Answer, PeerEvent, Question, WaitReason};
+use potluck_core::effects::Effects;
+use potluck_core::peer::{Answer, PeerConfig, PeerEffect, PeerEvent, PeerInput, Question, WaitReason};
 use potluck_core::wire::tracker::Matching;
-use potluck_transport_tcp::{Event, Peer, StartError, ask_tracker};
+use potluck_transport_tcp::record::{read_recording, recorded_machine};
+use potluck_transport_tcp::{Event, Peer, PeerOptions, StartError, ask_tracker};
 use support::*;
 
 const MIB: usize = 1024 * 1024;
@@ -180,4 +183,48 @@ async fn leaving_ends_everything() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     panic!("tasks are left");
+}
+
+/// What was recorded of a real download, told again to a fresh machine, makes it say the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_replays() {
+    let home = tempfile::tempdir().unwrap();
+    let tracker = tracker().await;
+    let content = bytes(3, 10 * MIB);
+    let path = write(home.path(), "content", &content);
+    let (ada, _ada_events) = peer("ada", Some(&tracker)).await;
+    let shared = ada.share(&path).await.unwrap();
+    assert_eq!(ada.ask(Question::Synced).await, Answer::Done);
+    let record = home.path().join("recording");
+    let options = PeerOptions { record: Some(record.clone()), ..options("bob", Some(&tracker)) };
+    let (bob, mut events) = Peer::start(options).await.unwrap();
+    let out = home.path().join("out/");
+    std::fs::create_dir(&out).unwrap();
+    let download = bob.fetch(what(&shared, &out)).await;
+    let mut told = Vec::new();
+    while told.last() != Some(&PeerEvent::Completed { download }) {
+        if let Some(Event::Peer(event)) = tokio::time::timeout(PATIENCE, events.next()).await.unwrap() {
+            told.push(event);
+        }
+    }
+    bob.leave().await;
+    while let Some(event) = events.next().await {
+        if let Event::Peer(event) = event {
+            told.push(event);
+        }
+    }
+
+    assert_eq!(recorded_machine(&record).unwrap(), "peer");
+    let recording = read_recording::<PeerConfig, PeerInput>(&record, "peer").unwrap();
+    assert!(!recording.cut_off);
+    let mut machine = potluck_core::peer::Peer::new(recording.config);
+    let (mut effects, mut said) = (Effects::new(), Vec::new());
+    for (now, input) in recording.inputs {
+        machine.handle(now, input, &mut effects);
+        said.extend(effects.drain().filter_map(|effect| {
+            let PeerEffect::Report(event) = effect else { return None };
+            Some(event)
+        }));
+    }
+    assert_eq!(said, told);
 }

@@ -34,7 +34,7 @@ pub(crate) use reader::Receiving;
 pub(crate) use writer::Sending;
 
 use crate::framing::FrameReader;
-use crate::limits::LINGER;
+use crate::limits::{LINGER, LINGER_READING};
 use crate::transport::RangeWriter;
 use reader::{Arrivals, Messages, read_link};
 use writer::{Departures, write_link};
@@ -115,7 +115,7 @@ pub(crate) async fn run_link<R, W, M, I>(
         None => {
             let _ = timeout(LINGER, writing).await;
             // A connection that is dropped with bytes unread may be reset, and what was sent last be lost.
-            let _ = timeout(LINGER, frames.drain()).await;
+            let _ = timeout(LINGER_READING, frames.drain()).await;
         }
     }
 }

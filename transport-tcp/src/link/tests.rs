@@ -292,7 +292,7 @@ async fn closing_takes_no_longer_than_the_linger() {
     let began = tokio::time::Instant::now();
     near.handle.close();
     near.task.await.unwrap();
-    assert_eq!(began.elapsed(), LINGER * 2);
+    assert_eq!(began.elapsed(), LINGER + LINGER_READING);
 }
 
 /// The chunks that came over a link are reported before its end is, however long they take to write.

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::outbox::{Next, Outbox, OutgoingChunk};
+use crate::limits::{CREDIT_BYTES, CREDIT_BYTES_MAX, FAST_CHUNK};
 use crate::store::{SourceHandle, Store};
 use crate::transport::{Copying, RangeWriter};
 
@@ -38,6 +39,24 @@ pub(super) struct Departures {
     gear: Sending,
     /// What was sent from last, and when it was opened: most chunks come from the same content.
     source: Option<(ContentKey, Instant, SourceHandle)>,
+    window: Window,
+}
+
+/// How many bytes of chunk frames a link takes ahead of its socket. From [`CREDIT_BYTES`] it grows while the socket takes
+/// chunks at once, up to [`CREDIT_BYTES_MAX`], and shrinks while it does not.
+struct Window(u32);
+
+impl Window {
+    /// A frame of so many bytes is out: returns what the link takes more.
+    fn sent(&mut self, bytes: u32, took: Duration) -> u32 {
+        let before = self.0;
+        if took <= FAST_CHUNK {
+            self.0 = (before + CREDIT_BYTES).min(CREDIT_BYTES_MAX);
+        } else {
+            self.0 = before.saturating_sub(bytes).max(CREDIT_BYTES);
+        }
+        bytes + self.0 - before
+    }
 }
 
 /// Writes what is queued until the queue is closed and empty, then shuts the connection down.
@@ -77,7 +96,7 @@ pub(super) async fn write_link<W: RangeWriter>(
 
 impl Departures {
     pub(super) fn new(link: LinkId, gear: Sending) -> Self {
-        Self { link, gear, source: None }
+        Self { link, gear, source: None, window: Window(CREDIT_BYTES) }
     }
 
     /// Sends a chunk and reports it. The file is looked at before and after: if it is not what was shared, the frame is
@@ -91,6 +110,7 @@ impl Departures {
             debug_assert!(false, "the machine sends a chunk that does not exist: {key:?} {at:?}");
             return Ok(());
         };
+        let began = Instant::now();
         let mut result = SendResult::SourceChanged;
         if let Some(source) = self.source(key).await.filter(SourceHandle::unchanged) {
             let header = Header::Chunk { slot, at, bytes }.encode();
@@ -105,8 +125,10 @@ impl Departures {
             self.source = None;
         }
         let _ = self.gear.completions.send(PeerInput::ChunkSent { link: self.link, key, at, result });
-        let bytes = Header::BYTES as u32 + bytes;
-        let _ = self.gear.completions.send(PeerInput::Writable { link: self.link, bytes });
+        let bytes = self.window.sent(Header::BYTES as u32 + bytes, began.elapsed());
+        if bytes > 0 {
+            let _ = self.gear.completions.send(PeerInput::Writable { link: self.link, bytes });
+        }
         Ok(())
     }
 
@@ -131,4 +153,29 @@ async fn pad<W: AsyncWrite + Unpin>(writer: &mut W, mut bytes: u64) -> io::Resul
         bytes -= portion as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_follows_the_socket_and_its_credit_adds_up() {
+        let mut window = Window(CREDIT_BYTES);
+        let mut credit = CREDIT_BYTES;
+        let mut send = |bytes: u32, millis| {
+            credit = credit - bytes + window.sent(bytes, Duration::from_millis(millis));
+            assert_eq!(credit, window.0);
+            credit
+        };
+        for chunks in [2, 3, 4, 4, 4] {
+            assert_eq!(send(CREDIT_BYTES, 1), chunks * CREDIT_BYTES);
+        }
+        for chunks in [3, 2, 1, 1] {
+            assert_eq!(send(CREDIT_BYTES, 100), chunks * CREDIT_BYTES);
+        }
+        assert_eq!(send(1000, 100), CREDIT_BYTES);
+        assert_eq!(send(1000, 1), 2 * CREDIT_BYTES);
+        assert_eq!(send(1000, 100), 2 * CREDIT_BYTES - 1000);
+    }
 }
