@@ -165,6 +165,7 @@ impl Peer {
         self.download_advanced(download, bytes, arrived);
         self.announce_have(id, piece);
         if proves {
+            self.hungry.extend(self.swarms.get(&id).into_iter().flat_map(|s| s.partners.keys().copied()));
             self.length_proven(id);
         }
         if full {

@@ -541,6 +541,7 @@ impl Peer {
         let Some(fetching) = &mut swarm.fetching else { return };
         let mut lost = std::mem::take(&mut fetching.unsynced);
         lost.extend(fetching.syncing.take().into_iter().flat_map(|(_, pieces)| pieces));
+        fetching.arrived.clear();
         if lost.is_empty() {
             return;
         }

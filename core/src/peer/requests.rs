@@ -24,7 +24,7 @@ const CHOICE_PIECES: usize = 16;
 const CHOICE_PIECES_MIN: usize = 2;
 const CHOICE_SHARE: usize = 8;
 const _: () = assert!(CHOICE_PIECES <= limits::CHOICE_PIECES_MAX);
-/// Bytes asked for before the last piece has proven the length.
+/// Bytes asked for before the last piece has proven the length, while somebody has it.
 const UNPROVEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// A piece is taken over only if that promises to be this much faster, and [`OVERTAKE_SLACK`] besides.
 const OVERTAKE_FACTOR: f64 = 1.5;
@@ -138,29 +138,31 @@ impl Peer {
         }
         let is_sole = |picker: &Picker, p: PieceIndex| complete + picker.count(p) as usize <= 1;
         // The last piece comes first: its place proves the length. Where others have it, the only holder of the rest is
-        // spared.
-        let rest = fetching.picker.rarest().next().is_some_and(|p| is_sole(&fetching.picker, p));
-        let proof = last.filter(|p| {
-            !fetching.proven
-                && fetching.picker.is_open(*p)
-                && partner.offers(*p)
-                && (is_sole(&fetching.picker, *p) || !rest)
-        });
-        if proof.is_none() && !fetching.proven {
+        // spared, while there is something else to ask of it.
+        let open_last =
+            last.filter(|p| !fetching.proven && fetching.picker.is_open(*p) && partner.offers(*p));
+        let rest = fetching.picker.rarest().next();
+        let spared = rest.is_some_and(|p| is_sole(&fetching.picker, p) && partner.offers(p));
+        let proof = open_last.filter(|p| is_sole(&fetching.picker, *p) || !spared);
+        let provable = last.is_some_and(|p| swarm.partners.values().any(|partner| partner.offers(p)));
+        if proof.is_none() && !fetching.proven && provable {
             let begun = (swarm.held.count(swarm.geometry.pieces()) as usize + fetching.asked.len()) as u64;
             if begun * swarm.geometry.piece_length() >= UNPROVEN_BYTES_MAX {
-                return false;
+                return open_last.is_some_and(|p| self.begin_asking(link, id, p, room));
             }
         }
         let pick = proof.or_else(|| fetching.picker.pick(partner.have.set(), |p| !partner.bad.contains(&p)));
         let Some(piece) = pick else { return false };
-        if is_sole(&fetching.picker, piece) {
+        // What is here of a piece already would be fetched again by a choice.
+        let is_begun = |p: &PieceIndex| fetching.arrived.contains_key(p);
+        if is_sole(&fetching.picker, piece) && !is_begun(&piece) {
             let rare = fetching.picker.rarest().take(4 * CHOICE_PIECES);
             let pieces: Vec<PieceIndex> = proof
                 .into_iter()
                 .chain(
                     rare.filter(|p| Some(*p) != proof && is_sole(&fetching.picker, *p) && partner.offers(*p)),
                 )
+                .filter(|p| !is_begun(p))
                 .take(
                     (fetching.picker.open_count() as usize / CHOICE_SHARE)
                         .clamp(CHOICE_PIECES_MIN, CHOICE_PIECES),
