@@ -26,7 +26,7 @@ const TABLE: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("hash
 /// Files remembered; beyond that the cache starts anew.
 const FILES_MAX: u64 = 2_000_000;
 /// Hashes are stored when there are so many of them, or after so long: what a killed process loses.
-const BATCH_FILES: usize = 1000;
+const BATCH_FILES: usize = 20_000;
 const BATCH_TIME: Duration = Duration::from_secs(5);
 /// How long to wait for another process that has the cache open, and how often to try.
 const BUSY_MAX: Duration = Duration::from_millis(500);
