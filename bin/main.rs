@@ -35,6 +35,8 @@ fn main() -> ExitCode {
     };
     let out = Out::new(args.global);
     log::start(&args, &out);
+    // Links, shared files and the members of folders all need descriptors.
+    tracing::debug!(limit = potluck_transport_tcp::store::raise_open_files(), "open files");
     match run(args, &out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error, &out),

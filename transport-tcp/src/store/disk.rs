@@ -101,14 +101,15 @@ pub(crate) fn fault(error: &io::Error) -> StorageFault {
         | Kind::InvalidFilename
         | Kind::InvalidInput
         | Kind::CrossesDevices => StorageFault::BadPath,
-        _ if is_symlink_refused(error) => StorageFault::BadPath,
+        _ if is_name_refused(error) => StorageFault::BadPath,
         _ => StorageFault::Io,
     }
 }
 
-/// A symbolic link stood where none is followed.
-pub(crate) fn is_symlink_refused(error: &io::Error) -> bool {
-    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP)
+/// A symbolic link stood where none is followed, or the file system cannot encode the name.
+fn is_name_refused(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::LOOP | Errno::ILSEQ))
 }
 
 /// For `map_err`: tells the log what the system said, and the machine what it means.
@@ -117,5 +118,39 @@ pub(crate) fn failed(what: &'static str) -> impl Fn(io::Error) -> StorageFault {
         let fault = fault(&error);
         tracing::warn!(%error, ?fault, "{what}");
         fault
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn every_error_has_a_meaning() {
+        let meanings = [
+            (Errno::NOSPC, StorageFault::Full),
+            (Errno::DQUOT, StorageFault::Full),
+            (Errno::FBIG, StorageFault::Full),
+            (Errno::ACCESS, StorageFault::Denied),
+            (Errno::PERM, StorageFault::Denied),
+            (Errno::ROFS, StorageFault::Denied),
+            (Errno::EXIST, StorageFault::Occupied),
+            (Errno::NAMETOOLONG, StorageFault::BadPath),
+            (Errno::INVAL, StorageFault::BadPath),
+            (Errno::NOENT, StorageFault::BadPath),
+            (Errno::NOTDIR, StorageFault::BadPath),
+            (Errno::ISDIR, StorageFault::BadPath),
+            (Errno::LOOP, StorageFault::BadPath),
+            (Errno::XDEV, StorageFault::BadPath),
+            (Errno::ILSEQ, StorageFault::BadPath),
+            (Errno::IO, StorageFault::Io),
+            (Errno::MFILE, StorageFault::Io),
+            (Errno::STALE, StorageFault::Io),
+        ];
+        for (errno, meaning) in meanings {
+            assert_eq!(fault(&errno.into()), meaning, "{errno:?}");
+        }
     }
 }

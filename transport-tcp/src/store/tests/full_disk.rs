@@ -1,4 +1,4 @@
-//! A real full disk: a small tmpfs, where mounting one is permitted.
+//! A real full disk, and one that cannot be written: a small tmpfs, where mounting one is permitted.
 
 use std::process::Command;
 
@@ -52,4 +52,26 @@ fn a_full_disk_loses_nothing_and_the_download_goes_on_when_there_is_space() {
     content.write_all(&store, ROOT);
     assert_eq!(store.finish(ROOT), Ok(()));
     assert_eq!(fs::read(disk.0.path().join("file")).unwrap(), content.bytes);
+}
+
+#[test]
+fn a_disk_that_may_not_be_written_is_said_to_be_so_and_serves_what_it_has() {
+    let Some(disk) = SmallDisk::new(4 << 20) else { return };
+    let content = Content::new(300_000, 1);
+    let name = SafeName::parse("file").unwrap();
+    let store = Store::new(StoreOptions::default());
+    let set_target = || {
+        let target = Target::new(disk.0.path(), &name).unwrap();
+        store.set_target(DOWNLOAD, target, Kind::File, name.clone());
+    };
+    set_target();
+    let read_only = Command::new("mount").args(["-o", "remount,ro"]).arg(disk.0.path()).status();
+    assert!(read_only.unwrap().success());
+    assert_eq!(store.open(ROOT, content.key, content.table.clone(), QUIET), Err(StorageFault::Denied));
+    let writable = Command::new("mount").args(["-o", "remount,rw"]).arg(disk.0.path()).status();
+    assert!(writable.unwrap().success());
+    fs::write(disk.0.path().join("file"), &content.bytes).unwrap();
+    let read_only = Command::new("mount").args(["-o", "remount,ro"]).arg(disk.0.path()).status();
+    assert!(read_only.unwrap().success());
+    assert_eq!(store.open(ROOT, content.key, None, QUIET), Ok(content.finished()));
 }
