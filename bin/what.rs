@@ -210,6 +210,30 @@ async fn near_names(tracker: &TrackerAt, wanted: &str) -> Vec<String> {
     names.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
 }
 
+/// The tracker that a flag or the environment names, else one of a ticket's, else the usual one.
+pub(crate) async fn choose_tracker(args: &NetworkArgs, whats: &[What]) -> HostPort {
+    if let Some(chosen) = &args.tracker {
+        return chosen.clone();
+    }
+    let mut written: Vec<HostPort> = Vec::new();
+    for what in whats {
+        if let What::Ticket(ticket) = what {
+            written.extend(ticket.trackers.iter().filter_map(|tracker| tracker.parse().ok()));
+        }
+    }
+    if let [first, _, ..] = written.as_slice() {
+        for tracker in &written {
+            if let Ok(found) = TrackerAt::resolve(tracker.clone()).await
+                && first_that_accepts(&[found.addr]).await.is_some()
+            {
+                return tracker.clone();
+            }
+        }
+        return first.clone();
+    }
+    written.pop().unwrap_or_default()
+}
+
 /// A tracker that can be asked.
 #[derive(Debug)]
 pub(crate) struct TrackerAt {
@@ -222,12 +246,13 @@ pub(crate) struct TrackerAt {
 }
 
 impl TrackerAt {
-    /// Has `work` ask the tracker that the flags mean, or the usual one.
+    /// Has `work` ask the tracker that the flags, or else tickets among `whats`, mean.
     pub(crate) async fn visit<T>(
         args: &NetworkArgs,
+        whats: &[What],
         work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let mut tracker = Self::resolve(args.tracker.clone().unwrap_or_default()).await?;
+        let mut tracker = Self::resolve(choose_tracker(args, whats).await).await?;
         if let Some(record) = &args.record {
             tracker.recorded = Some(tracker.join(record).await?);
         }

@@ -6,7 +6,9 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant, SystemTime};
 
+use potluck_core::ids::ContentKey;
 use rustix::process::Signal;
+use support::hostile;
 use support::processes::{Net, b3sum, leftovers, number, sources, text};
 
 const MIB: u64 = 1 << 20;
@@ -204,6 +206,23 @@ fn a_holder_whose_bytes_are_wrong_is_named_and_left() {
 }
 
 #[test]
+fn a_hostile_peer_is_named_and_dropped() {
+    let net = Net::without_tracker();
+    let path = net.file("src/f", 16 * MIB, 1);
+    let mut good = net.serving("good", &["share", path.to_str().unwrap(), "--limit-up", "8M"]);
+    let sharing = good.event("sharing");
+    let (id, ticket) = (text(&sharing, "id"), text(&sharing, "ticket"));
+    let evil = hostile::start(ContentKey { id: id.parse().unwrap(), length: 16 * MIB });
+    let ran = net.get("g", &format!("{ticket}&peer={evil}"), &[]).ran();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(b3sum(&net.got("g", "f")), id);
+    let blamed = ran.one("misbehaved");
+    assert_eq!((text(blamed, "peer"), text(blamed, "what")), ("evil".to_owned(), "BadPiece".to_owned()));
+    assert_eq!(blamed["banned"], false, "the first offence drops it for this content");
+    assert_eq!(sources(ran.one("done")), [("good".to_owned(), 16 * MIB)]);
+}
+
+#[test]
 fn a_file_that_changes_is_retracted_and_its_sharer_told() {
     let net = Net::new();
     let path = net.file("src/f", 16 * MIB, 1);
@@ -215,6 +234,8 @@ fn a_file_that_changes_is_retracted_and_its_sharer_told() {
     file.set_modified(SystemTime::now()).unwrap();
     let withdrawn = holder.event("withdrawn");
     assert_eq!(text(&withdrawn, "id"), id);
+    let again = holder.event("sharing");
+    assert_eq!(text(&again, "id"), b3sum(&path), "it is hashed anew and shared as what it is now");
     let ran = getter.ran();
     assert_eq!(ran.code, Some(4), "{}", ran.stderr);
     assert_eq!(ran.all("misbehaved").count(), 0, "an honest sharer is not blamed");

@@ -9,7 +9,11 @@ use crate::ui::{self, ContentRow};
 use crate::what::{self, TrackerAt, What};
 
 pub(crate) async fn run(args: WhatArgs, ctx: &Context) -> anyhow::Result<()> {
-    TrackerAt::visit(&args.network, async |tracker| tell(tracker, &args.what, ctx).await).await
+    let what = &args.what;
+    TrackerAt::visit(&args.network, std::slice::from_ref(what), async |tracker| {
+        tell(tracker, what, ctx).await
+    })
+    .await
 }
 
 async fn tell(tracker: &TrackerAt, what: &What, ctx: &Context) -> anyhow::Result<()> {

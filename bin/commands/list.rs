@@ -11,7 +11,7 @@ use crate::what::TrackerAt;
 
 pub(crate) async fn list(args: ListArgs, ctx: &Context) -> anyhow::Result<()> {
     let nothing = "Nothing is shared at present.";
-    TrackerAt::visit(&args.network, async |tracker| {
+    TrackerAt::visit(&args.network, &[], async |tracker| {
         show(tracker, Matching::All, args.rows, ctx, nothing).await
     })
     .await
@@ -24,8 +24,10 @@ pub(crate) async fn search(args: SearchArgs, ctx: &Context) -> anyhow::Result<()
     } else {
         Matching::Substring(args.query)
     };
-    TrackerAt::visit(&args.network, async |tracker| show(tracker, matching, args.rows, ctx, &nothing).await)
-        .await
+    TrackerAt::visit(&args.network, &[], async |tracker| {
+        show(tracker, matching, args.rows, ctx, &nothing).await
+    })
+    .await
 }
 
 async fn show(

@@ -1,7 +1,7 @@
 //! `potluck peer`: a peer that shares a folder and runs until it is interrupted.
 
 use super::Context;
-use super::share;
+use super::share::{self, Failing};
 use crate::args::{PeerArgs, ShareArgs};
 use crate::exit::{Code, Failure};
 use crate::ui;
@@ -13,11 +13,15 @@ pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
             format!("cannot create {}: {error}", ui::name(&args.dir.to_string_lossy())),
         )
     })?;
-    let mut paths: Vec<_> =
-        std::fs::read_dir(&args.dir)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
-    paths.retain(|path| !is_hidden(path));
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(&args.dir)? {
+        let path = entry?.path();
+        if !is_hidden(&path) {
+            paths.push(path);
+        }
+    }
     paths.sort();
-    share::run(ShareArgs { paths, once: false, serve: args.serve }, ctx).await
+    share::run_with(ShareArgs { paths, once: false, serve: args.serve }, Failing::IsTold, ctx).await
 }
 
 /// Part files, and what else people keep out of sight.

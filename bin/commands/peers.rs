@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 type Present = BTreeMap<PeerId, (String, SocketAddr)>;
 
 pub(crate) async fn run(args: PeersArgs, ctx: &Context) -> anyhow::Result<()> {
-    TrackerAt::visit(&args.network, async |tracker| {
+    TrackerAt::visit(&args.network, &[], async |tracker| {
         let present = ctx.until_interrupted(tell_present(tracker, ctx)).await?;
         if !args.watch {
             return Ok(());

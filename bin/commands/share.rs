@@ -1,7 +1,7 @@
 //! `potluck share`: hashes files and folders, serves each as soon as it is hashed, and prints a ticket per PATH.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use potluck_core::content::{SafeName, Ticket};
@@ -21,26 +21,39 @@ use crate::ui::{self, HashingBar};
 const HASHING_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(args: ShareArgs, ctx: &Context) -> anyhow::Result<()> {
+    // A missing path fails at once, before anything is hashed.
     for path in &args.paths {
-        must_exist(path)?;
+        std::fs::metadata(path).map_err(|error| cannot_share(&format!("{}: {error}", path.display())))?;
     }
-    let mut sharing = Sharing::start(&args, ctx).await?;
+    run_with(args, Failing::Ends, ctx).await
+}
+
+/// What becomes of it when one of the paths cannot be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failing {
+    /// All of it ends.
+    Ends,
+    /// The others are shared all the same.
+    IsTold,
+}
+
+pub(crate) async fn run_with(args: ShareArgs, failing: Failing, ctx: &Context) -> anyhow::Result<()> {
+    let mut sharing = Sharing::start(&args, failing, ctx).await?;
     let result = sharing.serve(args.paths, args.once).await;
     sharing.session.leave().await;
     result
 }
 
-/// A missing path fails at once, before anything is hashed.
-pub(crate) fn must_exist(path: &Path) -> Result<(), Failure> {
-    std::fs::metadata(path).map(drop).map_err(|error| {
-        Failure::new(Code::Failed, format!("cannot share {}: {error}", ui::name(&path.to_string_lossy())))
-    })
+/// `why` begins with the path that it is about.
+fn cannot_share(why: &str) -> Failure {
+    Failure::new(Code::Failed, format!("cannot share {}", ui::name(why)))
 }
 
 /// A session that shares paths.
-pub(crate) struct Sharing<'a> {
-    pub(crate) session: Session,
+struct Sharing<'a> {
+    session: Session,
     ctx: &'a Context,
+    failing: Failing,
     tickets: Tickets,
     bars: BTreeMap<PathBuf, Hashing>,
     /// What each path came to, as it was last told.
@@ -48,13 +61,13 @@ pub(crate) struct Sharing<'a> {
 }
 
 impl<'a> Sharing<'a> {
-    pub(crate) async fn start(args: &ShareArgs, ctx: &'a Context) -> anyhow::Result<Self> {
+    async fn start(args: &ShareArgs, failing: Failing, ctx: &'a Context) -> anyhow::Result<Self> {
         let serve = &args.serve;
         let tracker = serve.network.tracker.clone().unwrap_or_default();
         let session = Session::start(serve, tracker.clone(), &ctx.out).await?;
         session.tell_listening()?;
         let tickets = Tickets { tracker, tracker_chosen: serve.network.tracker.is_some() };
-        Ok(Self { session, ctx, tickets, bars: BTreeMap::new(), told: BTreeMap::new() })
+        Ok(Self { session, ctx, failing, tickets, bars: BTreeMap::new(), told: BTreeMap::new() })
     }
 
     /// Shares until interrupted; with `once` until each path was delivered completely.
@@ -72,9 +85,12 @@ impl<'a> Sharing<'a> {
                 _ = self.ctx.interrupts.wait() => break,
                 event = self.session.next() => delivered.extend(self.handle(event?).await?),
                 Some(result) = shared.recv() => {
-                    let shared = result?;
-                    self.tell_sharing(&shared).await?;
                     unshared -= 1;
+                    match result {
+                        Ok(shared) => self.tell_sharing(&shared).await?,
+                        Err(error) if self.failing == Failing::IsTold => tracing::warn!("{error:#}"),
+                        Err(error) => return Err(error),
+                    }
                     if unshared == 0 {
                         self.ctx.out.note("Whoever reaches this machine can fetch what is shared. Ctrl-C ends it.");
                     }
@@ -155,11 +171,11 @@ async fn share_all(
     results: mpsc::Sender<anyhow::Result<Shared>>,
 ) {
     for path in paths {
-        let result = peer.share(&path).await;
+        let result = peer.share(&path).await.map_err(|error| cannot_share(&error.to_string()).into());
         if result.is_ok() {
             registered(&peer, tracking.clone()).await;
         }
-        if results.send(result.map_err(anyhow::Error::from)).await.is_err() {
+        if results.send(result).await.is_err() {
             return;
         }
     }

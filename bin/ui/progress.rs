@@ -77,11 +77,10 @@ fn style(template: &str) -> ProgressStyle {
 /// Each holder's part of what was fetched, in percent, largest first: `[anna 61%, ben 39%]`.
 fn shares(sources: &[Source]) -> String {
     let fetched: u64 = sources.iter().map(|source| source.bytes).sum();
-    let percent = |bytes: u64| (bytes * 100).checked_div(fetched).unwrap_or(0);
     let mut shown: Vec<_> = sources
         .iter()
         .take(HOLDERS_SHOWN)
-        .map(|source| format!("{} {}%", text::name(&source.peer), percent(source.bytes)))
+        .map(|source| format!("{} {}", text::name(&source.peer), text::percent(source.bytes, fetched)))
         .collect();
     if sources.len() > HOLDERS_SHOWN {
         shown.push(format!("{} more", sources.len() - HOLDERS_SHOWN));

@@ -16,6 +16,11 @@ pub(crate) fn rate(bytes_per_second: u64) -> String {
     format!("{}/s", BinaryBytes(bytes_per_second))
 }
 
+/// A part of a whole, rounded: `61%`.
+pub(crate) fn percent(part: u64, whole: u64) -> String {
+    format!("{:.0}%", part as f64 * 100.0 / whole.max(1) as f64)
+}
+
 /// A time: exact where it is short, rough where it is long.
 pub(crate) fn seconds(time: Duration) -> String {
     if time < Duration::from_secs(60) {
@@ -71,6 +76,7 @@ mod tests {
     fn times_and_ids() {
         assert_eq!(seconds(Duration::from_millis(1234)), "1.2 s");
         assert_eq!(seconds(Duration::from_secs(120)), "2 minutes");
+        assert_eq!((percent(2, 3), percent(0, 0), percent(7, 7)), ("67%".into(), "0%".into(), "100%".into()));
         assert_eq!(short_id(ContentId([0xab; 32])), "abababababab");
     }
 }

@@ -109,6 +109,7 @@ impl<T: Transport, I: Send + 'static> Hub<T, I> {
     #[must_use]
     pub(crate) fn send<M: WireMessage>(&mut self, link: LinkId, msg: &M) -> bool {
         let Some(handle) = self.links.get(&link) else { return true };
+        tracing::debug!(%link, message = msg.name(), "sent");
         let taken = handle.outbox.push(msg).is_ok();
         if !taken {
             self.close(link);

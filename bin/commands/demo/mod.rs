@@ -131,7 +131,7 @@ impl Stage<'_> {
         let mut table = Table::new(["HOLDER", "DELIVERED", "SHARE", ""]);
         for source in &sources {
             let note = if killed == Some(&source.peer) { "killed half-way" } else { "" };
-            let share = format!("{}%", (source.bytes * 100).checked_div(fetched).unwrap_or(0));
+            let share = ui::percent(source.bytes, fetched);
             table.row([
                 Cell::new(&source.peer),
                 number(ui::bytes(source.bytes)),

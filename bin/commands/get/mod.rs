@@ -22,6 +22,7 @@ use crate::args::GetArgs;
 use crate::exit::{Code, Failure};
 use crate::session::Session;
 use crate::signals::interrupted;
+use crate::ui;
 
 /// How often progress is told while it changes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -104,11 +105,16 @@ impl Getting<'_> {
                     job.checking(bytes, total)?;
                 }
             }
-            Event::Peer(PeerEvent::PieceVerified { download, .. })
-                if self.job(download).is_some_and(Job::verified) =>
-            {
-                self.tell(download).await?;
-                return Ok(true);
+            Event::Peer(PeerEvent::PieceVerified { download, piece, from, .. }) => {
+                if tracing::enabled!(tracing::Level::DEBUG) {
+                    let from = self.session.peer.peer_name(from).await;
+                    tracing::debug!("piece {piece} from {} is right", ui::name(&from));
+                }
+                let first = self.job(download).is_some_and(Job::verified);
+                if first {
+                    self.tell(download).await?;
+                }
+                return Ok(first);
             }
             Event::Peer(PeerEvent::Waiting { download, reason, missing }) => {
                 if let Some(job) = self.job(download) {

@@ -54,7 +54,7 @@ impl Plan {
         if args.what.len() > 1 && !place.is_folder() {
             return Err(Failure::new(Code::Usage, "several WHAT need a folder: end --out in /").into());
         }
-        let tracker = choose_tracker(args).await;
+        let tracker = what::choose_tracker(&args.serve.network, &args.what).await;
         let mut wanted: Vec<Wanted> = Vec::new();
         for what in &args.what {
             let next = match what {
@@ -74,30 +74,6 @@ impl Plan {
         }
         Ok(Self { tracker, wanted })
     }
-}
-
-/// A tracker that is named by a flag or the environment, else one of a ticket's, else the usual one.
-async fn choose_tracker(args: &GetArgs) -> HostPort {
-    if let Some(chosen) = &args.serve.network.tracker {
-        return chosen.clone();
-    }
-    let tickets = args.what.iter().filter_map(|what| match what {
-        What::Ticket(ticket) => Some(ticket),
-        What::Text(_) => None,
-    });
-    let trackers: Vec<HostPort> =
-        tickets.flat_map(|ticket| &ticket.trackers).filter_map(|tracker| tracker.parse().ok()).collect();
-    if let [only] = trackers.as_slice() {
-        return only.clone();
-    }
-    for tracker in &trackers {
-        if let Ok(found) = TrackerAt::resolve(tracker.clone()).await
-            && what::first_that_accepts(&[found.addr]).await.is_some()
-        {
-            return tracker.clone();
-        }
-    }
-    trackers.into_iter().next().unwrap_or_default()
 }
 
 /// A ticket says all there is to know; a tracker is asked only where it names no peer.

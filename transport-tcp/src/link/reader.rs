@@ -69,6 +69,7 @@ pub(super) async fn read_link<R: AsyncRead + Unpin, M: WireMessage, I>(
             Err(reason) => return reason,
             Ok(None) => {}
             Ok(Some(message)) => {
+                tracing::debug!(link = %messages.link, message = message.name(), "received");
                 let input = (messages.wrap)(messages.link, message);
                 if messages.inbound.send((messages.link, FromLink::Message(input))).await.is_err() {
                     return CloseReason::Leaving;
