@@ -49,6 +49,10 @@ impl Peer {
         assert_eq!(self.by_key.len(), self.swarms.len(), "one swarm per content");
         let fetched = self.swarms.iter().filter(|(_, s)| s.fetching.is_some()).map(|(id, _)| *id);
         assert!(self.fetched.iter().copied().eq(fetched), "swarms that are being fetched");
+        assert!(
+            self.outgoing.links().all(|l| self.links.contains_key(&l)),
+            "chunks leave over links that are there"
+        );
         for timer in self.timers.iter() {
             self.check_timer(timer);
         }

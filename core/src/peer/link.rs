@@ -144,10 +144,10 @@ impl Link {
     /// How long the far end may be silent while it owes something.
     pub(super) fn patience(&self) -> Duration {
         if !self.delivered {
-            return Duration::from_secs(2) + self.rtt.unwrap_or_default() * 4;
+            return Duration::from_secs(6) + self.rtt.unwrap_or_default() * 4;
         }
         let due = Duration::from_secs_f64((self.inflight as f64 / self.down.peak().max(1.0)).min(1e3));
-        (due * 4).clamp(Duration::from_secs(1), Duration::from_secs(10))
+        (due * 4).clamp(Duration::from_secs(2), Duration::from_secs(15))
     }
 
     /// Chunks that are asked for and not sent; a choice counts as one piece.

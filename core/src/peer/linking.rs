@@ -243,6 +243,7 @@ impl Peer {
         let name = self.session.name().unwrap_or(&self.config.name).to_owned();
         self.say(link, PeerMessage::Hello { name, listen_port: self.config.listen_port });
         self.ask_link(link);
+        self.ping(link);
         for id in self.swarms_that_want(peer, addr) {
             self.join_swarm(link, id);
         }
@@ -315,6 +316,7 @@ impl Peer {
         self.hungry.remove(&link);
         self.ready.remove(&link);
         self.served.remove(&link);
+        self.outgoing.link_gone(link);
         for timer in [Timer::KeepAlive(link), Timer::Stall(link), Timer::Haves(link), Timer::UploadIdle(link)]
         {
             self.timers.clear(timer);
@@ -354,11 +356,17 @@ impl Peer {
         }
         let idle = l.mine.is_empty() && l.theirs.is_empty();
         if silent >= limits::PING_AFTER && l.pinged.is_none() && !idle {
-            l.pinged = Some(now);
+            self.ping(link);
+        }
+        self.timers.set(Timer::KeepAlive(link), now + limits::PING_AFTER / 2);
+    }
+
+    fn ping(&mut self, link: LinkId) {
+        if let Some(l) = self.links.get_mut(&link) {
+            l.pinged = Some(self.now);
             let nonce = self.rng.next_u64();
             self.say(link, PeerMessage::Ping { nonce });
         }
-        self.timers.set(Timer::KeepAlive(link), now + limits::PING_AFTER / 2);
     }
 
     pub(super) fn pong(&mut self, link: LinkId) {

@@ -15,6 +15,7 @@
 //! | `uploads` | serving what others ask for |
 //! | `downloads` | a download from `Fetch` to its final name; disk faults; waiting |
 //! | `folders` | the members of a folder |
+//! | `outgoing` | how many chunks leave at once, how many links are served |
 //! | `picker`, `rate`, `timers` | rarest first; measured and capped rates; all deadlines |
 //!
 //! Invariants (checked by [`Peer::check_invariants`]): a piece is held only after its chunks were written and folded to the
@@ -28,6 +29,7 @@ mod folders;
 mod io;
 mod link;
 mod linking;
+mod outgoing;
 mod picker;
 mod questions;
 mod rate;
@@ -56,6 +58,7 @@ pub use io::*;
 use downloads::Download;
 use link::Link;
 use linking::{Dial, KnownPeer};
+use outgoing::Outgoing;
 use questions::Pending;
 use rate::RateCap;
 use requests::AskedRun;
@@ -102,6 +105,7 @@ pub struct Peer {
     /// Links with something to send and credit to send it.
     ready: BTreeSet<LinkId>,
     last_served: LinkId,
+    outgoing: Outgoing,
     up_cap: RateCap,
     down_cap: RateCap,
     inflight: u64,
@@ -136,6 +140,7 @@ impl Peer {
             served: BTreeSet::new(),
             ready: BTreeSet::new(),
             last_served: LinkId(0),
+            outgoing: Outgoing::new(),
             up_cap: RateCap::new(config.up_rate_max),
             down_cap: RateCap::new(config.down_rate_max),
             inflight: 0,

@@ -70,7 +70,7 @@ impl Peer {
 
     /// Is there an upload slot for this link, and room in its queue?
     fn may_queue(&self, link: LinkId, chunks: usize) -> bool {
-        let slots = self.config.upload_links_max as usize;
+        let slots = self.outgoing.slots(self.config.upload_links_max as usize);
         let room = self
             .links
             .get(&link)
@@ -109,9 +109,13 @@ impl Peer {
         }
     }
 
-    /// Sends chunk by chunk, one link after the other, until nobody has both a request and room.
+    /// Sends chunk by chunk, one link after the other, until nobody has both a request and room, or enough is leaving.
     pub(super) fn serve(&mut self) {
         while !self.ready.is_empty() {
+            if let Err(at) = self.outgoing.room(self.now) {
+                self.timers.set_by(Timer::UpRate, at);
+                return;
+            }
             if let Err(at) = self.up_cap.poll(self.now) {
                 self.timers.set_by(Timer::UpRate, at);
                 return;
@@ -159,6 +163,7 @@ impl Peer {
             partner.sent_bytes += u64::from(bytes);
         }
         self.up_cap.spend(frame as u64);
+        self.outgoing.began(link, self.now);
         self.effect(PeerEffect::SendChunk { link, slot, key, at });
         true
     }
@@ -261,7 +266,10 @@ impl Peer {
         }
     }
 
-    pub(super) fn chunk_sent(&mut self, _link: LinkId, key: ContentKey, _at: ChunkAddr, result: SendResult) {
+    pub(super) fn chunk_sent(&mut self, link: LinkId, key: ContentKey, _at: ChunkAddr, result: SendResult) {
+        let rtt = self.links.get(&link).and_then(|l| l.rtt).unwrap_or_default();
+        self.outgoing.ended(link, self.now, rtt);
+        self.serve();
         match result {
             SendResult::Sent => {}
             SendResult::SourceChanged => self.source_changed(key),

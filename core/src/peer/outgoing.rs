@@ -1,0 +1,175 @@
+//! How many chunks leave at the same time, and how many links are served.
+//!
+//! Connections share an uplink. A chunk can be passed on only when it is whole, so a few chunks at a time that get through
+//! quickly are worth more than many that all take long. The window is found by delay, as in LEDBAT (RFC 6817): while chunks leave
+//! within the target it grows by one per window, when they take twice as long it shrinks.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::ids::LinkId;
+use crate::limits::CHUNK_BYTES;
+use crate::time::Instant;
+
+use super::rate::RateMeter;
+
+/// A chunk should leave in this time, and four round trips of its link besides.
+const TARGET: Duration = Duration::from_millis(100);
+/// Bounds of the window, and its start, in chunks.
+const WINDOW_MIN: f64 = 2.0;
+const WINDOW_MAX: f64 = 64.0;
+const WINDOW_START: f64 = 8.0;
+/// A served link should get a chunk this often.
+const TURN: Duration = Duration::from_secs(4);
+/// Bounds on the number of served links; the configured maximum comes on top.
+const SLOTS_MIN: usize = 2;
+const SLOTS_START: usize = 16;
+/// A chunk that takes this many times as long as is usual no longer counts: its far end is stuck, not the uplink.
+const STUCK_FACTOR: u32 = 4;
+const STUCK_MIN: Duration = Duration::from_secs(1);
+
+/// Chunks that the driver has and has not reported, and what they tell of the uplink.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    window: f64,
+    /// When each was handed over, oldest first.
+    sending: BTreeMap<LinkId, VecDeque<Instant>>,
+    count: usize,
+    /// Usual time of a chunk.
+    usual: Duration,
+    meter: RateMeter,
+    /// Since when something is being sent without a break.
+    busy: Option<Instant>,
+    /// Bytes per second while busy.
+    rate: Option<f64>,
+}
+
+impl Outgoing {
+    pub(super) fn new() -> Self {
+        Self {
+            window: WINDOW_START,
+            sending: BTreeMap::new(),
+            count: 0,
+            usual: Duration::ZERO,
+            meter: RateMeter::new(Instant::ZERO),
+            busy: None,
+            rate: None,
+        }
+    }
+
+    /// May another chunk leave now? Else when to look again, should none be reported before.
+    pub(super) fn room(&self, now: Instant) -> Result<(), Instant> {
+        if (self.count as f64) < self.window {
+            return Ok(());
+        }
+        let patience = (self.usual * STUCK_FACTOR).max(STUCK_MIN);
+        let old = self.sending.values().flatten().filter(|at| now.since(**at) >= patience).count();
+        if ((self.count - old) as f64) < self.window {
+            return Ok(());
+        }
+        let next = self.sending.values().flatten().filter(|at| now.since(**at) < patience).min();
+        Err(next.map_or(now, |at| *at) + patience)
+    }
+
+    /// A chunk was handed to the driver.
+    pub(super) fn began(&mut self, link: LinkId, now: Instant) {
+        if self.count == 0 {
+            self.busy = Some(now);
+            self.meter.restart(now);
+        }
+        self.sending.entry(link).or_default().push_back(now);
+        self.count += 1;
+    }
+
+    /// A chunk has left.
+    pub(super) fn ended(&mut self, link: LinkId, now: Instant, rtt: Duration) {
+        let Some(began) = self.sending.get_mut(&link).and_then(VecDeque::pop_front) else { return };
+        let full = self.count as f64 + 1.0 >= self.window;
+        self.count -= 1;
+        self.meter.add(now, CHUNK_BYTES);
+        let took = now.since(began);
+        self.usual = (self.usual * 7 + took) / 8;
+        let target = TARGET + rtt * 4;
+        if took > target * 2 {
+            self.window -= 1.0 / self.window;
+        } else if took < target && full {
+            self.window += 1.0 / self.window;
+        }
+        self.window = self.window.clamp(WINDOW_MIN, WINDOW_MAX);
+        if self.busy.is_some_and(|since| now.since(since) >= Duration::from_millis(500)) {
+            self.rate = Some(self.meter.rate(now));
+        }
+        if self.count == 0 {
+            self.busy = None;
+        }
+    }
+
+    /// Nothing more leaves over this link.
+    pub(super) fn link_gone(&mut self, link: LinkId) {
+        self.count -= self.sending.remove(&link).map_or(0, |sending| sending.len());
+    }
+
+    /// How many links to serve, so that each gets a chunk in time.
+    pub(super) fn slots(&self, max: usize) -> usize {
+        let slots = match self.rate {
+            Some(rate) => (rate * TURN.as_secs_f64() / CHUNK_BYTES as f64) as usize,
+            None => SLOTS_START,
+        };
+        slots.max(SLOTS_MIN).min(max)
+    }
+
+    /// Chunks under way over links that are gone would never be reported.
+    pub(super) fn links(&self) -> impl Iterator<Item = LinkId> + '_ {
+        self.sending.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends as fast as the window lets it over an uplink of `rate` bytes per second; returns how long chunks took in the end.
+    fn settle(rate: f64, rtt: Duration, seconds: u64) -> (f64, Duration) {
+        let mut out = Outgoing::new();
+        let mut now = Instant::ZERO;
+        let mut free = Instant::ZERO;
+        let mut leaving: VecDeque<Instant> = VecDeque::new();
+        let mut took = Duration::ZERO;
+        while now < Instant::from_millis(seconds * 1000) {
+            while out.room(now).is_ok() {
+                out.began(LinkId(1), now);
+                free = free.max(now) + Duration::from_secs_f64(CHUNK_BYTES as f64 / rate);
+                leaving.push_back(free);
+            }
+            let Some(at) = leaving.pop_front() else { break };
+            took = at.since(now);
+            now = at;
+            out.ended(LinkId(1), now, rtt);
+        }
+        (out.window, took)
+    }
+
+    #[test]
+    fn the_window_follows_the_uplink() {
+        let ms = Duration::from_millis;
+        let (slow, _) = settle(50e3, ms(20), 600);
+        assert!(slow < 2.5, "50 kB/s: {slow}");
+        let (home, _) = settle(12.5e6, ms(1), 60);
+        assert!((4.0..12.0).contains(&home), "100 Mbit/s: {home}");
+        let (lan, _) = settle(1.25e9, ms(1), 5);
+        assert!(lan > 30.0, "10 Gbit/s: {lan}");
+    }
+
+    #[test]
+    fn a_stuck_link_does_not_hold_the_window() {
+        let mut out = Outgoing::new();
+        let now = Instant::from_millis(1);
+        while out.room(now).is_ok() {
+            out.began(LinkId(1), now);
+        }
+        let again = out.room(now).expect_err("full");
+        assert_eq!(out.room(again), Ok(()));
+        out.link_gone(LinkId(1));
+        assert_eq!(out.room(now), Ok(()));
+    }
+}
