@@ -364,6 +364,7 @@ impl Peer {
         }
         if kind == Kind::Folder {
             fetching.phase = Phase::Filled;
+            self.timers.set_by(Timer::Dial(id), self.now);
             return self.read_listing(download);
         }
         let op = self.new_op();

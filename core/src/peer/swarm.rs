@@ -242,11 +242,11 @@ impl Swarm {
         self.fetching.as_ref().is_some_and(|f| f.phase == Phase::Running)
     }
 
-    /// It could use partners.
+    /// It could use partners. A folder whose listing is complete needs them for its members.
     pub(super) fn wants_partners(&self) -> bool {
         self.fetching.as_ref().is_some_and(|f| match f.phase {
-            Phase::Table { .. } | Phase::Running => true,
-            Phase::Opening { .. } | Phase::Paused(_) | Phase::Finishing { .. } | Phase::Filled => false,
+            Phase::Table { .. } | Phase::Running | Phase::Filled => true,
+            Phase::Opening { .. } | Phase::Paused(_) | Phase::Finishing { .. } => false,
         })
     }
 
