@@ -33,6 +33,7 @@ use crate::events::{self, EventReceiver, EventSender, Fate, Queued};
 use crate::hub::{EstablishedOver, Hub};
 use crate::peer::{StartError, random_seed};
 use crate::record::Recorder;
+use crate::store::raise_open_files;
 use crate::tcp::TcpTransport;
 use crate::transport::{Listener, Transport};
 
@@ -107,11 +108,12 @@ impl std::fmt::Debug for TrackerEvents {
 }
 
 impl Tracker {
-    /// Starts a tracker over TCP.
+    /// Starts a tracker over TCP. Lets the process open as many files as the system allows: each peer's link is one.
     ///
     /// # Errors
     /// The address is taken, the recording cannot be written, or the system gives no randomness.
     pub async fn start(options: TrackerOptions) -> Result<(Self, TrackerEvents), StartError> {
+        raise_open_files();
         let transport = TcpTransport::from_listen_addr(options.listen);
         Self::start_on(transport, random_seed()?, options).await
     }

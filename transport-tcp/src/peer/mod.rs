@@ -57,7 +57,7 @@ use crate::limits::{COPYING_BYTES_MAX, LEAVE_TIMEOUT, STORAGE_THREADS};
 use crate::link::{ChunkGear, Landings, Receiving, Sending};
 use crate::pool::BufferPool;
 use crate::record::Recorder;
-use crate::store::{Store, StoreOptions, Target};
+use crate::store::{Store, StoreOptions, Target, raise_open_files};
 use crate::tcp::TcpTransport;
 use crate::transport::{Copying, Listener, Transport};
 use crate::workers::Workers;
@@ -210,11 +210,12 @@ struct Inner {
 }
 
 impl Peer {
-    /// Starts a peer over TCP.
+    /// Starts a peer over TCP. Lets the process open as many files as the system allows.
     ///
     /// # Errors
     /// The address is taken, the recording cannot be written, or the system gives no threads or randomness.
     pub async fn start(options: PeerOptions) -> Result<(Self, Events), StartError> {
+        raise_open_files();
         let transport = TcpTransport::from_listen_addr(options.listen);
         let crews = Crews::threads().map_err(StartError::Threads)?;
         Self::start_on(transport, crews, random_seed()?, options).await
