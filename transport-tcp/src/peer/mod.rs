@@ -350,14 +350,14 @@ impl Peer {
     }
 
     /// Hashes a file, or a folder with every regular file below it, and offers it. Each file can be fetched as soon as it
-    /// is hashed, the whole when this returns. Dropping the future stops the hashing; files offered by then stay offered
-    /// until the path is shared again or unshared.
+    /// is hashed, the whole when this returns. Dropping the future stops the hashing; what is offered by then stays offered
+    /// until the path is shared again.
     ///
     /// Sharing a path again offers what it holds by then, in place of what it held before. From then on files that change
     /// are hashed and offered anew by themselves ([`Event::Shared`], [`Event::ShareLost`]).
     ///
     /// # Errors
-    /// The path cannot be read, has names that nobody could receive, or does not stand still.
+    /// The path cannot be read, has names that nobody could receive, or does not stand still. Then nothing of it is offered.
     pub async fn share(&self, path: &Path) -> Result<Shared, ShareError> {
         share::share(&self.0, path).await
     }

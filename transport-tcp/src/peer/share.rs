@@ -58,8 +58,8 @@ impl Offer {
 /// What is shared, by path and by content.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    /// By the path as it was given: what it came to, and every content that it offers.
-    by_path: BTreeMap<PathBuf, (ContentKey, BTreeSet<ContentKey>)>,
+    /// By the path as it was given: what it came to.
+    by_path: BTreeMap<PathBuf, ContentKey>,
     /// By content: the paths that offer it, and how. Never empty.
     by_key: HashMap<ContentKey, BTreeMap<PathBuf, Offer>>,
 }
@@ -84,6 +84,12 @@ impl Shares {
         self.by_key.get(&key).and_then(best)
     }
 
+    /// Every content that `path` offers.
+    fn of(&self, path: &Path) -> BTreeSet<ContentKey> {
+        let offers = self.by_key.iter().filter(|(_, offers)| offers.contains_key(path));
+        offers.map(|(key, _)| *key).collect()
+    }
+
     /// Notes that a content is offered by nobody, since its file changed. Returns the paths that did.
     fn lose(&mut self, key: ContentKey) -> impl Iterator<Item = PathBuf> + use<> {
         self.by_key.remove(&key).into_iter().flat_map(BTreeMap::into_keys)
@@ -99,6 +105,25 @@ fn best(offers: &BTreeMap<PathBuf, Offer>) -> Option<&Offer> {
 pub(super) async fn share(peer: &Inner, path: &Path) -> Result<Shared, ShareError> {
     // One path at a time: hashing takes all cores anyhow, and what a path offered before is replaced in one go.
     let _turn = peer.share_turn.lock().await;
+    let hashed = hash(peer, path).await;
+    let mut shares = peer.shares.lock().await;
+    let (shared, offered) = match hashed {
+        Ok(hashed) => hashed,
+        Err(error) => {
+            forget(peer, &mut shares, path).await;
+            return Err(error);
+        }
+    };
+    shares.by_path.insert(path.to_owned(), shared.key);
+    let all = shares.of(path);
+    withdraw(peer, &mut shares, path, all.difference(&offered)).await;
+    drop(shares);
+    peer.events.send(Event::Shared(shared.clone()));
+    Ok(shared)
+}
+
+/// Hashes what is at a path and offers it on the way. Returns all that was offered.
+async fn hash(peer: &Inner, path: &Path) -> Result<(Shared, BTreeSet<ContentKey>), ShareError> {
     let given = path.to_owned();
     let plan = peer.crews.sharing.call(move || scan(&given)).await?;
     let (tell, hashed) = mpsc::unbounded_channel();
@@ -113,14 +138,7 @@ pub(super) async fn share(peer: &Inner, path: &Path) -> Result<Shared, ShareErro
     };
     let hashing = peer.crews.sharing.call(move || job.run(&plan));
     let (shared, offered) = tokio::join!(hashing, offer_each(peer, path, hashed));
-    let shared = shared?;
-    let mut shares = peer.shares.lock().await;
-    if let Some((_, before)) = shares.by_path.insert(path.to_owned(), (shared.key, offered.clone())) {
-        withdraw(peer, &mut shares, path, before.difference(&offered)).await;
-    }
-    drop(shares);
-    peer.events.send(Event::Shared(shared.clone()));
-    Ok(shared)
+    Ok((shared?, offered))
 }
 
 /// Offers what was hashed, as it comes.
@@ -145,17 +163,17 @@ async fn offer_each(
 pub(super) async fn unshare(peer: &Inner, key: ContentKey) {
     let mut shares = peer.shares.lock().await;
     let paths: Vec<_> =
-        shares.by_path.iter().filter(|(_, (root, _))| *root == key).map(|(path, _)| path.clone()).collect();
+        shares.by_path.iter().filter(|(_, root)| **root == key).map(|(path, _)| path.clone()).collect();
     for path in paths {
         forget(peer, &mut shares, &path).await;
     }
 }
 
 /// Withdraws everything that a path offers.
-async fn forget(peer: &Inner, shares: &mut Shares, path: &Path) -> Option<ContentKey> {
-    let (root, offered) = shares.by_path.remove(path)?;
+async fn forget(peer: &Inner, shares: &mut Shares, path: &Path) {
+    shares.by_path.remove(path);
+    let offered = shares.of(path);
     withdraw(peer, shares, path, &offered).await;
-    Some(root)
 }
 
 async fn withdraw(
@@ -194,11 +212,10 @@ pub(super) async fn reshare(peer: Weak<Inner>, mut changed: mpsc::UnboundedRecei
         }
         drop(shares);
         for path in paths {
+            // A path that was unshared meanwhile is nobody's concern.
+            let Some(key) = peer.shares.lock().await.by_path.get(&path).copied() else { continue };
             if let Err(error) = share(&peer, &path).await {
-                let mut shares = peer.shares.lock().await;
-                if let Some(key) = forget(&peer, &mut shares, &path).await {
-                    peer.events.send(Event::ShareLost { path, key, why: error.to_string() });
-                }
+                peer.events.send(Event::ShareLost { path, key, why: error.to_string() });
             }
         }
     }
