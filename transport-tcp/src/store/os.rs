@@ -109,7 +109,11 @@ impl Folder for OsFolder {
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(fs::fsync(&self.0)?)
+        match fs::fsync(&self.0) {
+            // A file system that cannot sync folders keeps their names by itself, or not at all.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+            done => Ok(done?),
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -208,7 +212,11 @@ impl DiskFile for File {
         match Self::try_lock(self) {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(error),
+            Err(TryLockError::Error(error)) => match Errno::from_io_error(&error) {
+                // A file system without locks; then nobody has it locked.
+                Some(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK) => Ok(true),
+                _ => Err(error),
+            },
         }
     }
 

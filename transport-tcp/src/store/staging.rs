@@ -251,7 +251,7 @@ impl<D: Folder> Staging<D> {
 
     fn complete(&self, entry: u32, member: &Entry, file: &D::File) -> Result<FileIdentity, StorageFault> {
         let finish = || {
-            file.set_attributes(member.executable, member.mtime_ns)?;
+            where_possible(file.set_attributes(member.executable, member.mtime_ns))?;
             Ok(file.stat()?.identity)
         };
         let identity = finish().map_err(failed("finishing a member"))?;
@@ -321,7 +321,7 @@ impl<D: Folder> Staging<D> {
         for entry in listing.entries() {
             if let Node::Folder { mtime_ns } = entry.node {
                 let (folder, name) = walk::parent(&self.content, &entry.path, true)?;
-                walk::make_folder(&folder, name)?.set_mtime(mtime_ns)?;
+                where_possible(walk::make_folder(&folder, name)?.set_mtime(mtime_ns))?;
             }
         }
         Ok(())
@@ -372,6 +372,20 @@ impl<D: Folder> Staging<D> {
     /// Lets other processes have it.
     pub(crate) fn release(&self) {
         self.listing_part.release();
+    }
+}
+
+/// Times and rights are set where the file system has them; where it has not, the bytes are right all the same.
+fn where_possible(set: io::Result<()>) -> io::Result<()> {
+    use io::ErrorKind as Kind;
+    match set {
+        Err(error)
+            if matches!(error.kind(), Kind::PermissionDenied | Kind::Unsupported | Kind::InvalidInput) =>
+        {
+            tracing::debug!(%error, "times or rights cannot be set here");
+            Ok(())
+        }
+        set => set,
     }
 }
 
