@@ -1,6 +1,6 @@
 //! A tracker and the links to it, without any network. Every input is followed by the checks that hold after any input.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ pub(crate) struct Hub {
     pub(crate) closed: Vec<(LinkId, CloseReason)>,
     pub(crate) events: Vec<TrackerEvent>,
     pub(crate) probes: Vec<(OpId, SocketAddr)>,
-    /// Links that answer pings.
-    answering: bool,
+    /// Links that answer no pings.
+    pub(crate) mute: BTreeSet<LinkId>,
     /// Off for inputs by the hundred thousand.
     pub(crate) checking: bool,
 }
@@ -48,14 +48,14 @@ impl Hub {
             closed: Vec::new(),
             events: Vec::new(),
             probes: Vec::new(),
-            answering: true,
+            mute: BTreeSet::new(),
             checking: true,
         }
     }
 
-    /// From here on nobody answers pings.
+    /// From here on none of the links that are there answers pings.
     pub(crate) fn fall_silent(&mut self) {
-        self.answering = false;
+        self.mute = (0..=self.links).map(LinkId).collect();
     }
 
     pub(crate) fn input(&mut self, input: TrackerInput) {
@@ -77,7 +77,9 @@ impl Hub {
         let mut pings = Vec::new();
         for effect in effects.drain() {
             match effect {
-                TrackerEffect::Send { link, msg: TrackerMessage::Ping { nonce } } if self.answering => {
+                TrackerEffect::Send { link, msg: TrackerMessage::Ping { nonce } }
+                    if !self.mute.contains(&link) =>
+                {
                     pings.push((link, nonce));
                 }
                 TrackerEffect::Send { link, msg } => self.sent.entry(link).or_default().push(msg),
@@ -129,6 +131,11 @@ impl Hub {
     /// What was sent to the link since it was last asked for.
     pub(crate) fn take(&mut self, link: LinkId) -> Vec<TrackerMessage> {
         self.sent.remove(&link).unwrap_or_default()
+    }
+
+    /// What was taken too early.
+    pub(crate) fn put_back(&mut self, link: LinkId, msgs: Vec<TrackerMessage>) {
+        self.sent.entry(link).or_default().splice(0..0, msgs);
     }
 
     /// Asks, and takes the one answer; pushes of before are forgotten.

@@ -3,6 +3,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "an answer is the expected one, or the test has failed")]
 
 mod harness;
+mod model;
 mod search;
 mod sessions;
 mod shares;
