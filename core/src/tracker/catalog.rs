@@ -16,7 +16,7 @@ use crate::ids::{ContentId, ContentKey};
 use crate::wire::tracker::Cursor;
 
 /// Rows of a block before it is split: some kilobytes of text, cheap to move and long enough to scan at full speed.
-const BLOCK_ROWS_MAX: usize = 128;
+const BLOCK_ROWS_MAX: usize = 64;
 
 /// No key sorts before it.
 const FIRST_KEY: ContentKey = ContentKey { id: ContentId([0; 32]), length: 0 };
@@ -29,7 +29,16 @@ pub(super) struct Catalog {
     rows: Slab<Row>,
     blocks: Slab<Block>,
     /// Blocks in the order of their rows; none is empty.
-    order: Vec<u32>,
+    order: Vec<Place>,
+}
+
+/// A block's place in the order.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    block: u32,
+    /// How its first name begins. Looking a name up in the order compares these, which lie side by side, and opens only
+    /// the blocks where that does not decide.
+    beginning: [u8; 32],
 }
 
 #[derive(Debug)]
@@ -142,8 +151,8 @@ impl Catalog {
     pub(super) fn scan(&self, matcher: &Matcher, page: Page<'_>) -> Scanned {
         let mut scanned = Scanned { rows: Vec::new(), next: None, work: 0 };
         let (mut block_at, mut first) = self.start(matcher, page.after);
-        while let Some(&id) = self.order.get(block_at) {
-            let block = &self.blocks[id as usize];
+        while let Some(place) = self.order.get(block_at) {
+            let block = &self.blocks[place.block as usize];
             if page.members || block.listed > 0 {
                 if self.scan_block(block, first, matcher, page, &mut scanned) {
                     return scanned;
@@ -212,15 +221,18 @@ impl Catalog {
     }
 
     fn entry(&self, (block, entry): Position) -> Entry {
-        self.blocks[self.order[block] as usize].entries[entry]
+        self.blocks[self.order[block].block as usize].entries[entry]
     }
 
     /// Where the row of `name` and `key` stands or would stand, and whether it does.
     fn seek(&self, name: &str, key: ContentKey) -> (Position, bool) {
-        let after_it =
-            self.order.partition_point(|&id| self.compare(&self.blocks[id as usize], 0, name, key).is_le());
+        let wanted = beginning(name);
+        let after_it = self.order.partition_point(|place| {
+            let order = place.beginning.cmp(&wanted);
+            order.then_with(|| self.compare(&self.blocks[place.block as usize], 0, name, key)).is_le()
+        });
         let Some(block_at) = after_it.checked_sub(1) else { return ((0, 0), false) };
-        let block = &self.blocks[self.order[block_at] as usize];
+        let block = &self.blocks[self.order[block_at].block as usize];
         let (mut low, mut high) = (0, block.entries.len());
         while low < high {
             let middle = low.midpoint(high);
@@ -240,11 +252,15 @@ impl Catalog {
 
     fn insert(&mut self, (block_at, at): Position, name: &str, key: ContentKey) -> RowId {
         if self.order.is_empty() {
-            self.order.push(number(self.blocks.insert(Block::default())));
+            let block = number(self.blocks.insert(Block::default()));
+            self.order.push(Place { block, beginning: [0; 32] });
         }
-        let block = self.order[block_at];
+        let block = self.order[block_at].block;
         let id = number(self.rows.insert(Row { key, block, refs: 0, listed: 0, folders: 0 }));
         self.blocks[block as usize].insert(at, name, id);
+        if at == 0 {
+            self.order[block_at].beginning = beginning(name);
+        }
         if self.blocks[block as usize].entries.len() > BLOCK_ROWS_MAX {
             self.split(block_at);
         }
@@ -252,7 +268,7 @@ impl Catalog {
     }
 
     fn split(&mut self, block_at: usize) {
-        let low = self.order[block_at] as usize;
+        let low = self.order[block_at].block as usize;
         let mut upper = self.blocks[low].split_off(BLOCK_ROWS_MAX / 2);
         upper.listed =
             number(upper.entries.iter().filter(|entry| self.rows[entry.row as usize].listed > 0).count());
@@ -262,7 +278,8 @@ impl Catalog {
         for row in moved {
             self.rows[row as usize].block = high;
         }
-        self.order.insert(block_at + 1, high);
+        let beginning = beginning(self.blocks[high as usize].name(0));
+        self.order.insert(block_at + 1, Place { block: high, beginning });
     }
 
     fn remove(&mut self, id: RowId) {
@@ -270,10 +287,16 @@ impl Catalog {
         let Some(at) = self.blocks[block as usize].entries.iter().position(|entry| entry.row == id) else {
             return;
         };
+        if at == 0 {
+            let entries = &self.blocks[block as usize];
+            let ((block_at, _), _) = self.seek(entries.name(0), self.rows[id as usize].key);
+            if entries.entries.len() == 1 {
+                self.order.remove(block_at);
+            } else {
+                self.order[block_at].beginning = beginning(entries.name(1));
+            }
+        }
         if self.blocks[block as usize].entries.len() == 1 {
-            let key = self.rows[id as usize].key;
-            let ((block_at, _), _) = self.seek(self.blocks[block as usize].name(0), key);
-            self.order.remove(block_at);
             self.blocks.remove(block as usize);
         } else {
             self.blocks[block as usize].remove(at);
@@ -297,8 +320,9 @@ impl Catalog {
         let mut last: Option<(&str, ContentKey)> = None;
         let mut rows = 0;
         assert_eq!(self.order.len(), self.blocks.len());
-        for &id in &self.order {
+        for &Place { block: id, beginning: first } in &self.order {
             let block = &self.blocks[id as usize];
+            assert_eq!(first, beginning(block.name(0)));
             assert!(!block.entries.is_empty() && block.entries.len() <= BLOCK_ROWS_MAX);
             let mut folded = String::new();
             for at in 0..block.entries.len() {
@@ -408,6 +432,14 @@ impl Block {
         }
         upper
     }
+}
+
+/// The first bytes of a name: of two names with different beginnings, they stand in the same order.
+fn beginning(name: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let length = name.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+    bytes
 }
 
 /// Row and block numbers, and lengths within a block, fit 32 bits: the number of registrations is bounded.
