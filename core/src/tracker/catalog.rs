@@ -2,8 +2,9 @@
 //!
 //! Rows lie in blocks of some dozens, block after block in order. A block holds its names twice, end to end: as they are
 //! (for order, exact names, prefixes and globs) and with letters folded, a newline after each (for substrings: one
-//! search of the block's text finds the next row that contains it). So the first page of everything, a page in the
-//! middle and a prefix each cost a seek and the rows they return; a substring that is rare costs one pass over all text.
+//! search of the block's text finds the next row that contains it; globs look for their longest literal part first).
+//! So the first page of everything, a page in the middle and a prefix each cost a seek and the rows they return; a
+//! substring that is rare costs one pass over all text.
 //!
 //! A row counts the registrations under it. It is listed while one of them is not a member of a folder, and a folder
 //! while most of them say so: neither depends on the order in which they came.
@@ -16,7 +17,7 @@ use crate::ids::{ContentId, ContentKey};
 use crate::wire::tracker::Cursor;
 
 /// Rows of a block before it is split: some kilobytes of text, cheap to move and long enough to scan at full speed.
-const BLOCK_ROWS_MAX: usize = 64;
+const BLOCK_ROWS_MAX: usize = 128;
 
 /// No key sorts before it.
 const FIRST_KEY: ContentKey = ContentKey { id: ContentId([0; 32]), length: 0 };
@@ -178,6 +179,7 @@ impl Catalog {
         while let Some(found) = block.next_candidate(matcher, at, &mut into.work) {
             at = found + 1;
             let name = block.name(found);
+            into.work += matcher.cost(name);
             match matcher.judge(name) {
                 Verdict::Past => return true,
                 Verdict::No => {}
@@ -375,15 +377,12 @@ impl Block {
         if from >= self.entries.len() {
             return None;
         }
-        let Some(finder) = matcher.finder() else {
-            *work += matcher.cost(self.name(from));
-            return Some(from);
-        };
+        let Some(finder) = matcher.finder() else { return Some(from) };
         let start = self.start(from).1;
         let found = finder
             .find(&self.folded.as_bytes()[start..])
             .map(|offset| self.entries.partition_point(|entry| entry.folded_end as usize <= start + offset));
-        *work += (found.unwrap_or(self.entries.len()) - from) as u64 + 1;
+        *work += (found.unwrap_or(self.entries.len()) - from) as u64;
         found
     }
 
@@ -446,3 +445,6 @@ fn beginning(name: &str) -> [u8; 32] {
 fn number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ pub(super) enum Matcher {
         glob: Box<GlobMatcher>,
         /// What every match begins with.
         prefix: String,
+        /// What every match contains, letters folded.
+        needle: Box<memmem::Finder<'static>>,
         /// Characters that are not literal.
         wildcards: u64,
     },
@@ -54,13 +56,11 @@ impl Matcher {
             Matching::Name(name) => Ok(Self::Name(name.clone())),
             Matching::Prefix(prefix) => Ok(Self::Prefix(prefix.clone())),
             Matching::Substring(text) => {
-                let mut folded = String::new();
-                fold_into(text, &mut folded);
-                if folded.contains('\n') {
+                if text.contains('\n') {
                     // It would match across two names of a block; no name holds a line break, so none is equal to it.
                     return Ok(Self::Name(text.clone()));
                 }
-                Ok(Self::Substring(Box::new(memmem::Finder::new(&folded).into_owned())))
+                Ok(Self::Substring(Box::new(finder(text))))
             }
             Matching::Glob(pattern) => Self::glob(pattern),
             Matching::IdPrefix(_) => Err("ids are not searched by name".to_owned()),
@@ -80,6 +80,7 @@ impl Matcher {
         Ok(Self::Glob {
             glob: Box::new(glob.compile_matcher()),
             prefix: pattern.chars().take_while(|&c| !is_special(c)).collect(),
+            needle: Box::new(finder(longest_literal(pattern))),
             wildcards: wildcards as u64,
         })
     }
@@ -92,11 +93,11 @@ impl Matcher {
         }
     }
 
-    /// The needle, where whole blocks of folded names can be searched at once.
+    /// What every match contains, where whole blocks of folded names can be searched for it at once.
     pub(super) fn finder(&self) -> Option<&memmem::Finder<'static>> {
         match self {
-            Self::Substring(finder) => Some(finder),
-            Self::All | Self::Name(_) | Self::Prefix(_) | Self::Glob { .. } => None,
+            Self::Substring(needle) | Self::Glob { needle, .. } => Some(needle),
+            Self::All | Self::Name(_) | Self::Prefix(_) => None,
         }
     }
 
@@ -129,20 +130,39 @@ const fn is_special(c: char) -> bool {
     matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | ',' | '!' | '\\')
 }
 
-/// Appends the text with the differences between letters of either case taken out: up, then down, letter by letter, so
-/// that letters with two small forms (sigma) or none of the other case (sharp s) meet their kind too.
+/// The longest text that every match of the glob contains. Looked for before the first bracket and after the last one,
+/// where nothing is an alternative. `/` is none of it: `**/` matches nothing as well.
+fn longest_literal(pattern: &str) -> &str {
+    let head = pattern.split(['[', '{', '\\']).next().unwrap_or_default();
+    let tail = pattern.rsplit([']', '}']).next().unwrap_or_default();
+    let tail = if pattern.contains('\\') { "" } else { tail };
+    let runs = head.split(['*', '?', '/']).chain(tail.split(['*', '?', '/']));
+    runs.max_by_key(|run| run.len()).unwrap_or_default()
+}
+
+fn finder(text: &str) -> memmem::Finder<'static> {
+    let mut folded = String::new();
+    fold_into(text, &mut folded);
+    memmem::Finder::new(&folded).into_owned()
+}
+
+/// Appends the text with the differences between letters of either case taken out: down, up and down again, letter by
+/// letter, so that letters with two small forms (sigma), or whose capital is two letters (sharp s), meet their kind too.
 pub(super) fn fold_into(text: &str, out: &mut String) {
     if text.is_ascii() {
         let start = out.len();
         out.push_str(text);
         out[start..].make_ascii_lowercase();
     } else {
-        out.extend(text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase));
+        let lower = text.chars().flat_map(char::to_lowercase);
+        out.extend(lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn folded(text: &str) -> String {
@@ -156,6 +176,7 @@ mod tests {
         for (a, b) in [
             ("README.md", "readme.MD"),
             ("Straße", "STRASSE"),
+            ("STRAẞE", "strasse"),
             ("ΟΔΥΣΣΕΥΣ", "οδυσσευς"),
             ("ÅÄÖ", "åäö"),
             ("Имя", "ИМЯ"),
@@ -174,6 +195,24 @@ mod tests {
         assert_eq!(matcher.judge("jpg"), Verdict::Past);
         let star = Matcher::new(&Matching::Glob("*.txt".to_owned())).unwrap();
         assert_eq!(star.judge("folder/file.txt"), Verdict::Yes);
+    }
+
+    proptest! {
+        /// Where a search looks, and what for, never hides a match.
+        #[test]
+        fn every_match_has_the_glob_s_beginning_and_literal(
+            pattern in r"[aB/.]{0,3}[*?]{0,2}[aB/.]{0,3}(\[[aB]\]|\{a,B/\}|\*\*/|\\\*)?[aB/.]{0,2}",
+            name in "[aB/.*]{0,6}",
+        ) {
+            if let Ok(matcher) = Matcher::new(&Matching::Glob(pattern))
+                && let Matcher::Glob { glob, .. } = &matcher
+                && glob.is_match(&name)
+            {
+                prop_assert!(name.starts_with(matcher.prefix()));
+                let needle = matcher.finder().unwrap();
+                prop_assert!(needle.find(folded(&name).as_bytes()).is_some());
+            }
+        }
     }
 
     #[test]

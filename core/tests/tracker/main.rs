@@ -1,6 +1,10 @@
 //! The tracker machine, driven by hand: exact sequences, bounds, and a comparison with a small model.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "an answer is the expected one, or the test has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "what is not as expected fails the test"
+)]
 
 mod harness;
 mod model;
