@@ -2,6 +2,8 @@
 //!
 //! Run: `cargo bench --bench registry`. Memory per registration: `cargo test --release --test tracker_memory -- --nocapture`.
 
+#![expect(clippy::print_stderr, reason = "criterion has no percentiles")]
+
 #[path = "../tests/support/crowd.rs"]
 mod crowd;
 

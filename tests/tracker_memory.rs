@@ -3,6 +3,8 @@
 //!
 //! The million of the stated figure: `cargo test --release --test tracker_memory -- --nocapture`.
 
+#![expect(clippy::print_stdout, reason = "the figures are what it is run for")]
+
 #[path = "support/crowd.rs"]
 mod crowd;
 
