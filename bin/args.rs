@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use potluck_core::limits::{LEASE, PEER_NAME_BYTES_MAX};
 
+use crate::commands::SimArgs;
 use crate::what::What;
 
 /// Port that trackers listen on where nobody says otherwise.
@@ -71,6 +72,8 @@ pub(crate) enum Verb {
     Hash(HashArgs),
     /// Show the whole system on this machine: tracker, holders, and a download that loses one of them
     Demo(DemoArgs),
+    /// Simulate swarms: run a scenario, explore many seeds with faults, replay one
+    Sim(SimArgs),
 }
 
 /// Flags of every verb that talks to a network.

@@ -9,7 +9,10 @@ mod list;
 mod peer;
 mod peers;
 mod share;
+mod sim;
 mod tracker;
+
+pub(crate) use sim::SimArgs;
 
 use crate::args::Verb;
 use crate::signals::{Interrupts, interrupted};
@@ -45,6 +48,7 @@ pub(crate) async fn run(verb: Verb, ctx: &Context) -> anyhow::Result<()> {
         Verb::Peers(args) => peers::run(args, ctx).await,
         Verb::Holders(args) => ctx.until_interrupted(holders::run(args, ctx)).await,
         Verb::Info(args) => ctx.until_interrupted(info::run(args, ctx)).await,
+        Verb::Sim(args) => sim::run(args, ctx).await,
         Verb::Hash(args) => ctx.until_interrupted(hash::run(args, ctx)).await,
     }
 }

@@ -52,6 +52,30 @@ pub(crate) enum Event<'a> {
     Misbehaved { peer: &'a str, addr: SocketAddr, what: &'a str, banned: bool },
     /// A holder took back what it had sent.
     Retracted { peer: &'a str, id: ContentId },
+    /// A scenario that comes with potluck.
+    Scenario { name: &'a str, about: &'a str },
+    /// Figures of a simulated run; `faults` by kind.
+    Report {
+        #[serde(flatten)]
+        report: &'a potluck_sim::Report,
+        faults: &'a std::collections::BTreeMap<potluck_sim::FaultKind, u64>,
+    },
+    /// How an exploration goes; `rate` is seeds per second.
+    Exploring { seeds: u64, rate: f64, faults: u64, failures: usize },
+    /// What an exploration came to.
+    Explored {
+        seconds: f64,
+        #[serde(flatten)]
+        findings: &'a potluck_sim::Findings,
+    },
+    /// A check did not hold in a simulated run; `at` is nanoseconds since its start.
+    Violation { seed: u64, at: u64, host: u32, check: &'a str, replay: &'a str },
+    /// A recording was replayed; `span` is nanoseconds.
+    Replayed {
+        machine: &'a str,
+        #[serde(flatten)]
+        replayed: &'a potluck_sim::Replayed,
+    },
     /// A row of what the network has.
     Content {
         #[serde(flatten)]

@@ -518,7 +518,7 @@ impl World<'_> {
 }
 
 /// Runs a machine; its panic, which is a bug of the machine, becomes words.
-pub(super) fn guarded(run: impl FnOnce()) -> Result<(), String> {
+pub(crate) fn guarded(run: impl FnOnce()) -> Result<(), String> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));

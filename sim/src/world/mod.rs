@@ -34,6 +34,7 @@ use crate::trace::Fingerprint;
 use end::End;
 pub(crate) use final_checks::Prospect;
 use host::{DiskOp, Host, Node};
+pub(crate) use inputs::guarded;
 pub use tally::{DownloadRecord, HostTally, TIMELINE_STEP, Tally};
 
 /// Inputs between two full sweeps of a host's invariants.
