@@ -133,6 +133,11 @@ impl Hub {
         self.sent.remove(&link).unwrap_or_default()
     }
 
+    /// Everything that was sent and not taken.
+    pub(crate) fn take_all(&mut self) -> Vec<TrackerMessage> {
+        std::mem::take(&mut self.sent).into_values().flatten().collect()
+    }
+
     /// What was taken too early.
     pub(crate) fn put_back(&mut self, link: LinkId, msgs: Vec<TrackerMessage>) {
         self.sent.entry(link).or_default().splice(0..0, msgs);

@@ -6,6 +6,7 @@
     reason = "what is not as expected fails the test"
 )]
 
+mod arbitrary;
 mod harness;
 mod model;
 mod search;
