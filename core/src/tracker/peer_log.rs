@@ -87,8 +87,12 @@ impl PeerLog {
 
     /// The next page for this reader, which counts as shown. `None` if it does not read.
     pub(super) fn read<T>(&mut self, link: LinkId, live: &BTreeMap<PeerId, T>) -> Option<Read> {
+        let end = self.end();
         let reader = self.readers.get_mut(&link)?;
         if let Some(after) = reader.listing {
+            if after == Bound::Unbounded {
+                reader.next = end; // What happened before is in the list.
+            }
             let there = live.range((after, Bound::Unbounded)).map(|(peer, _)| *peer);
             let joined: Vec<PeerId> = there.take(ROWS_PER_REPLY).collect();
             let full = joined.len() == ROWS_PER_REPLY;

@@ -152,8 +152,9 @@ impl ReferenceStateMachine for Model {
         Just(Self::default()).boxed()
     }
 
-    fn transitions(_: &Self) -> BoxedStrategy<Step> {
-        let peer = || 0..PEERS;
+    fn transitions(state: &Self) -> BoxedStrategy<Step> {
+        let live: Vec<u64> = state.sessions.keys().copied().collect();
+        let peer = || prop::sample::select(live.clone());
         let key = || (0..CONTENTS).prop_map(four_pieces);
         let name = || prop::sample::select(&PEER_NAMES);
         let label = || prop::sample::select(&NAMES);
@@ -171,8 +172,18 @@ impl ReferenceStateMachine for Model {
             prop::sample::select(&["*", "*.txt", "*r"][..]).prop_map(|t| Matching::Glob(t.into())),
             key().prop_map(|key| Matching::IdPrefix(key.id.to_string()[..10].to_owned())),
         ];
+        let anybody = prop_oneof![
+            6 => (0..PEERS, name(), any::<bool>())
+                .prop_map(|(peer, name, any_name)| Step::Join { peer, name, any_name }),
+            3 => (matching, any::<bool>(), 1_u32..4)
+                .prop_map(|(matching, members, limit)| Step::Search { matching, members, limit }),
+            4 => (0_u64..6_000).prop_map(|millis| Step::Pass { millis }),
+        ];
+        if live.is_empty() {
+            return anybody.boxed();
+        }
         prop_oneof![
-            6 => (peer(), name(), any::<bool>()).prop_map(|(peer, name, any_name)| Step::Join { peer, name, any_name }),
+            13 => anybody,
             1 => peer().prop_map(|peer| Step::Forge { peer }),
             2 => (peer(), name()).prop_map(|(peer, name)| Step::Rename { peer, name }),
             1 => peer().prop_map(|peer| Step::Leave { peer }),
@@ -180,12 +191,9 @@ impl ReferenceStateMachine for Model {
             1 => peer().prop_map(|peer| Step::FallSilent { peer }),
             8 => (peer(), prop::collection::vec(ad, 0..4)).prop_map(|(peer, ads)| Step::Announce { peer, ads }),
             3 => (peer(), prop::collection::vec(key(), 0..3)).prop_map(|(peer, keys)| Step::Withdraw { peer, keys }),
-            3 => (matching, any::<bool>(), 1_u32..4)
-                .prop_map(|(matching, members, limit)| Step::Search { matching, members, limit }),
             3 => (peer(), key()).prop_map(|(peer, key)| Step::Watch { peer, key }),
             1 => (peer(), key()).prop_map(|(peer, key)| Step::Unwatch { peer, key }),
             1 => (peer(), any::<bool>()).prop_map(|(peer, on)| Step::WatchPeers { peer, on }),
-            4 => (0_u64..6_000).prop_map(|millis| Step::Pass { millis }),
         ]
         .boxed()
     }
