@@ -21,8 +21,9 @@ pub(super) type OwnerId = u32;
 /// A content's number, while somebody holds or watches it.
 pub(super) type ContentIndex = u32;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Registry {
+    bounds: Bounds,
     owners: Slab<Owner>,
     contents: Slab<Content>,
     by_key: BTreeMap<ContentKey, ContentIndex>,
@@ -31,6 +32,13 @@ pub(super) struct Registry {
     retired: BTreeSet<OwnerId>,
     /// Registrations of all owners.
     registrations: usize,
+}
+
+/// How much is registered at most.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    per_owner: usize,
+    in_all: usize,
 }
 
 #[derive(Debug)]
@@ -74,7 +82,25 @@ pub(super) enum Change {
     Same,
 }
 
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new(Bounds { per_owner: REGISTRATIONS_PER_PEER, in_all: REGISTRATIONS_PER_TRACKER })
+    }
+}
+
 impl Registry {
+    fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            owners: Slab::new(),
+            contents: Slab::new(),
+            by_key: BTreeMap::new(),
+            catalog: Catalog::default(),
+            retired: BTreeSet::new(),
+            registrations: 0,
+        }
+    }
+
     pub(super) fn add_owner(&mut self, peer: PeerId) -> OwnerId {
         let owner = Owner { peer, live: true, contents: BTreeSet::new() };
         u32::try_from(self.owners.insert(owner)).unwrap_or(u32::MAX)
@@ -149,16 +175,17 @@ impl Registry {
 
     /// Would these ads exceed a bound? Says which. Ads of one content count once each, which errs on the safe side.
     pub(super) fn exceeded(&self, owner: OwnerId, ads: &[Ad]) -> Option<&'static str> {
-        let contents = &self.owners[owner as usize].contents;
-        let new =
-            ads.iter().filter(|ad| self.index(ad.key).is_none_or(|index| !contents.contains(&index))).count();
-        if new > 0 && contents.len() + new > REGISTRATIONS_PER_PEER {
-            Some("registrations per peer")
-        } else if new > 0 && self.registrations + new > REGISTRATIONS_PER_TRACKER {
-            Some("registrations")
-        } else {
-            None
-        }
+        let owned = &self.owners[owner as usize].contents;
+        let fit = |new: usize| match self.bounds {
+            bounds if owned.len() + new > bounds.per_owner => Some("registrations per peer"),
+            bounds if self.registrations + new > bounds.in_all => Some("registrations"),
+            _ => None,
+        };
+        // Far from the bounds there is no need to look which of the ads are new.
+        fit(ads.len())?;
+        let is_new = |ad: &&Ad| self.index(ad.key).is_none_or(|index| !owned.contains(&index));
+        let new = ads.iter().filter(is_new).count();
+        if new == 0 { None } else { fit(new) }
     }
 
     /// Registers a checked ad, or updates its registration. One that holds no piece of a content that has some takes
@@ -366,10 +393,10 @@ impl Registry {
         assert_eq!(refs.len(), self.catalog.len());
         assert!(refs.iter().all(|(&row, &count)| self.catalog.refs(row) == count));
         for (id, owner) in &self.owners {
-            assert!(owner.contents.len() <= REGISTRATIONS_PER_PEER);
+            assert!(owner.contents.len() <= self.bounds.per_owner);
             assert_eq!(owner.live, !self.retired.contains(&(id as u32)));
         }
-        assert!(self.registrations <= REGISTRATIONS_PER_TRACKER);
+        assert!(self.registrations <= self.bounds.in_all);
     }
 }
 
@@ -379,4 +406,54 @@ fn id_range(digits: &str) -> Option<(ContentId, ContentId)> {
         return None;
     }
     Some((format!("{digits:0<64}").parse().ok()?, format!("{digits:f<64}").parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ads(numbers: std::ops::Range<u8>) -> Vec<Ad> {
+        let ad = |number| Ad {
+            key: ContentKey { id: ContentId([number; 32]), length: 1 },
+            kind: Kind::File,
+            name: "x".to_owned(),
+            member: false,
+            pieces: 1,
+        };
+        numbers.map(ad).collect()
+    }
+
+    #[test]
+    fn registrations_are_bounded_per_owner_and_in_all() {
+        let mut registry = Registry::new(Bounds { per_owner: 10, in_all: 15 });
+        let owners = [1, 2].map(|peer| registry.add_owner(PeerId([peer; 32])));
+        let mut announce = |owner, ads: &[Ad]| {
+            let exceeded = registry.exceeded(owner, ads);
+            if exceeded.is_none() {
+                ads.iter().for_each(|ad| _ = registry.announce(owner, ad));
+            }
+            registry.check_invariants();
+            exceeded
+        };
+        assert_eq!(announce(owners[0], &ads(0..8)), None);
+        assert_eq!(announce(owners[0], &ads(6..11)), Some("registrations per peer"));
+        assert_eq!(announce(owners[0], &ads(6..10)), None);
+        assert_eq!(announce(owners[0], &ads(0..10)), None, "what is registered may be updated at the bound");
+        assert_eq!(announce(owners[1], &ads(0..6)), Some("registrations"));
+        assert_eq!(announce(owners[1], &ads(0..5)), None);
+        registry.withdraw(owners[0], ads(0..1)[0].key);
+        assert_eq!(registry.exceeded(owners[1], &ads(5..6)), None);
+    }
+
+    #[test]
+    fn an_id_is_found_by_any_beginning_of_8_to_64_digits() {
+        let range = |digits: &str| id_range(digits).map(|(first, last)| (first.0[4], last.0[4]));
+        assert_eq!(range("0123456"), None);
+        assert_eq!(range("01234567"), Some((0x00, 0xff)));
+        assert_eq!(range("01234567a"), Some((0xa0, 0xaf)));
+        assert_eq!(range("01234567AB"), Some((0xab, 0xab)));
+        assert_eq!(range("0123456g"), None);
+        assert_eq!(range("ü1234567"), None);
+        assert!(id_range(&"f".repeat(64)).is_some() && id_range(&"f".repeat(65)).is_none());
+    }
 }

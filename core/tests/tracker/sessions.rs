@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use potluck_core::ids::SessionToken;
+use potluck_core::ids::{LinkId, SessionToken};
 use potluck_core::limits;
 use potluck_core::peer::{CloseReason, Misbehaviour};
 use potluck_core::tracker::{TrackerEvent, TrackerInput};
@@ -289,6 +289,20 @@ fn who_cannot_dial_a_holder_asks_it_to_dial() {
         }
     }
     assert_eq!(hub.take(bob).len() as u64, limits::DIAL_ASKS_BURST - 1);
+}
+
+#[test]
+fn peers_are_bounded() {
+    let mut hub = Hub::new();
+    hub.checking = false;
+    for peer in 0..limits::PEERS_PER_TRACKER as u64 {
+        hub.join(peer, &format!("p{peer}"));
+    }
+    let one_more = hub.link(1_000_000);
+    assert_eq!(hub.try_join(one_more, "late", false, None), limit(1, "peers"));
+    hub.drop_link(LinkId(1));
+    hub.checking = true;
+    hub.rejoin(one_more, "late", None);
 }
 
 #[test]

@@ -224,6 +224,26 @@ fn beyond_the_bound_there_is_one_sample_and_no_more() {
 }
 
 #[test]
+fn watches_of_all_peers_are_bounded() {
+    let mut hub = Hub::new();
+    hub.checking = false;
+    holder(&mut hub, 1);
+    for peer in 0..(limits::WATCHES_PER_TRACKER / limits::WATCHES_PER_PEER) as u64 {
+        let link = hub.join(10 + peer, &format!("w{peer}"));
+        for number in 0..limits::WATCHES_PER_PEER as u64 {
+            hub.tell(link, TrackerRequest::Watch { key: four_pieces(1000 + number % 2000) });
+        }
+        hub.take(link);
+    }
+    let late = hub.join(1_000_000, "late");
+    hub.checking = true;
+    assert_eq!(watch(&mut hub, late), [peer_id(1)], "a sample there is");
+    hub.pass(Duration::from_secs(1));
+    holder(&mut hub, 2);
+    assert!(hub.pushes(late).is_empty());
+}
+
+#[test]
 fn an_impossible_content_cannot_be_watched() {
     let mut hub = Hub::new();
     let ann = hub.join(1, "ann");
