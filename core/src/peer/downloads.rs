@@ -686,6 +686,11 @@ impl Peer {
             return;
         }
         self.timers.set(Timer::Waiting(id), self.now + WAITING_EVERY);
+        // Whatever held them up may be over: who has nothing to do looks again.
+        let idle = |s: &Swarm| s.fetching.as_ref().is_some_and(|f| f.download == id && f.asked.is_empty());
+        let links = self.fetched().filter(|(_, s)| s.is_running() && idle(s));
+        let links: Vec<LinkId> = links.flat_map(|(_, s)| s.partners.keys().copied()).collect();
+        self.hungry.extend(links);
         let mut reason: Option<WaitReason> = None;
         for (_, swarm) in self.fetched() {
             let Some(fetching) = swarm.fetching.as_ref().filter(|f| f.download == id) else { continue };

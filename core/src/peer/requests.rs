@@ -24,7 +24,7 @@ const CHOICE_PIECES: usize = 16;
 const CHOICE_PIECES_MIN: usize = 2;
 const CHOICE_SHARE: usize = 8;
 const _: () = assert!(CHOICE_PIECES <= limits::CHOICE_PIECES_MAX);
-/// Bytes asked for before the last piece has proven the length, while somebody has it.
+/// Bytes asked for before the last piece has proven the length, while somebody may send it.
 const UNPROVEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// A piece is taken over only if that promises to be this much faster, and [`OVERTAKE_SLACK`] besides.
 const OVERTAKE_FACTOR: f64 = 1.5;
@@ -144,7 +144,9 @@ impl Peer {
         let rest = fetching.picker.rarest().next();
         let spared = rest.is_some_and(|p| is_sole(&fetching.picker, p) && partner.offers(p));
         let proof = open_last.filter(|p| is_sole(&fetching.picker, *p) || !spared);
-        let provable = last.is_some_and(|p| swarm.partners.values().any(|partner| partner.offers(p)));
+        let gives =
+            |p: PieceIndex| swarm.partners.values().any(|other| other.offers(p) && other.is_askable(now));
+        let provable = last.is_some_and(|p| fetching.asked.contains_key(&p) || gives(p));
         if proof.is_none() && !fetching.proven && provable {
             let begun = (swarm.held.count(swarm.geometry.pieces()) as usize + fetching.asked.len()) as u64;
             if begun * swarm.geometry.piece_length() >= UNPROVEN_BYTES_MAX {
