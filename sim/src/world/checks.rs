@@ -43,7 +43,11 @@ impl World<'_> {
             return self.fail(host, || format!("asks the banned peer {far_peer:?}"));
         }
         let said_so = said.is_some_and(|pieces| pieces.contains(run.piece));
-        if !said_so {
+        // Whoever has all of a folder has said so of its members.
+        let has_folder = |(number, pieces): &(u32, PieceSet)| {
+            pieces.is_full() && self.catalog.get(*number).members.contains(&Some(content))
+        };
+        if !said_so && !record.far_slots.values().any(has_folder) {
             return self.fail(host, || {
                 format!("asks host {far_host} for piece {}, which it has not said to hold", run.piece)
             });
@@ -274,8 +278,11 @@ impl World<'_> {
                     self.host(host).banned.insert(peer);
                 }
                 let guilty = self.hosts.iter().position(|far| far.peer == peer);
-                let framed = guilty.filter(|&far| self.hosts[far].is_honest());
-                if let Some(far) = framed
+                // Whoever could not read what it shared may have lost its link before it could retract; once may happen.
+                let framed = guilty
+                    .map(|far| (far, &self.hosts[far]))
+                    .filter(|(_, far)| far.is_honest() && (banned || !far.stumbled));
+                if let Some((far, _)) = framed
                     && self.hosts[host as usize].hostile.is_none()
                 {
                     let verdict = if banned { "bans" } else { "blames" };

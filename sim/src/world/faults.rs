@@ -112,6 +112,7 @@ impl World<'_> {
             FaultKind::HalfOpen => self.with_connection(host, |world, end| world.net.half_open(end)),
             FaultKind::DiskFull | FaultKind::WriteError | FaultKind::ReadError | FaultKind::SyncError => {
                 self.set_disk_fault(host, fault.what, true);
+                self.host(host).stumbled |= fault.what == FaultKind::ReadError;
                 true
             }
             FaultKind::Rot => self.rot(host),
@@ -245,6 +246,7 @@ impl World<'_> {
         let Some(number) = self.pick_shared(host) else { return false };
         let Some(shared) = self.host(host).disk.shared.get_mut(&number) else { return false };
         shared.changed = true;
+        self.host(host).stumbled = true;
         if self.dice.chance(50) && self.is_live_peer(host) {
             let key = self.catalog.get(number).key;
             self.feed_peer(host, PeerInput::SourceChanged { key });

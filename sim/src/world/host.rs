@@ -113,6 +113,8 @@ pub(crate) struct Host {
     pub(super) hostile: Option<Hostility>,
     /// Its disk was tampered with: what it sends may be wrong without its fault.
     pub(super) tainted: bool,
+    /// It could not read, or saw changed, what it shared.
+    pub(super) stumbled: bool,
     /// Nothing starts it again.
     pub(super) gone: bool,
     /// Dials and probes that are under way.
@@ -162,6 +164,7 @@ impl Host {
             downloads: BTreeMap::new(),
             hostile,
             tainted: false,
+            stumbled: false,
             gone: false,
             dials: BTreeSet::new(),
             answers: BTreeMap::new(),
