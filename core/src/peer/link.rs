@@ -58,6 +58,8 @@ pub(super) struct Link {
     /// Own numbers for contents on this link.
     pub(super) mine: BTreeMap<Slot, SwarmId>,
     pub(super) next_slot: u32,
+    /// Swarms in which it takes no part, as it said; it is not asked again before this.
+    pub(super) absent: BTreeMap<SwarmId, Instant>,
     /// The far end's numbers, for contents in which both take part.
     pub(super) theirs: BTreeMap<Slot, SwarmId>,
 
@@ -99,6 +101,7 @@ impl Link {
             rtt: None,
             mine: BTreeMap::new(),
             next_slot: 0,
+            absent: BTreeMap::new(),
             theirs: BTreeMap::new(),
             inflight: 0,
             down: RateMeter::new(now),

@@ -102,7 +102,8 @@ impl Peer {
     /// (it holds the whole folder that this is a member of), which saves a round trip per file.
     pub(super) fn join_assuming(&mut self, link: LinkId, id: SwarmId, complete: bool) {
         let (Some(l), Some(swarm)) = (self.links.get_mut(&link), self.swarms.get_mut(&id)) else { return };
-        if swarm.partners.contains_key(&link) || l.mine.len() >= limits::SLOTS_PER_LINK {
+        let absent = l.absent.get(&id).is_some_and(|until| self.now < *until);
+        if absent || swarm.partners.contains_key(&link) || l.mine.len() >= limits::SLOTS_PER_LINK {
             return;
         }
         let slot = Slot(l.next_slot);
@@ -167,6 +168,7 @@ impl Peer {
             return self.misbehaved(link, Misbehaviour::TooMuch, Some(key));
         }
         l.theirs.insert(slot, id);
+        l.absent.remove(&id);
         if !self.swarms.get(&id).is_some_and(|s| s.partners.contains_key(&link)) {
             self.join_swarm(link, id);
         }
@@ -304,6 +306,11 @@ impl Peer {
         let Some(id) = l.mine.get(&slot).copied() else { return };
         let (at, next) = (l.listens_at, self.now + ABSENT_AGAIN);
         self.drop_partner(link, id);
+        if let Some(l) = self.links.get_mut(&link) {
+            // Others who have not heard it yet go on naming it.
+            l.absent.retain(|_, until| self.now < *until);
+            l.absent.insert(id, next);
+        }
         if let Some(c) = at.and_then(|at| self.swarms.get_mut(&id)?.candidates.get_mut(&at)) {
             c.next = next;
         }
