@@ -266,13 +266,24 @@ impl Peer {
         }
     }
 
-    pub(super) fn chunk_sent(&mut self, link: LinkId, key: ContentKey, _at: ChunkAddr, result: SendResult) {
+    pub(super) fn chunk_sent(&mut self, link: LinkId, key: ContentKey, at: ChunkAddr, result: SendResult) {
         let rtt = self.links.get(&link).and_then(|l| l.rtt).unwrap_or_default();
         self.outgoing.ended(link, self.now, rtt);
         self.serve();
         match result {
             SendResult::Sent => {}
-            SendResult::SourceChanged => self.source_changed(key),
+            SendResult::SourceChanged => {
+                self.source_changed(key);
+                self.take_back_sent(link, key, at);
+            }
+        }
+    }
+
+    /// A chunk of a running download could not be read, and padding was sent: the far end is told.
+    fn take_back_sent(&mut self, link: LinkId, key: ContentKey, at: ChunkAddr) {
+        let partner = self.by_key.get(&key).and_then(|id| self.swarms.get(id)?.partners.get(&link));
+        if let Some(slot) = partner.map(|partner| partner.mine) {
+            self.say(link, PeerMessage::Retract { slot, pieces: vec![at.piece] });
         }
     }
 

@@ -85,6 +85,8 @@ impl World<'_> {
                 let count = self.catalog.get(number).geometry.pieces();
                 let all = *holding == Holding::Everything;
                 let pieces = if all { PieceSet::full(count) } else { PieceSet::empty(count) };
+                // Whoever joins again has a new number; the old one is void.
+                end.far_slots.retain(|_, (other, _)| *other != number);
                 end.far_slots.insert(*slot, (number, pieces));
             }
             PeerMessage::Bitfield { slot, first, bits } => {
