@@ -1,0 +1,425 @@
+//! The peer machine by hand, input by input: cases that were wrong once.
+#![allow(clippy::wildcard_enum_match_arm, reason = "a case looks for some effects among many")]
+
+#[path = "support/synthetic.rs"]
+mod synthetic;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use potluck_core::Machine;
+use potluck_core::content::{Kind, Listing, ListingEntry, Node, PieceSet, SafePath};
+use potluck_core::effects::Effects;
+use potluck_core::ids::{
+    ChainingValue, ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex,
+    SessionToken, Slot,
+};
+use potluck_core::limits;
+use potluck_core::peer::*;
+use potluck_core::seed::Seed;
+use potluck_core::time::Instant;
+use potluck_core::wire::peer::{Holding, PeerMessage, Refusal, RequestRef};
+use potluck_core::wire::tracker::{RefusedRequest, TrackerMessage, TrackerRequest};
+use synthetic::Synthetic;
+
+const DOWNLOAD: DownloadId = DownloadId(1);
+const TRACKER: LinkId = LinkId(1000);
+
+fn addr(i: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, i], 1000))
+}
+
+/// A peer, and all that it wanted done so far.
+struct Case {
+    peer: Peer,
+    now: Instant,
+    done: Vec<PeerEffect>,
+}
+
+impl Case {
+    fn new() -> Self {
+        let config = PeerConfig {
+            peer: PeerId([100; 32]),
+            name: "me".to_owned(),
+            any_name: false,
+            listen_port: 1000,
+            seed: Seed::from_number(1),
+            inflight_bytes_max: 16 << 20,
+            upload_links_max: 8,
+            up_rate_max: 0,
+            down_rate_max: 0,
+        };
+        Self { peer: Peer::new(config), now: Instant::ZERO, done: Vec::new() }
+    }
+
+    /// Gives an input; what the peer wants done for it.
+    fn input(&mut self, input: PeerInput) -> Vec<PeerEffect> {
+        let mut out = Effects::new();
+        self.peer.handle(self.now, input, &mut out);
+        self.peer.check_invariants();
+        let effects: Vec<PeerEffect> = out.drain().collect();
+        self.done.extend(effects.iter().cloned());
+        effects
+    }
+
+    fn command(&mut self, command: Command) -> Vec<PeerEffect> {
+        self.input(PeerInput::Command(command))
+    }
+
+    fn says(&mut self, link: LinkId, msg: PeerMessage) -> Vec<PeerEffect> {
+        self.input(PeerInput::Peer { link, msg })
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<PeerEffect> {
+        let (end, mut effects) = (self.now + time, Vec::new());
+        while let Some(due) = self.peer.deadline().filter(|d| d.at <= end) {
+            self.now = self.now.max(due.at);
+            effects.extend(self.input(PeerInput::Tick));
+        }
+        self.now = end;
+        effects
+    }
+
+    fn share(&mut self, content: &Synthetic, name: &str) {
+        let (key, table) = (content.key, content.table.clone());
+        self.command(Command::Share { key, kind: Kind::File, name: name.to_owned(), member: false, table });
+    }
+
+    /// A download whose place is open, with some pieces in it.
+    fn fetch(&mut self, content: &Synthetic, have: PieceSet) {
+        self.fetch_kind(content, Kind::File);
+        let table = content.table.clone();
+        self.open(Opening::Part { table, have });
+    }
+
+    fn fetch_kind(&mut self, content: &Synthetic, kind: Kind) {
+        let (key, name) = (content.key, "it".to_owned());
+        let (peers, only_from) = (Vec::new(), Vec::new());
+        self.command(Command::Fetch { download: DOWNLOAD, key, kind, name, peers, only_from });
+    }
+
+    fn open(&mut self, opening: Opening) -> Vec<PeerEffect> {
+        let op = self.last(|e| match e {
+            PeerEffect::Open { op, .. } => Some(*op),
+            _ => None,
+        });
+        self.input(PeerInput::Opened { op, result: Ok(opening) })
+    }
+
+    /// A peer links up; its links and slots are its number.
+    fn meet(&mut self, i: u8) -> LinkId {
+        let link = LinkId(i.into());
+        let (peer, addr) = (PeerId([i; 32]), addr(i));
+        self.input(PeerInput::LinkUp { link, op: None, role: Role::Peer, peer, addr });
+        self.says(link, PeerMessage::Hello { name: format!("peer{i}"), listen_port: 1000 });
+        link
+    }
+
+    /// It holds the pieces of a content that are marked.
+    fn holds(&mut self, i: u8, content: &Synthetic, marks: &str) -> Vec<PeerEffect> {
+        let (link, slot, key) = (LinkId(i.into()), Slot(i.into()), content.key);
+        let mut effects = self.says(link, PeerMessage::Join { slot, key, holding: Holding::Some });
+        let set = set(content, marks);
+        effects.extend(
+            self.says(link, PeerMessage::Bitfield { slot, first: 0, bits: set.to_slice(0, 1 << 10) }),
+        );
+        effects
+    }
+
+    /// A tracker session is up.
+    fn join(&mut self, name: &str) {
+        self.command(Command::JoinTracker { addr: addr(200) });
+        let op = self.last(|e| match e {
+            PeerEffect::Dial { op, role: Role::Tracker, .. } => Some(*op),
+            _ => None,
+        });
+        let peer = PeerId([200; 32]);
+        self.input(PeerInput::LinkUp {
+            link: TRACKER,
+            op: Some(op),
+            role: Role::Tracker,
+            peer,
+            addr: addr(200),
+        });
+        let msg = TrackerMessage::Joined {
+            seq: 1,
+            name: name.to_owned(),
+            token: SessionToken([0; 16]),
+            observed: addr(100),
+            lease_ms: 15_000,
+        };
+        self.input(PeerInput::Tracker { link: TRACKER, msg });
+    }
+
+    fn last<T>(&self, find: impl Fn(&PeerEffect) -> Option<T>) -> T {
+        self.done.iter().rev().find_map(find).expect("the peer wanted this done")
+    }
+
+    /// What was expected of a link and not taken back: operation and run.
+    fn expected(&self, link: LinkId) -> Vec<(OpId, ChunkRun)> {
+        let gone: Vec<OpId> = self.done.iter().filter_map(unexpected).collect();
+        let all = self.done.iter().filter_map(|e| match e {
+            PeerEffect::Expect { link: l, op, run, .. } if *l == link => Some((*op, *run)),
+            _ => None,
+        });
+        all.filter(|(op, _)| !gone.contains(op)).collect()
+    }
+
+    fn arrive(&mut self, content: &Synthetic, op: OpId, piece: u32, right: bool) -> Vec<PeerEffect> {
+        let at = ChunkAddr { piece: PieceIndex(piece), chunk: 0 };
+        let value = if right { content.value(at) } else { ChainingValue([0; 32]) };
+        self.input(PeerInput::ChunkArrived { op, at, result: Ok(value) })
+    }
+
+    /// The next that was asked of a link arrives, and all after it, until nothing is asked any more.
+    fn arrive_all(&mut self, content: &Synthetic, link: LinkId) {
+        let mut arrived: Vec<OpId> = Vec::new();
+        while let Some((op, run)) = self.expected(link).into_iter().find(|(op, _)| !arrived.contains(op)) {
+            arrived.push(op);
+            self.arrive(content, op, run.piece.0, true);
+        }
+    }
+}
+
+fn unexpected(effect: &PeerEffect) -> Option<OpId> {
+    match effect {
+        PeerEffect::Unexpect { op, .. } => Some(*op),
+        _ => None,
+    }
+}
+
+/// `#` marks a piece.
+fn set(content: &Synthetic, marks: &str) -> PieceSet {
+    let mut set = PieceSet::empty(content.geometry.pieces());
+    for (piece, _) in (0..).zip(marks.bytes()).filter(|(_, mark)| *mark == b'#') {
+        set.insert(PieceIndex(piece));
+    }
+    set
+}
+
+/// So many pieces of one chunk.
+fn pieces(count: u64) -> Synthetic {
+    Synthetic::new(count * limits::CHUNK_BYTES, 1)
+}
+
+fn sync_op(effect: &PeerEffect) -> Option<OpId> {
+    match effect {
+        PeerEffect::Sync { op, .. } => Some(*op),
+        _ => None,
+    }
+}
+
+fn finish_op(effect: &PeerEffect) -> Option<OpId> {
+    match effect {
+        PeerEffect::Finish { op, .. } => Some(*op),
+        _ => None,
+    }
+}
+
+fn says(effects: &[PeerEffect], wanted: &PeerMessage) -> bool {
+    effects.iter().any(|e| matches!(e, PeerEffect::SendPeer { msg, .. } if msg == wanted))
+}
+
+#[test]
+fn a_late_wrong_chunk_takes_back_the_choice_that_it_is_in() {
+    let content = pieces(6);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "###..."));
+    let (one, two) = (case.meet(1), case.meet(2));
+    case.holds(1, &content, "...###");
+    let (op, run) = case.expected(one)[0];
+    // It takes back what it announced while a chunk of it is being read; then another is to choose.
+    case.says(one, PeerMessage::Retract { slot: Slot(1), pieces: Vec::new() });
+    case.holds(2, &content, "...###");
+    assert!(!case.expected(two).is_empty());
+    case.arrive(&content, op, run.piece.0, false);
+    case.arrive_all(&content, two);
+    assert!(case.peer.held(content.key).expect("a swarm").is_full());
+}
+
+#[test]
+fn pieces_that_a_failed_sync_lost_are_refused_and_not_sent() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "..."));
+    let (one, two) = (case.meet(1), case.meet(2));
+    case.holds(1, &content, "##.");
+    case.holds(2, &content, "...");
+    case.arrive_all(&content, one);
+    let run = ChunkRun { piece: PieceIndex(0), first: 0, count: 1 };
+    case.says(two, PeerMessage::Request { slot: Slot(2), run });
+    let sync = case.pass(Duration::from_secs(3)).iter().find_map(sync_op).expect("a sync in the background");
+    let effects = case.input(PeerInput::Synced { op: sync, result: Err(StorageFault::Io) });
+    let which = RequestRef::Piece(PieceIndex(0));
+    assert!(says(&effects, &PeerMessage::Refuse { slot: Slot(2), which, why: Refusal::Lacks }));
+    let effects = case.input(PeerInput::Writable { link: two, bytes: 1 << 20 });
+    assert!(!effects.iter().any(|e| matches!(e, PeerEffect::SendChunk { .. })), "{effects:?}");
+}
+
+#[test]
+fn a_download_is_put_in_place_only_after_the_sync_that_runs() {
+    let content = pieces(2);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, ".."));
+    let one = case.meet(1);
+    case.holds(1, &content, ".#");
+    case.arrive_all(&content, one);
+    let sync = case.pass(Duration::from_secs(3)).iter().find_map(sync_op).expect("a sync in the background");
+    case.says(one, PeerMessage::Have { slot: Slot(1), pieces: vec![PieceIndex(0)] });
+    case.arrive_all(&content, one);
+    assert!(case.done.iter().find_map(finish_op).is_none(), "the sync may fail");
+    let effects = case.input(PeerInput::Synced { op: sync, result: Err(StorageFault::Io) });
+    assert!(effects.iter().find_map(finish_op).is_none());
+    assert!(case.peer.held(content.key).expect("a swarm").is_empty(), "all is fetched and written again");
+    case.pass(Duration::from_secs(3));
+    case.arrive_all(&content, one);
+    let finish = case.done.iter().find_map(finish_op).expect("nothing is in the way any more");
+    case.input(PeerInput::Finished { op: finish, result: Ok(()) });
+    assert!(case.peer.is_complete(content.key));
+}
+
+#[test]
+fn a_finish_that_failed_is_tried_again_though_nothing_was_lost() {
+    let content = pieces(2);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "##"));
+    let finish = case.last(finish_op);
+    case.input(PeerInput::Finished { op: finish, result: Err(StorageFault::Io) });
+    let again = case.pass(Duration::from_secs(3)).iter().find_map(finish_op).expect("another try");
+    case.input(PeerInput::Finished { op: again, result: Ok(()) });
+    assert!(case.peer.is_complete(content.key));
+}
+
+#[test]
+fn who_lacked_a_piece_is_asked_again_once_it_has_it() {
+    let content = pieces(1 + 1);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "#."));
+    let one = case.meet(1);
+    case.holds(1, &content, ".#");
+    let which = RequestRef::Piece(PieceIndex(1));
+    case.says(one, PeerMessage::Refuse { slot: Slot(0), which, why: Refusal::Lacks });
+    assert_eq!(case.expected(one), []);
+    case.says(one, PeerMessage::Have { slot: Slot(1), pieces: vec![PieceIndex(1)] });
+    case.arrive_all(&content, one);
+    assert!(case.peer.held(content.key).expect("a swarm").is_full());
+}
+
+#[test]
+fn who_leaves_without_taking_a_wrong_piece_back_is_blamed_for_it() {
+    let content = pieces(2);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, ".."));
+    let one = case.meet(1);
+    case.holds(1, &content, ".#");
+    let (op, run) = case.expected(one)[0];
+    case.arrive(&content, op, run.piece.0, false);
+    assert_eq!(case.peer.dropped(content.key).count(), 0, "it may still take it back");
+    case.says(one, PeerMessage::Leave { slot: Slot(1) });
+    assert_eq!(case.peer.dropped(content.key).collect::<Vec<_>>(), [PeerId([1; 32])]);
+}
+
+#[test]
+fn who_joins_when_all_slots_are_taken_hears_so() {
+    let mut case = Case::new();
+    let one = case.meet(1);
+    let contents: Vec<Synthetic> =
+        (0..=limits::SLOTS_PER_LINK as u64).map(|i| Synthetic::new(1000 + i, 1)).collect();
+    for content in &contents {
+        case.share(content, "it");
+    }
+    // Slots of its own are used again, those of this side are not: one joins, and leaves no slot free.
+    for (content, slot) in contents.iter().zip(0..) {
+        let (key, holding) = (content.key, Holding::Nothing);
+        let effects = case.says(one, PeerMessage::Join { slot: Slot(slot % 1000), key, holding });
+        let full = slot as usize == limits::SLOTS_PER_LINK;
+        assert_eq!(says(&effects, &PeerMessage::Absent { slot: Slot(slot % 1000) }), full, "{slot}");
+    }
+}
+
+#[test]
+fn names_stay_within_their_messages() {
+    let mut case = Case::new();
+    case.join(&"ü".repeat(100));
+    let one = case.meet(1);
+    let hello = case.last(|e| match e {
+        PeerEffect::SendPeer { link, msg: PeerMessage::Hello { name, .. } } if *link == one => {
+            Some(name.clone())
+        }
+        _ => None,
+    });
+    assert_eq!(hello, "ü".repeat(limits::PEER_NAME_BYTES_MAX / 2));
+    let question = Question::Rename { name: "n".repeat(limits::PEER_NAME_BYTES_MAX + 1) };
+    let effects = case.command(Command::Ask { op: OpId(1), question });
+    let refused = PeerEvent::Answer { op: OpId(1), answer: Answer::Refused(RefusedRequest::BadName) };
+    assert_eq!(effects, [PeerEffect::Report(refused)]);
+    // A tracker would refuse such names, and with them all that is announced beside them.
+    let long = format!("{}/end", vec!["folder"; 60].join("/"));
+    for (name, salt) in [(long.as_str(), 1), ("../up", 2), ("fine", 3)] {
+        case.share(&Synthetic::new(1000, salt), name);
+    }
+    let announced: Vec<String> = case.done.iter().flat_map(announced).collect();
+    let id = Synthetic::new(1000, 2).key.id.to_string();
+    assert_eq!(announced, ["end".to_owned(), id, "fine".to_owned()]);
+}
+
+fn announced(effect: &PeerEffect) -> Vec<String> {
+    match effect {
+        PeerEffect::SendTracker { msg: TrackerRequest::Announce { ads, .. }, .. } => {
+            ads.iter().map(|ad| ad.name.clone()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn a_large_download_goes_on_though_nobody_has_its_last_piece() {
+    let content = pieces(600);
+    let mut case = Case::new();
+    let mut have = PieceSet::full(600);
+    for piece in [3, 4, 599] {
+        have.remove(PieceIndex(piece));
+    }
+    case.fetch(&content, have);
+    let one = case.meet(1);
+    case.holds(1, &content, "...##");
+    case.arrive_all(&content, one);
+    let waiting = case.pass(Duration::from_secs(30));
+    let last = vec![(PieceIndex(599), PieceIndex(599))];
+    let said = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { missing, .. }) if *missing == last);
+    assert!(waiting.iter().any(said), "the missing piece is named");
+    assert_eq!(case.peer.held(content.key).expect("a swarm").missing_ranges(), last);
+}
+
+#[test]
+fn members_of_a_folder_that_was_stopped_are_opened_again_and_not_copied_onto_themselves() {
+    let (folder, member): (Synthetic, ContentKey) = (Synthetic::new(500, 1), Synthetic::new(1000, 2).key);
+    let node = Node::File { key: member, executable: false, mtime_ns: 0 };
+    let other = Node::File { key: Synthetic::new(1000, 3).key, executable: false, mtime_ns: 0 };
+    let entry = |path: &str, node| ListingEntry { path: SafePath::parse(path).expect("a path"), node };
+    let listing = Arc::new(Listing::new(vec![entry("a", node), entry("b", other)]).expect("a listing"));
+    let mut case = Case::new();
+    for round in 0..2 {
+        let begun = case.done.len();
+        if round == 0 {
+            case.fetch_kind(&folder, Kind::Folder);
+        } else {
+            case.command(Command::Stop { download: DOWNLOAD });
+            case.command(Command::Resume { download: DOWNLOAD });
+        }
+        case.open(Opening::Part { table: None, have: PieceSet::full(1) });
+        let op = case.last(|e| match e {
+            PeerEffect::ReadListing { op, .. } => Some(*op),
+            _ => None,
+        });
+        case.input(PeerInput::ListingRead { op, result: Ok(Some(Arc::clone(&listing))) });
+        let opened = case.done[begun..].iter().find_map(|e| match e {
+            PeerEffect::Open { op, key, .. } if *key == member => Some(*op),
+            _ => None,
+        });
+        let op = opened.expect("the member's place is opened");
+        case.input(PeerInput::Opened { op, result: Ok(Opening::Finished { table: None }) });
+    }
+    assert!(!case.done.iter().any(|e| matches!(e, PeerEffect::CopyLocal { .. })));
+}
