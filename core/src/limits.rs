@@ -107,7 +107,8 @@ pub const PEER_PUSHES: usize = 8;
 pub const PROBES_MAX: usize = 64;
 /// Wildcards in a glob: they decide what matching a name costs.
 pub const GLOB_WILDCARDS_MAX: usize = 32;
-/// Units of search work (a unit is a name looked at, some nanoseconds) after which a page of rows ends, full or not.
+/// Units of search work (a unit is a name passed over, some nanoseconds) after which a page of rows ends, full or not:
+/// once through all names, or some ten thousand of them tried against a glob.
 pub const SEARCH_WORK_PER_REPLY: u64 = 4_000_000;
 /// Units of search work that one link may make at once: 200 searches through a million names.
 pub const SEARCH_WORK_BURST: u64 = 200_000_000;
