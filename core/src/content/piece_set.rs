@@ -126,6 +126,19 @@ impl PieceSet {
         ranges
     }
 
+    /// Pieces in this set and not in the other of the same length, in order; found by words.
+    pub fn difference<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = PieceIndex> + 'a {
+        let words = self.words().iter().zip(other.words());
+        words.enumerate().flat_map(|(at, (own, others))| {
+            let mut left = own & !others;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(PieceIndex(at as u32 * usize::BITS + bit))
+            })
+        })
+    }
+
     /// The set as machine words, lowest piece in the lowest bit, for fast intersection. Bits past the end are zero.
     #[must_use]
     pub fn words(&self) -> &[usize] {

@@ -74,6 +74,9 @@ proptest! {
         prop_assert_eq!(set.is_full(), model.len() == len as usize);
         prop_assert_eq!(set.is_empty(), model.is_empty());
         prop_assert!(set.iter().map(|piece| piece.0).eq(model.iter().copied()));
+        let other: BTreeSet<u32> = model.iter().copied().filter(|piece| piece % 3 == 0).chain([0]).collect();
+        let difference = set.difference(&set_of(len, &other)).map(|piece| piece.0).collect::<BTreeSet<_>>();
+        prop_assert_eq!(difference, &model - &other);
         prop_assert!(set.iter_missing().map(|piece| piece.0).eq((0..len).filter(|piece| !model.contains(piece))));
         prop_assert!((0..len + 70).all(|piece| set.contains(PieceIndex(piece)) == model.contains(&piece)));
         let from_words: u32 = set.words().iter().map(|word| word.count_ones()).sum();
