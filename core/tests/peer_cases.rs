@@ -393,6 +393,37 @@ fn a_large_download_goes_on_though_nobody_has_its_last_piece() {
 }
 
 #[test]
+fn who_asks_and_does_not_read_loses_its_upload_slot() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    case.share(&content, "it");
+    let one = case.meet(1);
+    case.holds(1, &content, "...");
+    let request = |piece| PeerMessage::Request {
+        slot: Slot(1),
+        run: ChunkRun { piece: PieceIndex(piece), first: 0, count: 1 },
+    };
+    case.input(PeerInput::Writable { link: one, bytes: 300_000 });
+    case.says(one, request(0));
+    case.says(one, request(1));
+    let mut refused = false;
+    for _ in 0..8 {
+        refused |= case.pass(Duration::from_secs(5)).iter().any(|e| match e {
+            PeerEffect::SendPeer {
+                msg: PeerMessage::Refuse { which, why: Refusal::Busy { .. }, .. },
+                ..
+            } => *which == RequestRef::Piece(PieceIndex(1)),
+            _ => false,
+        });
+        case.says(one, PeerMessage::Ping { nonce: 0 });
+    }
+    assert!(refused, "others may have the slot");
+    case.says(one, request(1));
+    let effects = case.input(PeerInput::Writable { link: one, bytes: 300_000 });
+    assert!(effects.iter().any(|e| matches!(e, PeerEffect::SendChunk { .. })), "it may ask again");
+}
+
+#[test]
 fn members_of_a_folder_that_was_stopped_are_opened_again_and_not_copied_onto_themselves() {
     let (folder, member): (Synthetic, ContentKey) = (Synthetic::new(500, 1), Synthetic::new(1000, 2).key);
     let node = Node::File { key: member, executable: false, mtime_ns: 0 };

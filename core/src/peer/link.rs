@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::ids::{OpId, PeerId, PieceIndex, Slot};
 use crate::limits::CHUNK_BYTES;
 use crate::time::Instant;
+use crate::wire::peer::RequestRef;
 
 use super::rate::RateMeter;
 use super::swarm::SwarmId;
@@ -24,6 +25,22 @@ impl Want {
     pub(super) const fn swarm(&self) -> SwarmId {
         match self {
             Self::Run { swarm, .. } | Self::Any { swarm, .. } => *swarm,
+        }
+    }
+
+    pub(super) const fn slot(&self) -> Slot {
+        match self {
+            Self::Run { slot, .. } | Self::Any { slot, .. } => *slot,
+        }
+    }
+
+    /// How the asker calls it: which piece was chosen it knows once it got a chunk of it.
+    pub(super) const fn which(&self) -> RequestRef {
+        match self {
+            Self::Any { choice, .. } | Self::Run { choice: Some(choice), next: 0, .. } => {
+                RequestRef::Choice(*choice)
+            }
+            Self::Run { piece, .. } => RequestRef::Piece(*piece),
         }
     }
 

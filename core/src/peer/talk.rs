@@ -195,14 +195,17 @@ impl Peer {
     fn set_held(&mut self, link: LinkId, id: SwarmId, have: Held) {
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let Some(partner) = swarm.partners.get_mut(&link) else { return };
-        if let (Held::Some(before), Some(fetching)) = (&partner.have, &mut swarm.fetching) {
-            for piece in before.iter() {
-                fetching.picker.lost(piece);
-            }
-        }
-        if let (Held::Some(after), Some(fetching)) = (&have, &mut swarm.fetching) {
-            for piece in after.iter() {
-                fetching.picker.gained(piece);
+        if let Some(fetching) = &mut swarm.fetching {
+            // Only what differs: whoever says a little often must not cost much.
+            let picker = &mut fetching.picker;
+            match (&partner.have, &have) {
+                (Held::Some(before), Held::Some(after)) => {
+                    before.difference(after).for_each(|piece| picker.lost(piece));
+                    after.difference(before).for_each(|piece| picker.gained(piece));
+                }
+                (Held::Some(before), Held::All) => before.iter().for_each(|piece| picker.lost(piece)),
+                (Held::All, Held::Some(after)) => after.iter().for_each(|piece| picker.gained(piece)),
+                (Held::All, Held::All) => {}
             }
         }
         let lost: Vec<PieceIndex> = partner.asked.iter().copied().filter(|p| !have.contains(*p)).collect();

@@ -15,6 +15,8 @@ use super::{Misbehaviour, Peer, PeerEffect, PeerEvent, SendResult};
 
 /// A link that asks for nothing keeps its upload slot for this long.
 const SLOT_IDLE: Duration = Duration::from_secs(2);
+/// A link that takes no chunk of what it asked for loses its slot after this: 9 kB/s keep it.
+const SLOT_STUCK: Duration = Duration::from_secs(30);
 /// When a link without an upload slot is told to ask again.
 const BUSY_RETRY_MS: u32 = 500;
 
@@ -85,10 +87,12 @@ impl Peer {
     fn queue(&mut self, link: LinkId, want: Want) {
         let id = want.swarm();
         let Some(l) = self.links.get_mut(&link) else { return };
+        if l.wants.is_empty() {
+            self.timers.clear(Timer::UploadIdle(link));
+        }
         l.wants.push_back(want);
         let peer = l.peer;
         self.served.insert(link);
-        self.timers.clear(Timer::UploadIdle(link));
         if let Some(swarm) = self.swarms.get_mut(&id)
             && let Some(partner) = swarm.partners.get_mut(&link)
             && !std::mem::replace(&mut partner.uploading, true)
@@ -148,8 +152,12 @@ impl Peer {
         let bytes = swarm.geometry.chunk_bytes(at).unwrap_or(0);
         let frame = i64::from(bytes) + Header::BYTES as i64;
         if l.credit < frame {
+            if !self.timers.is_set(Timer::UploadIdle(link)) {
+                self.timers.set(Timer::UploadIdle(link), self.now + SLOT_STUCK);
+            }
             return false;
         }
+        self.timers.clear(Timer::UploadIdle(link));
         l.credit -= frame;
         *next += 1;
         if *next >= *end {
@@ -209,21 +217,11 @@ impl Peer {
     /// Refuses what a link wants of pieces that are not held any more.
     pub(super) fn refuse_lost(&mut self, link: LinkId, id: SwarmId) {
         let (Some(l), Some(swarm)) = (self.links.get_mut(&link), self.swarms.get(&id)) else { return };
-        let mut lost = Vec::new();
-        l.wants.retain(|want| match want {
-            Want::Run { swarm: s, slot, piece, next, choice, .. }
-                if *s == id && !swarm.held.contains(*piece) =>
-            {
-                // The asker knows which piece was chosen once it got a chunk of it.
-                let which =
-                    choice.filter(|_| *next == 0).map_or(RequestRef::Piece(*piece), RequestRef::Choice);
-                lost.push((*slot, which));
-                false
-            }
-            Want::Run { .. } | Want::Any { .. } => true,
-        });
-        for (slot, which) in lost {
-            self.refuse(link, slot, which, Refusal::Lacks);
+        let is_lost = |want: &Want| matches!(want, Want::Run { swarm: s, piece, .. } if *s == id && !swarm.held.contains(*piece));
+        let (lost, left): (Vec<Want>, Vec<Want>) = l.wants.drain(..).partition(is_lost);
+        l.wants.extend(left);
+        for want in lost {
+            self.refuse(link, want.slot(), want.which(), Refusal::Lacks);
         }
         self.check_idle(link);
     }
@@ -244,12 +242,16 @@ impl Peer {
     }
 
     pub(super) fn upload_idle(&mut self, link: LinkId) {
-        let Some(l) = self.links.get(&link) else { return };
-        if !l.wants.is_empty() {
-            return;
-        }
+        let Some(l) = self.links.get_mut(&link) else { return };
+        // Whoever asks and does not read has no right to the slot of others.
+        let unread = std::mem::take(&mut l.wants);
+        let swarms = l.swarms();
         self.served.remove(&link);
-        for id in l.swarms() {
+        self.ready.remove(&link);
+        for want in unread {
+            self.refuse(link, want.slot(), want.which(), Refusal::Busy { retry_ms: BUSY_RETRY_MS });
+        }
+        for id in swarms {
             self.end_upload(link, id, false);
         }
     }
