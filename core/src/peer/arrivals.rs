@@ -194,8 +194,13 @@ impl Peer {
                 Some(partner) => {
                     // It may still say that its file changed; only then is it honest.
                     partner.bad.insert(piece);
+                    if partner.suspected.is_empty() {
+                        partner.suspected_at = now;
+                    }
                     partner.suspected.insert(piece);
+                    partner.suspected_probe = self.links.get(link).map_or(0, |l| l.probes) + 1;
                     self.timers.set_by(Timer::Blame(*link, id), now + limits::BLAME_AFTER);
+                    self.probe_suspect(*link);
                 }
                 None => self.offence(*peer, *addr, key, Misbehaviour::BadPiece),
             }
@@ -204,7 +209,20 @@ impl Peer {
         self.hungry.extend(self.swarms.get(&id).into_iter().flat_map(|s| s.partners.keys().copied()));
     }
 
-    /// The time in which a suspect could retract is over.
+    /// The time in which a suspect could retract is over, unless what it said last is still on its way.
+    pub(super) fn blame_due(&mut self, link: LinkId, id: SwarmId) {
+        let now = self.now;
+        let answered = self.links.get(&link).map_or(0, |l| l.probes_answered);
+        let Some(partner) = self.swarms.get(&id).and_then(|s| s.partners.get(&link)) else { return };
+        let late = now.since(partner.suspected_at) >= limits::SILENT_LINK;
+        if answered >= partner.suspected_probe || late {
+            self.blame(link, id);
+        } else {
+            self.timers.set(Timer::Blame(link, id), now + limits::BLAME_AFTER);
+        }
+    }
+
+    /// A suspect has not retracted.
     pub(super) fn blame(&mut self, link: LinkId, id: SwarmId) {
         let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { return };
         if !std::mem::take(&mut partner.suspected).is_empty() {

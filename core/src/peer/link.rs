@@ -93,6 +93,10 @@ pub(super) struct Link {
     pub(super) queue: VecDeque<OpId>,
     /// A piece of which more chunks are to be asked, in this order.
     pub(super) unfinished: VecDeque<(SwarmId, PieceIndex)>,
+    /// Pings that were sent to suspects of a bad piece, and the last one that was answered: all that the far end had to say
+    /// before has come then.
+    pub(super) probes: u32,
+    pub(super) probes_answered: u32,
     /// Index of the swarm whose turn it is.
     pub(super) turn: usize,
     pub(super) next_choice: u32,
@@ -127,6 +131,8 @@ impl Link {
             delivered: false,
             queue: VecDeque::new(),
             unfinished: VecDeque::new(),
+            probes: 0,
+            probes_answered: 0,
             turn: 0,
             next_choice: 0,
             next_find: now,

@@ -17,6 +17,9 @@ use super::swarm::{Candidate, SwarmId};
 use super::timers::Timer;
 use super::{CloseReason, DialError, Misbehaviour, Peer, PeerEffect, PeerEvent, Role};
 
+/// Upper half of the nonces of pings to suspects; the lower half counts them.
+const SUSPECT_NONCE: u64 = 0x5u64 << 60 | 0xB1A_ED00 << 32;
+
 /// First pause before an address is dialed again; doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
@@ -369,11 +372,20 @@ impl Peer {
         }
     }
 
-    pub(super) fn pong(&mut self, link: LinkId) {
+    /// Asks a suspect to answer; its retraction, if there is one, comes before.
+    pub(super) fn probe_suspect(&mut self, link: LinkId) {
+        let Some(l) = self.links.get_mut(&link) else { return };
+        l.probes += 1;
+        let nonce = SUSPECT_NONCE | u64::from(l.probes);
+        self.say(link, PeerMessage::Ping { nonce });
+    }
+
+    pub(super) fn pong(&mut self, link: LinkId, nonce: u64) {
         let now = self.now;
-        if let Some(l) = self.links.get_mut(&link)
-            && let Some(at) = l.pinged.take()
-        {
+        let Some(l) = self.links.get_mut(&link) else { return };
+        if nonce & !u64::from(u32::MAX) == SUSPECT_NONCE {
+            l.probes_answered = l.probes_answered.max((nonce as u32).min(l.probes));
+        } else if let Some(at) = l.pinged.take() {
             let rtt = now.since(at);
             l.rtt = Some(l.rtt.map_or(rtt, |before| before.min(rtt)));
         }

@@ -77,6 +77,9 @@ pub(super) struct Partner {
     pub(super) bad: BTreeSet<PieceIndex>,
     /// Pieces for which it will be blamed unless it retracts.
     pub(super) suspected: BTreeSet<PieceIndex>,
+    /// When the first of them was, and the ping to be answered before it is blamed.
+    pub(super) suspected_at: Instant,
+    pub(super) suspected_probe: u32,
     /// Nothing is asked of it for this content any more.
     pub(super) dropped: bool,
 
@@ -102,6 +105,8 @@ impl Partner {
             strikes: 0,
             bad: BTreeSet::new(),
             suspected: BTreeSet::new(),
+            suspected_at: Instant::ZERO,
+            suspected_probe: 0,
             dropped: false,
             given: BTreeSet::new(),
             sent_bytes: 0,

@@ -55,7 +55,7 @@ impl Peer {
             PeerMessage::Found { seq, offers } => self.found_said(link, seq, offers),
             PeerMessage::Absent { slot } => self.absent_said(link, slot),
             PeerMessage::Ping { nonce } => self.say(link, PeerMessage::Pong { nonce }),
-            PeerMessage::Pong { .. } => self.pong(link),
+            PeerMessage::Pong { nonce } => self.pong(link, nonce),
         }
     }
 

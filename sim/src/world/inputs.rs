@@ -331,7 +331,22 @@ impl World<'_> {
         if !has_table {
             return Ok(Opening::NeedsTable);
         }
+        let failing = disk.faults.sync;
         let part = disk.part(place, number, content);
+        // What an earlier process wrote is synced before it is counted on.
+        let written = part.unsynced();
+        if failing && !written.is_clear() {
+            part.let_go.union_with(&written);
+        } else {
+            part.durable.union_with(&written);
+        }
+        // What a failed sync let go is not to be believed, whatever the page cache still shows.
+        let lost: Vec<usize> = part.let_go.ones().collect();
+        for chunk in lost {
+            part.right.remove(chunk);
+            part.wrong.remove(chunk);
+        }
+        part.let_go.clear();
         part.sidecar = true;
         Ok(Opening::Part { table: content.table.clone(), have: part.pieces(content) })
     }
