@@ -50,6 +50,7 @@ impl Peer {
             if result.is_ok() {
                 l.delivered = true;
                 l.down.add(now, u64::from(bytes));
+                self.down.add(now, u64::from(bytes));
                 l.delay = Some(l.delay.map_or(since, |d| d.min(since)));
             }
         }

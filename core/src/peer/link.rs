@@ -167,6 +167,16 @@ impl Link {
         due(rate).max(silent * 2)
     }
 
+    /// It owes something and has been silent for much longer than its chunks usually take.
+    pub(super) fn is_stuck(&self, now: Instant) -> bool {
+        let silent = now.since(self.progress);
+        if !self.delivered {
+            return silent >= Duration::from_millis(1500) + self.rtt.unwrap_or_default() * 4;
+        }
+        let usual = Duration::from_secs_f64((CHUNK_BYTES as f64 / self.down.peak().max(1.0)).min(60.0));
+        silent >= (usual * 6).max(Duration::from_millis(1500))
+    }
+
     /// How long the far end may be silent while it owes something.
     pub(super) fn patience(&self) -> Duration {
         if !self.delivered {

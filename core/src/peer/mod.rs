@@ -109,6 +109,8 @@ pub struct Peer {
     up_cap: RateCap,
     down_cap: RateCap,
     inflight: u64,
+    /// Bytes that arrived, over all links.
+    down: rate::RateMeter,
 }
 
 impl Peer {
@@ -144,6 +146,7 @@ impl Peer {
             up_cap: RateCap::new(config.up_rate_max),
             down_cap: RateCap::new(config.down_rate_max),
             inflight: 0,
+            down: rate::RateMeter::new(Instant::ZERO),
             config,
         }
     }

@@ -24,11 +24,15 @@ const CHOICE_PIECES: usize = 16;
 const CHOICE_PIECES_MIN: usize = 2;
 const CHOICE_SHARE: usize = 8;
 const _: () = assert!(CHOICE_PIECES <= limits::CHOICE_PIECES_MAX);
+/// Over all links together, what comes in this time is under way at most, or this many bytes; a link that owes nothing may
+/// always be asked.
+const ENOUGH: Duration = Duration::from_millis(500);
+const ENOUGH_BYTES: u64 = 16 * CHUNK_BYTES;
 /// Bytes asked for before the last piece has proven the length, while somebody may send it.
 const UNPROVEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// A piece is taken over only if that promises to be this much faster, and [`OVERTAKE_SLACK`] besides.
-const OVERTAKE_FACTOR: f64 = 1.5;
-const OVERTAKE_SLACK: Duration = Duration::from_millis(20);
+const OVERTAKE_FACTOR: f64 = 2.0;
+const OVERTAKE_SLACK: Duration = Duration::from_millis(50);
 /// Asks per input; the rest follows at once, in the next.
 const ASKS_PER_INPUT: u32 = 256;
 /// A silent link is given up even without an alternative after this, so that the download can say that it waits.
@@ -80,6 +84,11 @@ impl Peer {
             let Some(l) = self.links.get(&link) else { return };
             let target = l.inflight_target(self.now, share);
             if l.inflight >= target || self.inflight >= self.config.inflight_bytes_max {
+                return;
+            }
+            // Enough is under way over all links: who delivers is asked next, not who has a long queue.
+            let enough = (self.down.rate(self.now) * ENOUGH.as_secs_f64()) as u64;
+            if l.inflight > 0 && self.inflight >= enough.max(ENOUGH_BYTES) {
                 return;
             }
             if *budget == 0 {
@@ -514,10 +523,13 @@ impl Peer {
         let Some(fetching) = &swarm.fetching else { return false };
         let own = l.eta(now, l.inflight + swarm.geometry.piece_length()) + l.delay.unwrap_or_default();
         let worth = own.mul_f64(OVERTAKE_FACTOR) + OVERTAKE_SLACK;
+        let end_game = fetching.picker.open_count() == 0;
         let mut best: Option<(Duration, LinkId, OpId, bool)> = None;
         for slow in swarm.partners.keys().filter(|s| **s != link) {
             let Some(s) = self.links.get(slow) else { continue };
-            if s.inflight == 0 {
+            // While others still find something to do, slowness is no reason: what is taken from one busy link only makes
+            // another busier. Silence is.
+            if s.inflight == 0 || !(end_game || s.is_stuck(now)) {
                 continue;
             }
             // Bytes ahead of and in each run, oldest first; the run asked for last waits longest.
@@ -555,8 +567,6 @@ impl Peer {
             .get(&id)
             .and_then(|s| s.fetching.as_ref())
             .is_some_and(|f| f.undivided.contains(&piece));
-        let fetching = self.swarms.get(&id).and_then(|s| s.fetching.as_ref());
-        let end_game = fetching.is_some_and(|f| f.picker.open_count() == 0);
         if !is_head || dead || undivided {
             self.take_back(slow, id, piece, true);
         } else if !end_game {
