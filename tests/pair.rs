@@ -433,3 +433,22 @@ fn a_full_disk_pauses_and_goes_on() {
     assert!(pair.nodes[1].completed(download));
     assert!(pair.nodes[1].files.values().any(|f| *f == content));
 }
+
+/// What is unshared while the tracker is out of reach is withdrawn when the session is taken over.
+#[test]
+fn what_is_withdrawn_while_the_link_is_down_stays_withdrawn() {
+    let mut pair = Pair::new(2);
+    pair.join(0);
+    pair.join(1);
+    let gone = pair.share(0, "gone.bin", bytes(1000, 1));
+    let stays = pair.share(0, "stays.bin", bytes(1000, 2));
+    pair.tracker_silent = true;
+    pair.pass(Duration::from_millis(100));
+    pair.cut_tracker_link(0);
+    pair.command(0, Command::Unshare { key: gone });
+    pair.tracker_silent = false;
+    pair.pass(Duration::from_secs(10));
+    pair.command(1, Command::Ask { op: OpId(1), question: contents(Matching::All) });
+    let Answer::Contents(rows) = answer(&pair, 1, OpId(1)) else { panic!("rows") };
+    assert_eq!(rows.iter().map(|r| r.key).collect::<Vec<_>>(), [stays]);
+}

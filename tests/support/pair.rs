@@ -79,6 +79,8 @@ pub struct Pair {
     pub now: Instant,
     pub nodes: Vec<Node>,
     pub tracker: Option<Tracker>,
+    /// The tracker does not hear that links end.
+    pub tracker_silent: bool,
     queue: VecDeque<Event>,
     links: BTreeMap<(bool, u64, LinkId), (End, LinkId)>,
     next_link: u64,
@@ -123,6 +125,7 @@ impl Pair {
             now: Instant::ZERO,
             nodes,
             tracker: Some(Tracker::new(config)),
+            tracker_silent: false,
             queue: VecDeque::new(),
             links: BTreeMap::new(),
             next_link: 1,
@@ -250,6 +253,20 @@ impl Pair {
     pub fn kill_tracker(&mut self) {
         self.tracker = None;
         self.cut(End::Tracker);
+    }
+
+    /// A peer loses its connection to the tracker.
+    pub fn cut_tracker_link(&mut self, i: usize) {
+        let of_tracker = |(at, (far, _)): (&(bool, u64, LinkId), &(End, LinkId))| {
+            (at.0 && at.1 == i as u64 && *far == End::Tracker).then_some(*at)
+        };
+        let Some(at) = self.links.iter().find_map(of_tracker) else { return };
+        let Some((far, far_link)) = self.links.remove(&at) else { return };
+        self.links.remove(&(end_id(far).0, end_id(far).1, far_link));
+        if !self.tracker_silent {
+            self.down(far, far_link, CloseReason::Broken);
+        }
+        self.down(End::Peer(i), at.2, CloseReason::Broken);
     }
 
     fn cut(&mut self, end: End) {

@@ -5,7 +5,7 @@
 //! - [`PieceTable`], [`chunk_value`], [`fold_piece`], [`fold_table`], [`ContentHasher`]: from bytes up to the id.
 //! - [`Listing`]: a folder as a content.
 //! - [`SafeName`], [`SafePath`]: the only way in which foreign text becomes a file name.
-//! - [`Ticket`]: a content as one line of text. [`escape`]: foreign text made safe to print.
+//! - [`Ticket`]: a content as one line of text. [`escape()`]: foreign text made safe to print.
 
 mod escape;
 mod geometry;

@@ -132,6 +132,7 @@ impl Session {
 impl Peer {
     pub(super) fn join_tracker(&mut self, addr: SocketAddr) {
         self.end_session();
+        self.session.gone.clear();
         self.session.tracker = Some(addr);
         self.session.token = None;
         self.session.tries = 0;
@@ -165,7 +166,6 @@ impl Peer {
     fn reset_session(&mut self, state: State) {
         self.session.state = state;
         self.session.sent.clear();
-        self.session.gone.clear();
         self.session.told = false;
         self.session.pinged = false;
         let registered = std::mem::take(&mut self.session.registered);
@@ -401,8 +401,9 @@ impl Peer {
     }
 
     pub(super) fn withdraw_content(&mut self, key: ContentKey) {
-        self.session.dirty.remove(&key);
-        if self.session.registered.remove(&key) {
+        // What an earlier link of this session registered is still there when the next takes the session over.
+        let known = self.session.dirty.remove(&key) && self.session.token.is_some();
+        if self.session.registered.remove(&key) || known {
             self.session.gone.insert(key);
             self.session.changed = true;
             self.timers.set_by(Timer::Announce, self.now);
