@@ -21,6 +21,8 @@ pub(super) struct Job {
     id: ContentId,
     name: String,
     path: PathBuf,
+    /// Whom it is fetched from; empty: from all.
+    only_from: Vec<String>,
     out: Out,
     bar: Option<DownloadBar>,
     started: Instant,
@@ -40,7 +42,7 @@ struct Waiting {
 }
 
 impl Job {
-    pub(super) fn new(download: DownloadId, wanted: &Wanted, out: &Out) -> Self {
+    pub(super) fn new(download: DownloadId, wanted: &Wanted, only_from: &[String], out: &Out) -> Self {
         let (started, name) = (Instant::now(), wanted.name.as_str().to_owned());
         let bar = DownloadBar::new(out.bars(), &name, wanted.key.length);
         bar.say(&match wanted.holders {
@@ -53,6 +55,7 @@ impl Job {
             id: wanted.key.id,
             name,
             path: wanted.target.path(),
+            only_from: only_from.to_vec(),
             out: out.clone(),
             bar: Some(bar),
             started,
@@ -183,19 +186,27 @@ impl Job {
     /// It has waited long enough.
     pub(super) fn give_up(&mut self) {
         let Some(waiting) = self.waiting.take() else { return };
-        let missing = ui::pieces(&waiting.missing);
         let failure = match waiting.reason {
             WaitReason::Storage(fault) => storage_failure(fault, &ui::name(&self.path.to_string_lossy())),
-            reason if waiting.missing.is_empty() => self.failure(Code::Incomplete, in_words(reason)),
-            reason => {
-                self.failure(Code::Incomplete, &format!("{}; missing pieces {missing}", in_words(reason)))
-            }
+            reason => self.incomplete(reason, &waiting.missing),
         };
-        let failure = failure
-            .hint("Progress is kept: the same command goes on once a holder is back. --wait SECONDS waits longer.")
-            .field("id", json!(self.id))
-            .field("missing", json!(waiting.missing));
         self.end(failure);
+    }
+
+    fn incomplete(&self, reason: WaitReason, missing: &[(PieceIndex, PieceIndex)]) -> Failure {
+        let mut why = in_words(reason).to_owned();
+        if !missing.is_empty() {
+            why.push_str(&format!("; missing pieces {}", ui::pieces(missing)));
+        }
+        let mut hint = "Progress is kept: the same command goes on once a holder is back.".to_owned();
+        if !self.only_from.is_empty() {
+            let names: Vec<_> = self.only_from.iter().map(|name| ui::name(name)).collect();
+            hint.push_str(&format!(" Nobody but {} was asked (--from).", names.join(", ")));
+        }
+        self.failure(Code::Incomplete, &why)
+            .hint(hint)
+            .field("id", json!(self.id))
+            .field("missing", json!(missing))
     }
 
     fn failure(&self, code: Code, why: &str) -> Failure {

@@ -52,7 +52,7 @@ impl Getting<'_> {
     async fn run(&mut self, plan: Plan, args: &GetArgs) -> anyhow::Result<()> {
         for wanted in plan.wanted {
             let download = self.session.peer.fetch(wanted.fetch(&args.from)).await;
-            self.jobs.push(Job::new(download, &wanted, &self.ctx.out));
+            self.jobs.push(Job::new(download, &wanted, &args.from, &self.ctx.out));
         }
         self.until_all_ended().await?;
         if let Some(failure) = self.jobs.iter_mut().find_map(Job::take_failure) {
