@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::args::{HostPort, NetworkArgs};
 use crate::exit::{Code, Failure};
-use crate::ui::{self, ContentRow, Table};
+use crate::ui::{self, CONTENT_HEADING, ContentRow, Table};
 
 /// Hex digits of an id that are enough to mean it.
 const PREFIX_DIGITS_MIN: usize = 8;
@@ -97,27 +97,15 @@ fn hex_digits(text: &str) -> Option<String> {
     fits.then(|| text.to_ascii_lowercase())
 }
 
-/// A content that the tracker knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
-    pub(crate) key: ContentKey,
-    pub(crate) kind: Kind,
-    /// As most of its holders call it; to be checked before it names a file.
-    pub(crate) name: String,
-    /// Number of holders that have all of it.
-    pub(crate) complete: u32,
-    /// Number of holders that have a part.
-    pub(crate) partial: u32,
-}
-
-/// Finds the one content that is meant.
+/// Finds the one content that is meant, under the name that most of its holders give it (to be checked before it names a
+/// file).
 ///
 /// # Errors
 /// Nobody knows it, it means several, or the tracker does not answer.
-pub(crate) async fn find(tracker: &TrackerAt, what: &What) -> anyhow::Result<Known> {
+pub(crate) async fn find(tracker: &TrackerAt, what: &What) -> anyhow::Result<Row> {
     let rows = rows(tracker, what).await?;
     match one_of(&rows, what)? {
-        Some(known) => Ok(known),
+        Some(row) => Ok(row),
         None => Err(not_found(tracker, what).await.into()),
     }
 }
@@ -138,7 +126,7 @@ pub(crate) async fn rows(tracker: &TrackerAt, what: &What) -> anyhow::Result<Vec
 ///
 /// # Errors
 /// They are about several.
-pub(crate) fn one_of(rows: &[Row], what: &What) -> Result<Option<Known>, Failure> {
+pub(crate) fn one_of(rows: &[Row], what: &What) -> Result<Option<Row>, Failure> {
     // Of several lengths stated for one id, at most one can be true: the one that more holders have verified stands for it.
     let mut contents: BTreeMap<(ContentId, Kind), &Row> = BTreeMap::new();
     for row in rows {
@@ -150,21 +138,15 @@ pub(crate) fn one_of(rows: &[Row], what: &What) -> Result<Option<Known>, Failure
     let mut contents = contents.into_values();
     match (contents.next(), contents.next()) {
         (None, _) => Ok(None),
-        (Some(row), None) => Ok(Some(Known {
-            key: row.key,
-            kind: row.kind,
-            name: row.name.clone(),
-            complete: row.complete,
-            partial: row.partial,
-        })),
+        (Some(row), None) => Ok(Some(row.clone())),
         (Some(_), Some(_)) => Err(ambiguous(rows, what)),
     }
 }
 
 fn ambiguous(rows: &[Row], what: &What) -> Failure {
-    let mut table = Table::new(["ID", "KIND", "SIZE", "COMPLETE", "PARTIAL", "NAME"]);
+    let mut table = Table::new(CONTENT_HEADING);
     for row in rows {
-        table.content(row, true);
+        table.content(row, row.key.id.to_string(), String::new());
     }
     let candidates: Vec<ContentRow> = rows.iter().map(ContentRow::from).collect();
     Failure::new(Code::Ambiguous, format!("`{what}` means several contents"))
@@ -384,7 +366,7 @@ mod tests {
 
     fn row(id: u8, length: u64, name: &str, complete: u32) -> Row {
         let key = ContentKey { id: ContentId([id; 32]), length };
-        Row { key, kind: Kind::File, name: name.to_owned(), complete, partial: 0 }
+        Row { key, kind: Kind::File, name: name.to_owned(), complete, partial: 0, total: length }
     }
 
     fn text(text: &str) -> What {

@@ -176,6 +176,7 @@ fn a_folder_arrives_as_it_was() {
     let rows = net.ask(&["list"]);
     let row = rows.one("content");
     assert_eq!((text(row, "kind").as_str(), text(row, "name").as_str()), ("folder", "tree"));
+    assert_eq!(number(row, "bytes"), 700_040, "a folder's size is that of its files");
     assert!(net.ask(&["list", "--files"]).all("content").count() > 4, "every file is a row");
     let ran = net.get("g", "tree", &[]).ran();
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);

@@ -66,7 +66,7 @@ fn cursor() -> Cursor {
 }
 
 fn row() -> Row {
-    Row { key: key(), kind: Kind::File, name: "a.txt".into(), complete: 2, partial: 1 }
+    Row { key: key(), kind: Kind::File, name: "a.txt".into(), complete: 2, partial: 1, total: 0x12_3456 }
 }
 
 fn reach() -> Reach {
@@ -227,11 +227,12 @@ fn request_vectors() -> Vec<(TrackerRequest, &'static str)> {
                     name: "a.txt".into(),
                     member: false,
                     pieces: 5,
+                    total: 0x12_3456,
                 }],
             },
-            "4a000000 41 00 0000 00000000 00000000
+            "52000000 41 00 0000 00000000 00000000
              07000000 0100000000000000 a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf
-             5634120000000000 00000000 0500000000000000 612e747874 00 05000000",
+             5634120000000000 00000000 0500000000000000 612e747874 00 05000000 5634120000000000",
         ),
         (
             TrackerRequest::Withdraw { seq: 7, keys: vec![key()] },
@@ -362,9 +363,9 @@ fn tracker_vectors() -> Vec<(TrackerMessage, &'static str)> {
         ),
         (
             TrackerMessage::Rows { seq: 7, rows: vec![row()], next: Some(cursor()) },
-            "83000000 63 00 0000 00000000 00000000
+            "8b000000 63 00 0000 00000000 00000000
              07000000 0100000000000000 a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf
-             5634120000000000 00000000 0500000000000000 612e747874 02000000 01000000
+             5634120000000000 00000000 0500000000000000 612e747874 02000000 01000000 5634120000000000
              01 0500000000000000 612e747874 a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf
              5634120000000000",
         ),
@@ -493,7 +494,7 @@ fn the_whole_encoding_is_pinned() {
             hasher.update(&frames);
         }
     }
-    let pinned = "a9c7b65c294d76bfb58e1d9ea6398834edf6b05393b0656991544d6a3791134c";
+    let pinned = "ea7225f145e4cb5f05b8144ef9a7b2c6d24a9419caf0865a3d3c3f48cd606cdd";
     assert_eq!(hasher.finalize().to_hex().as_str(), pinned);
 }
 

@@ -121,7 +121,7 @@ fn sequences_of_small_elements_decode() {
     let key = ContentKey { id: ContentId([0; 32]), length: 0 };
     let kind = Kind::File;
     for count in [1, 2, 3, 5, 10, 50, ROWS_PER_REPLY] {
-        let row = Row { key, kind, name: name.clone(), complete: 0, partial: 0 };
+        let row = Row { key, kind, name: name.clone(), complete: 0, partial: 0, total: 0 };
         check_round_trip(&TrackerMessage::Rows { seq: 0, rows: vec![row; count], next: None });
         let row = HolderRow { peer, name: name.clone(), reach, pieces: 0 };
         check_round_trip(&TrackerMessage::HolderRows { seq: 0, rows: vec![row; count], next: None });
@@ -129,7 +129,7 @@ fn sequences_of_small_elements_decode() {
         check_round_trip(&TrackerMessage::PeerRows { seq: 0, rows: vec![row.clone(); count], next: None });
         let left = vec![(peer, name.clone()); count];
         check_round_trip(&TrackerMessage::PeerChange { joined: vec![row; count], left });
-        let ad = Ad { key, kind, name: name.clone(), member: false, pieces: 0 };
+        let ad = Ad { key, kind, name: name.clone(), member: false, pieces: 0, total: 0 };
         check_round_trip(&TrackerRequest::Announce { seq: 0, ads: vec![ad; count] });
         let offer = Offer { key, kind, name: name.clone() };
         check_round_trip(&PeerMessage::Found { seq: 0, offers: vec![offer; count] });

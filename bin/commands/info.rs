@@ -1,6 +1,6 @@
 //! `potluck info`: what a content is made of.
 
-use potluck_core::content::Geometry;
+use potluck_core::content::{Geometry, Kind};
 
 use super::Context;
 use crate::args::WhatArgs;
@@ -17,27 +17,21 @@ pub(crate) async fn run(args: WhatArgs, ctx: &Context) -> anyhow::Result<()> {
 }
 
 async fn tell(tracker: &TrackerAt, what: &What, ctx: &Context) -> anyhow::Result<()> {
-    let known = what::find(tracker, what).await?;
-    let Some(geometry) = Geometry::new(known.key.length) else {
+    let found = what::find(tracker, what).await?;
+    let Some(geometry) = Geometry::new(found.key.length) else {
         return Err(Failure::new(Code::Failed, "its stated length is not one that a content can have").into());
     };
     let (piece_bytes, pieces) = (geometry.piece_length(), geometry.pieces());
-    let row = ContentRow {
-        id: known.key.id,
-        kind: known.kind,
-        name: known.name,
-        bytes: known.key.length,
-        complete: known.complete,
-        partial: known.partial,
-    };
+    let row = ContentRow::from(&found);
     ctx.out.line(format_args!(
-        "name     {}\nid       {}\nkind     {}\nbytes    {} ({})\npieces   {pieces} of {}\nholders  {} complete, {} partial",
+        "name     {}\nid       {}\nkind     {}\nbytes    {} ({})\npieces   {pieces} of {}{}\nholders  {} complete, {} partial",
         ui::name(&row.name),
         row.id,
         row.kind,
         row.bytes,
         ui::bytes(row.bytes),
         ui::bytes(piece_bytes),
+        if row.kind == Kind::Folder { " (its listing)" } else { "" },
         row.complete,
         row.partial,
     ))?;

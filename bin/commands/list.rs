@@ -1,12 +1,11 @@
 //! `potluck list` and `potluck search`: what the network has.
 
-use comfy_table::Cell;
 use potluck_core::ids::ContentKey;
-use potluck_core::wire::tracker::{Matching, Row};
+use potluck_core::wire::tracker::Matching;
 
 use super::Context;
 use crate::args::{ListArgs, RowArgs, SearchArgs};
-use crate::ui::{self, ContentRow, Table, number};
+use crate::ui::{self, CONTENT_HEADING, ContentRow, Table};
 use crate::what::TrackerAt;
 
 pub(crate) async fn list(args: ListArgs, ctx: &Context) -> anyhow::Result<()> {
@@ -38,18 +37,11 @@ async fn show(
     nothing: &str,
 ) -> anyhow::Result<()> {
     let rows = tracker.contents(matching, args.files, u32::MAX).await?;
-    let mut table =
-        Table::new(["NAME", "SIZE", "COMPLETE", "PARTIAL", "ID", if args.holders { "HOLDERS" } else { "" }]);
+    let mut table = Table::new(CONTENT_HEADING);
     for row in &rows {
         let holders = if args.holders { Some(holder_names(tracker, row.key).await?) } else { None };
-        table.row([
-            Cell::new(shown_name(row)),
-            number(ui::bytes(row.key.length)),
-            number(row.complete),
-            number(row.partial),
-            Cell::new(ui::short_id(row.key.id)),
-            Cell::new(holders.as_ref().map(|names| shown_names(names)).unwrap_or_default()),
-        ]);
+        let names = holders.as_ref().map(|names| shown(names)).unwrap_or_default();
+        table.content(row, ui::short_id(row.key.id), names);
         ctx.out.event(&ui::Event::Content { row: ContentRow::from(row), holders })?;
     }
     if table.is_empty() {
@@ -60,15 +52,7 @@ async fn show(
     Ok(())
 }
 
-/// A folder ends in a slash, as `ls -p` shows it.
-fn shown_name(row: &Row) -> String {
-    match row.kind {
-        potluck_core::content::Kind::File => ui::name(&row.name),
-        potluck_core::content::Kind::Folder => format!("{}/", ui::name(&row.name)),
-    }
-}
-
-fn shown_names(names: &[String]) -> String {
+fn shown(names: &[String]) -> String {
     names.iter().map(|name| ui::name(name)).collect::<Vec<_>>().join(", ")
 }
 

@@ -89,7 +89,7 @@ pub(crate) enum Event<'a> {
     Peer { peer: &'a str, addr: SocketAddr },
     /// Somebody left (`peers --watch`).
     Left { peer: &'a str },
-    /// What a content is made of; `pieces` times `piece_bytes` covers its `bytes`.
+    /// What a content is made of: `pieces` of `piece_bytes`, the last may be short; of a folder, those of its listing.
     Info {
         #[serde(flatten)]
         row: ContentRow,
@@ -133,13 +133,21 @@ pub(crate) struct ContentRow {
     pub(crate) partial: u32,
 }
 
+/// Bytes that a row stands for. A folder's are what its holders state; a file's are part of what it is.
+pub(crate) fn size(row: &Row) -> u64 {
+    match row.kind {
+        Kind::File => row.key.length,
+        Kind::Folder => row.total,
+    }
+}
+
 impl From<&Row> for ContentRow {
     fn from(row: &Row) -> Self {
         Self {
             id: row.key.id,
             kind: row.kind,
             name: row.name.clone(),
-            bytes: row.key.length,
+            bytes: size(row),
             complete: row.complete,
             partial: row.partial,
         }

@@ -11,9 +11,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
-pub(crate) use json::{ContentRow, Event, Source};
+pub(crate) use json::{ContentRow, Event, Source, size};
 pub(crate) use progress::{DownloadBar, HashingBar};
-pub(crate) use table::{Table, number};
+pub(crate) use table::{CONTENT_HEADING, Table, number};
 pub(crate) use text::{bytes, name, peer_name, percent, pieces, rate, seconds, short_id};
 
 use crate::args::GlobalArgs;

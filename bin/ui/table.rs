@@ -1,9 +1,13 @@
 //! Tables: aligned columns without frames, one row a line, so that they read well and pipe well.
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, presets};
+use potluck_core::content::Kind;
 use potluck_core::wire::tracker::Row;
 
-use super::text;
+use super::{size, text};
+
+/// What a row of a content has; the last column is for the names of holders. Names come late: they may be long.
+pub(crate) const CONTENT_HEADING: [&str; 6] = ["ID", "SIZE", "COMPLETE", "PARTIAL", "NAME", ""];
 
 /// Rows under a heading.
 pub(crate) struct Table(comfy_table::Table);
@@ -25,16 +29,20 @@ impl Table {
         self.0.add_row(cells);
     }
 
-    /// A content: id, kind, size, numbers of holders, name.
-    pub(crate) fn content(&mut self, row: &Row, whole_id: bool) {
-        let id = if whole_id { row.key.id.to_string() } else { text::short_id(row.key.id) };
+    /// A content under [`CONTENT_HEADING`]; a folder's name ends in a slash, as `ls -p` shows it.
+    pub(crate) fn content(&mut self, row: &Row, id: String, holders: String) {
+        let slash = if row.kind == Kind::Folder { "/" } else { "" };
+        let size = match size(row) {
+            0 if row.kind == Kind::Folder => "?".to_owned(),
+            bytes => text::bytes(bytes),
+        };
         self.row([
             Cell::new(id),
-            Cell::new(row.kind),
-            number(text::bytes(row.key.length)),
+            number(size),
             number(row.complete),
             number(row.partial),
-            Cell::new(text::name(&row.name)),
+            Cell::new(format!("{}{slash}", text::name(&row.name))),
+            Cell::new(holders),
         ]);
     }
 

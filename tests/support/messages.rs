@@ -155,7 +155,14 @@ impl Generator {
     }
 
     fn ad(&mut self) -> Ad {
-        Ad { key: self.key(), kind: self.kind(), name: self.name(), member: self.bool(), pieces: self.u32() }
+        Ad {
+            key: self.key(),
+            kind: self.kind(),
+            name: self.name(),
+            member: self.bool(),
+            pieces: self.u32(),
+            total: self.u64(),
+        }
     }
 
     fn row(&mut self) -> Row {
@@ -165,6 +172,7 @@ impl Generator {
             name: self.name(),
             complete: self.u32(),
             partial: self.u32(),
+            total: self.u64(),
         }
     }
 

@@ -187,7 +187,8 @@ impl Pair {
     pub fn share(&mut self, i: usize, name: &str, bytes: Vec<u8>) -> ContentKey {
         let (key, table) = hash(&bytes);
         self.nodes[i].sources.insert(key, Arc::new(bytes));
-        let share = Command::Share { key, kind: Kind::File, name: name.to_owned(), member: false, table };
+        let (name, total) = (name.to_owned(), key.length);
+        let share = Command::Share { key, kind: Kind::File, name, member: false, total, table };
         self.command(i, share);
         key
     }
@@ -199,7 +200,8 @@ impl Pair {
             let (key, table) = hash(bytes);
             self.nodes[i].sources.insert(key, Arc::new(bytes.clone()));
             let name = path.clone();
-            self.command(i, Command::Share { key, kind: Kind::File, name, member: true, table });
+            let total = key.length;
+            self.command(i, Command::Share { key, kind: Kind::File, name, member: true, total, table });
             let path = SafePath::parse(path).expect("a path");
             entries
                 .push(ListingEntry { path, node: ListedNode::File { key, executable: false, mtime_ns: 0 } });
@@ -207,10 +209,8 @@ impl Pair {
         let bytes = Listing::new(entries).expect("a listing").encode();
         let (key, table) = hash(&bytes);
         self.nodes[i].sources.insert(key, Arc::new(bytes));
-        self.command(
-            i,
-            Command::Share { key, kind: Kind::Folder, name: name.to_owned(), member: false, table },
-        );
+        let (name, total) = (name.to_owned(), files.iter().map(|(_, bytes)| bytes.len() as u64).sum());
+        self.command(i, Command::Share { key, kind: Kind::Folder, name, member: false, total, table });
         key
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use potluck_core::content::{Kind, SafeName, Ticket};
 use potluck_core::ids::ContentKey;
+use potluck_core::wire::tracker::Row;
 use potluck_transport_tcp::Fetch;
 use potluck_transport_tcp::store::{PartInfo, Target, find_parts};
 use serde_json::json;
@@ -12,7 +13,7 @@ use serde_json::json;
 use crate::args::{GetArgs, HostPort};
 use crate::exit::{Code, Failure};
 use crate::ui;
-use crate::what::{self, Known, TrackerAt, What};
+use crate::what::{self, TrackerAt, What};
 
 /// Everything that is wanted, and the tracker to join for it.
 pub(super) struct Plan {
@@ -116,7 +117,7 @@ async fn by_text(what: &What, place: &Place, tracker: &HostPort) -> anyhow::Resu
     }
 }
 
-fn by_tracker(known: Known, place: &Place) -> anyhow::Result<Wanted> {
+fn by_tracker(known: Row, place: &Place) -> anyhow::Result<Wanted> {
     let name = place.name_for(&known.name)?;
     Ok(Wanted {
         key: known.key,

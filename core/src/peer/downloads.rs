@@ -786,6 +786,7 @@ impl Peer {
         kind: Kind,
         name: String,
         member: bool,
+        total: u64,
         table: Option<Arc<PieceTable>>,
     ) {
         let Some(geometry) = Geometry::new(key.length) else { return };
@@ -793,6 +794,7 @@ impl Peer {
             if swarm.complete {
                 // The same bytes under another name: the newest name counts, and a file of its own outweighs a member.
                 swarm.member &= member;
+                swarm.total = total;
                 swarm.staged = None;
                 swarm.name = label(key, name);
                 self.announce_content(key);
@@ -805,6 +807,7 @@ impl Peer {
         let id = self.new_swarm_id();
         let mut swarm = Swarm::new(key, kind, name, geometry, Held::All);
         swarm.member = member;
+        swarm.total = total;
         swarm.table = table;
         swarm.complete = true;
         self.swarms.insert(id, swarm);

@@ -49,6 +49,9 @@ impl Peer {
                 let total = listing.total_bytes();
                 d.bytes = 0;
                 d.folder = Some(Folder { listing, next: 0, active: 0, total });
+                if let Some(swarm) = self.by_key.get(&d.key).and_then(|swarm| self.swarms.get_mut(swarm)) {
+                    swarm.total = total;
+                }
                 self.start_members(id);
             }
             Ok(None) => self.fail_download(id, FailReason::BadListing),

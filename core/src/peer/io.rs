@@ -190,6 +190,8 @@ pub enum Command {
         name: String,
         /// It is listed as part of a folder.
         member: bool,
+        /// Bytes of all of it: of a folder, those of its files; of a file, its length.
+        total: u64,
         /// Its piece table; `None` for at most one piece.
         table: Option<Arc<PieceTable>>,
     },

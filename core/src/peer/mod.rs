@@ -179,7 +179,9 @@ impl Peer {
         match command {
             Command::JoinTracker { addr } => self.join_tracker(addr),
             Command::LeaveTracker => self.leave_tracker(),
-            Command::Share { key, kind, name, member, table } => self.share(key, kind, name, member, table),
+            Command::Share { key, kind, name, member, total, table } => {
+                self.share(key, kind, name, member, total, table);
+            }
             Command::Unshare { key } => self.unshare(key),
             Command::Fetch { download, key, kind, name, peers, only_from } => {
                 self.fetch(download, key, kind, name, peers, only_from);

@@ -465,7 +465,8 @@ impl Peer {
         }
         // Until it stands under its final name it is a part.
         let pieces = if swarm.complete || all <= 1 { held } else { held.min(all - 1) };
-        Some(Ad { key, kind: swarm.kind, name: swarm.name.clone(), member: swarm.member, pieces })
+        let (kind, name, member, total) = (swarm.kind, swarm.name.clone(), swarm.member, swarm.total);
+        Some(Ad { key, kind, name, member, pieces, total })
     }
 
     /// Pushes of holders are wanted.

@@ -207,6 +207,8 @@ pub(super) struct Swarm {
     pub(super) name: String,
     /// Part of a folder.
     pub(super) member: bool,
+    /// Bytes of all of it; of a folder those of its files, 0 while its listing is not read.
+    pub(super) total: u64,
     pub(super) geometry: Geometry,
     pub(super) table: Option<Arc<PieceTable>>,
     pub(super) held: Held,
@@ -230,6 +232,7 @@ impl Swarm {
             kind,
             name,
             member: false,
+            total: if kind == Kind::File { key.length } else { 0 },
             geometry,
             table: None,
             held,

@@ -14,7 +14,7 @@ use slab::Slab;
 use super::matcher::{Matcher, Verdict, fold_into};
 use crate::content::Kind;
 use crate::ids::{ContentId, ContentKey};
-use crate::wire::tracker::Cursor;
+use crate::wire::tracker::{Ad, Cursor};
 
 /// Rows of a block before it is split: some kilobytes of text, cheap to move and long enough to scan at full speed.
 const BLOCK_ROWS_MAX: usize = 128;
@@ -52,6 +52,8 @@ struct Row {
     listed: u32,
     /// Those that call it a folder.
     folders: u32,
+    /// Bytes of all of it, as stated last.
+    total: u64,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +83,7 @@ pub(super) struct Found {
     pub(super) name: String,
     pub(super) key: ContentKey,
     pub(super) kind: Kind,
+    pub(super) total: u64,
 }
 
 /// What a scan is to return, and what it may cost.
@@ -108,10 +111,14 @@ pub(super) struct Scanned {
 
 impl Catalog {
     /// Counts a registration under the row of `name` and `key`, which is made if it does not exist.
-    pub(super) fn enlist(&mut self, name: &str, key: ContentKey, kind: Kind, member: bool) -> RowId {
+    pub(super) fn enlist(&mut self, ad: &Ad) -> RowId {
+        let (name, key) = (ad.name.as_str(), ad.key);
         let (position, exists) = self.seek(name, key);
         let id = if exists { self.entry(position).row } else { self.insert(position, name, key) };
-        self.count(id, kind, member, 1);
+        self.count(id, ad.kind, ad.member, 1);
+        if ad.total > 0 {
+            self.rows[id as usize].total = ad.total;
+        }
         id
     }
 
@@ -135,6 +142,7 @@ impl Catalog {
             name: self.name(id).to_owned(),
             key: self.rows[id as usize].key,
             kind: self.rows[id as usize].kind(),
+            total: self.rows[id as usize].total,
         }
     }
 
@@ -191,7 +199,12 @@ impl Catalog {
                                 into.rows.last().map(|row| Cursor { name: row.name.clone(), key: row.key });
                             return true;
                         }
-                        into.rows.push(Found { name: name.to_owned(), key: row.key, kind: row.kind() });
+                        into.rows.push(Found {
+                            name: name.to_owned(),
+                            key: row.key,
+                            kind: row.kind(),
+                            total: row.total,
+                        });
                     }
                 }
             }
@@ -258,7 +271,7 @@ impl Catalog {
             self.order.push(Place { block, beginning: [0; 32] });
         }
         let block = self.order[block_at].block;
-        let id = number(self.rows.insert(Row { key, block, refs: 0, listed: 0, folders: 0 }));
+        let id = number(self.rows.insert(Row { key, block, refs: 0, listed: 0, folders: 0, total: 0 }));
         self.blocks[block as usize].insert(at, name, id);
         if at == 0 {
             self.order[block_at].beginning = beginning(name);

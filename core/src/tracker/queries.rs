@@ -6,7 +6,7 @@
 use std::ops::Bound;
 
 use super::bucket::Rate;
-use super::catalog::Page;
+use super::catalog::{Found, Page};
 use super::matcher::Matcher;
 use super::{Tracker, TrackerEvent, Turn};
 use crate::ids::{ContentKey, LinkId, PeerId};
@@ -59,7 +59,8 @@ impl Tracker {
         link.searches.spend(turn.now, SEARCHES, SEARCH_WORK_MIN + scanned.work);
         let rows = scanned.rows.into_iter().map(|found| {
             let (complete, partial) = self.registry.counts(found.key);
-            Row { key: found.key, kind: found.kind, name: found.name, complete, partial }
+            let Found { key, kind, name, total } = found;
+            Row { key, kind, name, complete, partial, total }
         });
         let rows: Vec<Row> = rows.collect();
         let searched = TrackerEvent::Searched {

@@ -205,7 +205,7 @@ impl Registry {
                 {
                     old.row
                 } else {
-                    let row = self.catalog.enlist(&ad.name, ad.key, ad.kind, ad.member);
+                    let row = self.catalog.enlist(ad);
                     self.catalog.delist(old.row, old.kind, old.member);
                     row
                 };
@@ -217,7 +217,7 @@ impl Registry {
                 if is_complete == was_complete { Change::Same } else { Change::Turned(content) }
             }
             Err(at) => {
-                let row = self.catalog.enlist(&ad.name, ad.key, ad.kind, ad.member);
+                let row = self.catalog.enlist(ad);
                 let entry = &mut self.contents[content as usize];
                 if entry.holders.is_empty() {
                     entry.holders.reserve_exact(1); // Most contents have few holders.

@@ -24,6 +24,8 @@ pub struct Ad {
     pub member: bool,
     /// How many of its pieces the peer holds; equal to their number: complete.
     pub pieces: u32,
+    /// Bytes of all of it: of a file its length, of a folder those of its files; 0: not known yet.
+    pub total: u64,
 }
 
 /// Which contents are asked for.
@@ -65,6 +67,8 @@ pub struct Row {
     pub complete: u32,
     /// Number of holders that have a part.
     pub partial: u32,
+    /// Bytes of all of it, as its holders state; 0: none of them knows yet.
+    pub total: u64,
 }
 
 /// Where a peer can be dialed.

@@ -437,7 +437,14 @@ impl Run {
             7..10 => {
                 let content = choices.content();
                 let (key, kind, table) = (content.key, content.kind, content.synthetic.table.clone());
-                Command::Share { key, kind, name: choices.name(), member: choices.rarely(3), table }
+                Command::Share {
+                    key,
+                    kind,
+                    name: choices.name(),
+                    member: choices.rarely(3),
+                    total: key.length,
+                    table,
+                }
             }
             10 if choices.rarely(4) => Command::Unshare { key: choices.key() },
             11 if choices.rarely(2) => Command::Stop { download },
@@ -599,6 +606,7 @@ impl Run {
                     name: c.name(),
                     complete: c.number(),
                     partial: c.number(),
+                    total: u64::from(c.number()),
                 };
                 let rows = choices.some(4, row);
                 let next = choices.rarely(2).then(|| Cursor { name: choices.name(), key: choices.key() });

@@ -144,7 +144,7 @@ fn request(choices: &mut Choices<'_>) -> TrackerRequest {
                 let content = c.content();
                 let key = if c.rarely(8) { c.key() } else { content.key };
                 let pieces = if c.rarely(4) { c.number() } else { content.synthetic.geometry.pieces() };
-                Ad { key, kind: content.kind, name: c.name(), member: c.rarely(4), pieces }
+                Ad { key, kind: content.kind, name: c.name(), member: c.rarely(4), pieces, total: key.length }
             };
             let ads = if choices.rarely(32) { vec![ad(choices); 300] } else { choices.some(5, ad) };
             TrackerRequest::Announce { seq, ads }

@@ -301,7 +301,7 @@ pub(crate) fn ad(number: u64, name: &str) -> Ad {
 pub(crate) fn partial(number: u64, name: &str, pieces: u32) -> Ad {
     let key = four_pieces(number);
     assert_eq!(Geometry::new(key.length).map(|geometry| geometry.pieces()), Some(4));
-    Ad { key, kind: Kind::File, name: name.to_owned(), member: false, pieces }
+    Ad { key, kind: Kind::File, name: name.to_owned(), member: false, pieces, total: key.length }
 }
 
 pub(crate) fn four_pieces(number: u64) -> ContentKey {

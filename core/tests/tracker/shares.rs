@@ -40,7 +40,8 @@ fn announcing_again_updates() {
 fn an_empty_content_is_held_whole() {
     let mut hub = Hub::new();
     let ann = hub.join(1, "ann");
-    let empty = Ad { key: key(1, 0), kind: Kind::File, name: "empty".into(), member: false, pieces: 0 };
+    let empty =
+        Ad { key: key(1, 0), kind: Kind::File, name: "empty".into(), member: false, pieces: 0, total: 0 };
     assert_eq!(hub.announce(ann, vec![empty]), done(2));
     let rows = hub.search(ann, Matching::All);
     assert_eq!((rows[0].complete, rows[0].partial), (1, 0));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use fixedbitset::FixedBitSet;
+use potluck_core::content::Kind;
 use potluck_core::content::SafeName;
 use potluck_core::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId};
 use potluck_core::peer::{Command, PeerConfig, PeerInput, Place};
@@ -280,14 +281,16 @@ impl World<'_> {
         let (key, kind, name, table) =
             (content.key, content.kind, content.name.clone(), content.table.clone());
         let members = content.members.clone();
+        let mut total = if kind == Kind::File { key.length } else { 0 };
         for member in members.into_iter().flatten() {
             let content = self.catalog.get(member);
             let (key, kind, name, table) =
                 (content.key, content.kind, content.name.clone(), content.table.clone());
             self.hosts[host as usize].disk.share(member, content);
-            self.command(host, Command::Share { key, kind, name, member: true, table });
+            total += key.length;
+            self.command(host, Command::Share { key, kind, name, member: true, total: key.length, table });
         }
-        self.command(host, Command::Share { key, kind, name, member: false, table });
+        self.command(host, Command::Share { key, kind, name, member: false, total, table });
     }
 
     /// A peer begins (or goes on with) a download of its plan.

@@ -14,7 +14,7 @@ use crate::memory::{MemoryNetwork, MemoryTransport};
 
 fn row(number: u32) -> Row {
     let key = ContentKey { id: ContentId([7; 32]), length: u64::from(number) };
-    Row { key, kind: Kind::File, name: format!("{number:05}"), complete: 1, partial: 0 }
+    Row { key, kind: Kind::File, name: format!("{number:05}"), complete: 1, partial: 0, total: key.length }
 }
 
 /// A tracker that lists `rows` rows by pages of at most 100 and after that many replies says nothing more; or refuses.

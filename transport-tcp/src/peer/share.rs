@@ -44,6 +44,7 @@ struct Offer {
     kind: Kind,
     name: String,
     member: bool,
+    total: u64,
     table: Option<Arc<PieceTable>>,
     source: Source,
 }
@@ -194,8 +195,8 @@ async fn withdraw(
 }
 
 fn command(key: ContentKey, offer: &Offer) -> Command {
-    let Offer { kind, name, member, table, .. } = offer.clone();
-    Command::Share { key, kind, name, member, table }
+    let Offer { kind, name, member, total, table, .. } = offer.clone();
+    Command::Share { key, kind, name, member, total, table }
 }
 
 /// Shares paths anew whose files were seen to have changed, until the peer has ended.
@@ -264,7 +265,8 @@ impl HashJob {
         let Hashed { key, table, identity } = hash_file(&plan.root, how)?;
         let source = Source::File { path: plan.root.clone(), identity };
         let name = plan.name.as_str().to_owned();
-        self.offer(key, Offer { kind: Kind::File, name: name.clone(), member: false, table, source });
+        let total = key.length;
+        self.offer(key, Offer { kind: Kind::File, name: name.clone(), member: false, total, table, source });
         Ok(Shared { path: self.path.clone(), key, kind: Kind::File, name, bytes: key.length, files: 1 })
     }
 
@@ -274,10 +276,8 @@ impl HashJob {
             let path = plan.root.join(file.path.as_str());
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let source = Source::File { path, identity: hashed.identity };
-            self.offer(
-                hashed.key,
-                Offer { kind: Kind::File, name, member: true, table: hashed.table.clone(), source },
-            );
+            let (total, table) = (hashed.key.length, hashed.table.clone());
+            self.offer(hashed.key, Offer { kind: Kind::File, name, member: true, total, table, source });
         };
         let folder = hash_folder(&plan.root, folder, how, &each)?;
         for skipped in &folder.skipped {
@@ -287,9 +287,9 @@ impl HashJob {
             folder.listing.entries().iter().filter(|entry| matches!(entry.node, Node::File { .. })).count();
         let (key, kind, name) = (folder.key, Kind::Folder, plan.name.as_str().to_owned());
         let source = Source::Memory(folder.bytes);
-        self.offer(key, Offer { kind, name: name.clone(), member: false, table: folder.table, source });
-        let bytes = folder.listing.total_bytes();
-        Ok(Shared { path: self.path.clone(), key, kind, name, bytes, files: files as u64 })
+        let (total, table) = (folder.listing.total_bytes(), folder.table);
+        self.offer(key, Offer { kind, name: name.clone(), member: false, total, table, source });
+        Ok(Shared { path: self.path.clone(), key, kind, name, bytes: total, files: files as u64 })
     }
 
     fn offer(&self, key: ContentKey, offer: Offer) {
@@ -321,7 +321,7 @@ mod tests {
 
     fn offer(name: &str, member: bool) -> Offer {
         let source = Source::Memory(Arc::from(*b"abc"));
-        Offer { kind: Kind::File, name: name.into(), member, table: None, source }
+        Offer { kind: Kind::File, name: name.into(), member, total: 0, table: None, source }
     }
 
     #[test]
