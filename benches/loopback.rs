@@ -133,6 +133,7 @@ impl Link {
                     name: format!("file {seq}-{index}.bin"),
                     member: false,
                     pieces: 1,
+                    total: 1,
                 }
             };
             TrackerRequest::Announce { seq, ads: (0..ADS_PER_MESSAGE).map(ad).collect() }
