@@ -83,7 +83,7 @@ pub(crate) fn ad(number: u64) -> Ad {
         2000 + u32::from(random[2] % 27),
         ENDINGS[usize::from(random[3] % 8)]
     );
-    Ad { key: key(number), kind: Kind::File, name, member: false, pieces: 1 }
+    Ad { key: key(number), kind: Kind::File, name, member: false, pieces: 1, total: 1 }
 }
 
 pub(crate) fn key(number: u64) -> ContentKey {

@@ -138,7 +138,8 @@ impl Model {
             let complete = holders.values().filter(|(_, pieces)| *pieces == 4).count() as u32;
             let folders = ads.iter().filter(|ad| ad.kind == Kind::Folder).count();
             let kind = if 2 * folders > ads.len() { Kind::Folder } else { Kind::File };
-            Row { key, kind, name, complete, partial: holders.len() as u32 - complete }
+            let partial = holders.len() as u32 - complete;
+            Row { key, kind, name, complete, partial, total: key.length }
         });
         rows.collect()
     }
@@ -161,7 +162,7 @@ impl ReferenceStateMachine for Model {
         let ad = (key(), label(), any::<bool>(), any::<bool>(), 0_u32..=4);
         let ad = ad.prop_map(|(key, name, member, folder, pieces)| {
             let kind = if folder { Kind::Folder } else { Kind::File };
-            Ad { key, kind, name: name.to_owned(), member, pieces }
+            Ad { key, kind, name: name.to_owned(), member, pieces, total: key.length }
         });
         let matching = prop_oneof![
             Just(Matching::All),

@@ -48,7 +48,8 @@ proptest! {
         let mut removals = removals.into_iter();
         for (step, (name, number, folder, member)) in adds.into_iter().enumerate() {
             let kind = if folder { Kind::Folder } else { Kind::File };
-            let row = catalog.enlist(&name, key(number), kind, member);
+            let ad = Ad { key: key(number), kind, name: name.clone(), member, pieces: 1, total: 1 };
+            let row = catalog.enlist(&ad);
             prop_assert_eq!(catalog.name(row), &name);
             let entry = model.entry((name.clone(), key(number))).or_insert_with(|| (Vec::new(), row));
             prop_assert_eq!(entry.1, row, "a row's number changed");
@@ -79,7 +80,7 @@ proptest! {
                     .map(|((name, key), (held, _))| {
                         let folders = held.iter().filter(|(kind, _)| *kind == Kind::Folder).count();
                         let kind = if 2 * folders > held.len() { Kind::Folder } else { Kind::File };
-                        Found { name: name.clone(), key: *key, kind }
+                        Found { name: name.clone(), key: *key, kind, total: 1 }
                     })
                     .collect();
                 prop_assert_eq!(scan(&catalog, &matching, members, limit, work_max), expected);
