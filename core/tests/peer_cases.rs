@@ -83,7 +83,8 @@ impl Case {
 
     fn share(&mut self, content: &Synthetic, name: &str) {
         let (key, table) = (content.key, content.table.clone());
-        self.command(Command::Share { key, kind: Kind::File, name: name.to_owned(), member: false, table });
+        let (name, total) = (name.to_owned(), key.length);
+        self.command(Command::Share { key, kind: Kind::File, name, member: false, total, table });
     }
 
     /// A download whose place is open, with some pieces in it.

@@ -419,6 +419,7 @@ mod tests {
             name: "x".to_owned(),
             member: false,
             pieces: 1,
+            total: 1,
         };
         numbers.map(ad).collect()
     }
