@@ -21,7 +21,10 @@ fn a_seed_gives_the_same_run_in_two_processes() {
         let once = fingerprint(&["sim", "replay", seed, "--json"]);
         assert_eq!(once, fingerprint(&["sim", "replay", seed, "--json"]), "seed {seed}");
     }
-    assert_ne!(fingerprint(&["sim", "replay", "5", "--json"]), fingerprint(&["sim", "replay", "9", "--json"]));
+    assert_ne!(
+        fingerprint(&["sim", "replay", "5", "--json"]),
+        fingerprint(&["sim", "replay", "9", "--json"])
+    );
 }
 
 #[test]
@@ -29,7 +32,8 @@ fn a_trace_is_the_same_line_by_line() {
     let folder = tempfile::tempdir().unwrap();
     let trace = |name: &str| {
         let path = folder.path().join(name);
-        let (_, fine) = potluck(&["sim", "run", "--peers", "3", "--size", "2MiB", "--trace", path.to_str().unwrap()]);
+        let (_, fine) =
+            potluck(&["sim", "run", "--peers", "3", "--size", "2MiB", "--trace", path.to_str().unwrap()]);
         assert!(fine);
         std::fs::read_to_string(path).unwrap()
     };

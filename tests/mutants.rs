@@ -113,7 +113,9 @@ impl MutantPeer {
         match (self.wrong, input) {
             (Wrong::DeafToRetractions, PeerInput::Peer { msg: PeerMessage::Retract { .. }, .. })
             | (Wrong::NeverResumes, PeerInput::Command(Command::Resume { .. })) => None,
-            (Wrong::TrustsFailedSyncs, PeerInput::Synced { op, .. }) => Some(PeerInput::Synced { op, result: Ok(()) }),
+            (Wrong::TrustsFailedSyncs, PeerInput::Synced { op, .. }) => {
+                Some(PeerInput::Synced { op, result: Ok(()) })
+            }
             (Wrong::IgnoresCredit, PeerInput::Writable { link, bytes }) => {
                 Some(PeerInput::Writable { link, bytes: bytes * 2 })
             }
@@ -133,7 +135,10 @@ impl MutantPeer {
         match (self.wrong, effect) {
             (Wrong::AnnouncesUnverified, PeerEffect::Expect { link, op, slot, key, place, run }) => {
                 out.push(PeerEffect::Expect { link, op, slot, key, place, run });
-                out.push(PeerEffect::SendPeer { link, msg: PeerMessage::Have { slot, pieces: vec![run.piece] } });
+                out.push(PeerEffect::SendPeer {
+                    link,
+                    msg: PeerMessage::Have { slot, pieces: vec![run.piece] },
+                });
             }
             (Wrong::RequestsTwice, PeerEffect::Expect { link, op, slot, key, place, run }) => {
                 let again = self.asked.replace(PeerEffect::Expect { link, op, slot, key, place, run });

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use potluck_sim::units::{Rate, Size, Time};
 use potluck_sim::{
-    Exploration, FaultKind, FaultRule, Group, Plan, Real, Report, SHIPPED, Scenario, ScenarioFault, Who, explore,
-    run,
+    Exploration, FaultKind, FaultRule, Group, Plan, Real, Report, SHIPPED, Scenario, ScenarioFault, Who,
+    explore, run,
 };
 
 const MIB: u64 = 1 << 20;
@@ -40,7 +40,8 @@ fn every_shipped_scenario_passes_its_checks() {
 /// Every byte of every download is compared, every message goes through the codec.
 #[test]
 fn a_world_of_real_bytes_is_right_to_the_byte() {
-    let scenario = Scenario { peers: 5, size: Size(3 * MIB + 17), contents: 2, real: true, ..Scenario::default() };
+    let scenario =
+        Scenario { peers: 5, size: Size(3 * MIB + 17), contents: 2, real: true, ..Scenario::default() };
     let report = simulate(&scenario);
     assert_eq!(report.completed, 10);
 }
@@ -67,7 +68,8 @@ fn the_first_random_seeds_pass() {
 
 #[test]
 fn what_the_model_does_not_honour_is_refused() {
-    let refused = |text: &str| Scenario::parse(text).and_then(|scenario| scenario.plan().map(|_| ())).unwrap_err();
+    let refused =
+        |text: &str| Scenario::parse(text).and_then(|scenario| scenario.plan().map(|_| ())).unwrap_err();
     assert!(matches!(refused("loss = 0.01"), ScenarioFault::NotModelled(name, _) if name == "loss"));
     assert!(matches!(refused("peeers = 3"), ScenarioFault::Syntax(_)));
     assert!(matches!(refused("size = \"huge\""), ScenarioFault::Syntax(_)));
@@ -106,7 +108,14 @@ fn figures_are_as_in_the_snapshot() {
         for (links, groups) in [("equal", Vec::new()), ("mixed", vec![slow.clone()])] {
             for (name, faults) in [("no", Vec::new()), ("yes", vec![churn.clone()])] {
                 let (groups, size) = (groups.clone(), Size(32 * MIB));
-                let r = simulate(&Scenario { peers, size, groups, faults, rtt: Time(10 * MILLI), ..Scenario::default() });
+                let r = simulate(&Scenario {
+                    peers,
+                    size,
+                    groups,
+                    faults,
+                    rtt: Time(10 * MILLI),
+                    ..Scenario::default()
+                });
                 let Report { completed, p50, max, efficiency, duplicate_percent, holder_copies, .. } = r;
                 writeln!(
                     table,

@@ -44,6 +44,7 @@ fn ad() -> impl Strategy<Value = Ad> {
             name,
             member,
             pieces,
+            total: key.length,
         },
     )
 }
