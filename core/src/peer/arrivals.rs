@@ -36,16 +36,15 @@ impl Peer {
             return;
         }
         asked.outstanding &= !bit;
-        let counted = !asked.taken_back;
+        let (counted, done) = (!asked.taken_back, asked.outstanding == 0);
         let since = now.since(asked.at);
         if counted {
             self.settle(link, u64::from(bytes));
         }
         if let Some(l) = self.links.get_mut(&link) {
             l.progress = now;
-            let done = |op: &OpId| self.asked.get(op).is_none_or(|r| r.taken_back || r.outstanding == 0);
-            while l.queue.front().is_some_and(done) {
-                l.queue.pop_front();
+            if done {
+                l.queue.retain(|other| *other != op);
             }
             if result.is_ok() {
                 l.delivered = true;

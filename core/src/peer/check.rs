@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{LinkId, PieceIndex};
+use crate::ids::{LinkId, OpId, PieceIndex};
 use crate::limits;
 
 use super::swarm::{Held, Phase, Swarm, SwarmId};
@@ -41,6 +41,8 @@ impl Peer {
                 "slots"
             );
             assert!(l.wanted_chunks() <= limits::REQUESTED_CHUNKS_PER_LINK, "queue of {link:?}");
+            let live = |op: &OpId| self.asked.get(op).is_some_and(|r| !r.taken_back && r.outstanding != 0);
+            assert!(l.queue.iter().all(live), "queue of {link:?}");
             assert_eq!(self.by_peer.get(&l.peer), Some(link), "the only link to its peer");
         }
         assert_eq!(self.inflight, inflight, "bytes under way in all");
@@ -55,6 +57,22 @@ impl Peer {
         );
         for timer in self.timers.iter() {
             self.check_timer(timer);
+        }
+        self.check_bounds();
+    }
+
+    /// What others can make grow is bounded.
+    fn check_bounds(&self) {
+        let live = self.asked.values().filter(|r| !r.taken_back).count();
+        assert!(self.asked.len() <= limits::ASKED_RUNS_MAX.max(live + 1), "runs asked for");
+        assert!(self.questions.len() <= limits::QUESTIONS_MAX, "questions");
+        assert!(self.known.len() <= limits::KNOWN_PEERS_MAX, "known peers");
+        assert!(self.offences.len() <= limits::OFFENDERS_MAX, "offenders");
+        assert!(self.session.waiting() <= limits::QUESTIONS_MAX * 2, "requests to the tracker");
+        for (_, swarm) in self.fetched() {
+            assert!(swarm.candidates.len() <= limits::CANDIDATES_PER_SWARM, "candidates");
+            let runs: usize = swarm.fetching.iter().flat_map(|f| f.runs.values()).map(Vec::len).sum();
+            assert!(runs <= limits::ASKED_RUNS_MAX * 2, "runs of {:?}", swarm.key);
         }
     }
 

@@ -89,7 +89,7 @@ pub(super) struct Link {
     pub(super) delay: Option<Duration>,
     /// It has delivered something.
     pub(super) delivered: bool,
-    /// Runs asked for, oldest first; those done with are skipped when met.
+    /// Runs of which something is under way, oldest first.
     pub(super) queue: VecDeque<OpId>,
     /// A piece of which more chunks are to be asked, in this order.
     pub(super) unfinished: VecDeque<(SwarmId, PieceIndex)>,

@@ -119,6 +119,11 @@ impl Session {
         }
     }
 
+    /// Requests that the tracker has not answered.
+    pub(super) fn waiting(&self) -> usize {
+        self.sent.len()
+    }
+
     /// Nobody waits for an answer any more.
     pub(super) fn forget_question(&mut self, op: OpId) {
         self.sent.retain(|_, sent| !matches!(sent, Sent::Question(of) if *of == op));
