@@ -1,7 +1,7 @@
 //! The transport over TCP.
 //!
 //! - `TCP_NODELAY`: frames are written whole, waiting for more would only delay control messages.
-//! - Bytes that a socket has accepted and not yet sent are bounded (256 KiB), so that a cancel is not stuck behind
+//! - Bytes that a socket has accepted and not yet sent are bounded (64 KiB), so that a cancel is not stuck behind
 //!   megabytes. Bytes under way are not bounded, and neither are receive buffers: the kernel tunes them by itself.
 //! - A file's range goes out by `sendfile` where its pages are in memory. Where they are not, a worker reads them first, so
 //!   that no thread of the runtime waits for a disk. Elsewhere than on Linux the provided copying way is used.
