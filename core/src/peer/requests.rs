@@ -24,6 +24,8 @@ const CHOICE_PIECES: usize = 16;
 const CHOICE_PIECES_MIN: usize = 2;
 const CHOICE_SHARE: usize = 8;
 const _: () = assert!(CHOICE_PIECES <= limits::CHOICE_PIECES_MAX);
+/// The only complete holder is not asked for what others have while this much is under way from them.
+const SPARED_BYTES: u64 = 4 * CHUNK_BYTES;
 /// Over all links together, what comes in this time is under way at most, or this many bytes; a link that owes nothing may
 /// always be asked.
 const ENOUGH: Duration = Duration::from_millis(500);
@@ -184,8 +186,10 @@ impl Peer {
                 return true;
             }
         }
-        if !partner.choices.is_empty() && !is_sole(&fetching.picker, piece) {
-            // What only it has is reserved already; the rest is for others to give.
+        let busy = self.links.get(&link).map_or(0, |l| self.inflight - l.inflight) >= SPARED_BYTES;
+        let spared = partner.have.is_all() && complete == 1 && busy;
+        if (!partner.choices.is_empty() || spared) && !is_sole(&fetching.picker, piece) {
+            // What only it has is reserved or given already; the rest is for others to give, while they do.
             return false;
         }
         self.begin_asking(link, id, piece, room)
