@@ -79,7 +79,7 @@ pub(crate) enum Verb {
 /// Flags of every verb that talks to a network.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct NetworkArgs {
-    /// The tracker's address [default: 127.0.0.1:7070]
+    /// The tracker's address (default: 127.0.0.1:7070)
     #[arg(long, value_name = "HOST:PORT", env = "POTLUCK_TRACKER")]
     pub(crate) tracker: Option<HostPort>,
     /// Record every input of the machine in FILE, for the simulator to replay
@@ -92,7 +92,7 @@ pub(crate) struct NetworkArgs {
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
-    /// Name to be known by [default: user@host, or one like it that is free]
+    /// Name to be known by (default: user@host, or one like it that is free)
     #[arg(long = "as", value_name = "PEERNAME", value_parser = peer_name)]
     pub(crate) name: Option<String>,
     /// Address to accept links at; port 0 picks a free one
@@ -233,7 +233,7 @@ pub(crate) struct HashArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// What to transfer [default: 512 MiB made for the occasion]
+    /// What to transfer (default: 512 MiB made for the occasion)
     pub(crate) file: Option<PathBuf>,
     /// Number of holders; one of them is killed half-way
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=16))]
