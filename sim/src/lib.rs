@@ -2,7 +2,7 @@
 //! by seed.
 //!
 //! The machines are those of `potluck-core`, unchanged; the network, the disks and the people around them are modelled. A
-//! [`Plan`] says everything that a run depends on; [`run`] carries it out and checks every step. `docs/simulation.md`
+//! [`Plan`] says everything that a run depends on; [`run()`] carries it out and checks every step. `docs/simulation.md`
 //! says what is modelled and what is not, and how to add a fault, a check or a scenario.
 
 mod content;

@@ -2,8 +2,8 @@
 //!
 //! 1. Every host has an uplink and a downlink of fixed rates (bytes per second). A connection is two streams, one each way.
 //! 2. A stream's frames leave in order. The uplink serves its streams round-robin; a turn is one chunk, or the small frames
-//!    up to the next chunk (on a link so slow that a chunk takes long, a part of one). So a control message waits behind what its own socket has accepted before it, and behind at most
-//!    one chunk of each other connection.
+//!    up to the next chunk (on a link so slow that a chunk takes long, a part of one). So a control message waits behind
+//!    what its own socket has accepted before it, and behind at most one chunk of each other connection.
 //! 3. A stream may have a *window* of bytes sent and not acknowledged: ten segments at first and after an idle spell, doubled
 //!    per round trip (a byte acknowledged is a byte more), up to twice the bandwidth-delay product and some. A chunk larger
 //!    than the window leaves in parts.

@@ -1,8 +1,8 @@
 //! The world: hosts with machines, disks and links, in virtual time.
 //!
-//! The world is the third thing that performs a machine's effects, after the drivers of `potluck-transport-tcp`, and keeps to the
-//! same contract: `perform` is where every effect becomes something that happens, `inputs` where what happened becomes an input. Nothing
-//! in it asks for real time or real chance, so a plan fixes every step.
+//! The world is the third thing that performs a machine's effects, after the drivers of `potluck-transport-tcp`, and
+//! keeps to the same contract: `perform` is where every effect becomes something that happens, `inputs` where what
+//! happened becomes an input. Nothing in it asks for real time or real chance, so a plan fixes every step.
 
 mod checks;
 mod end;
