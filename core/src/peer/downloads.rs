@@ -1,28 +1,19 @@
-//! A download, from `Fetch` to its final name: opening its place, the piece table, the disk's faults, and waiting for
-//! holders.
+//! A download, from `Fetch` to its final name: opening its place, the piece table, finishing, stopping.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::content::{Geometry, Kind, PieceSet, PieceTable};
 use crate::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex};
 use crate::limits;
 
-use super::arrivals::SYNC_EVERY;
 use super::folders::Folder;
 use super::picker::Picker;
-use super::swarm::{Arrived, Fetching, Held, Phase, Swarm, SwarmId, label};
+use super::swarm::{Arrived, Fetching, Held, Phase, Swarm, SwarmId};
 use super::timers::Timer;
+use super::waiting::WAITING_EVERY;
 use super::{FailReason, Opening, Peer, PeerEffect, PeerEvent, Place, StorageFault, WaitReason};
-
-/// A paused disk is tried again after this.
-const STORAGE_AGAIN: Duration = Duration::from_secs(2);
-/// How often a download that does not advance is looked at.
-const WAITING_EVERY: Duration = Duration::from_millis(500);
-/// Silent turns after which a holder does not count as one.
-const STRIKES_MAX: u32 = 2;
 
 /// What was asked for by one `Fetch`.
 #[derive(Debug)]
@@ -239,7 +230,7 @@ impl Peer {
         }
     }
 
-    fn open(&mut self, id: SwarmId) {
+    pub(super) fn open(&mut self, id: SwarmId) {
         let op = self.new_op();
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let (key, table) = (swarm.key, swarm.table.clone());
@@ -338,7 +329,7 @@ impl Peer {
         self.going_on(id);
     }
 
-    fn going_on(&mut self, id: DownloadId) {
+    pub(super) fn going_on(&mut self, id: DownloadId) {
         let Some(d) = self.downloads.get_mut(&id) else { return };
         if d.waiting.take().is_some() {
             self.report(PeerEvent::Resumed { download: id });
@@ -460,117 +451,6 @@ impl Peer {
         }
     }
 
-    /// The disk refused. What cannot get better by itself ends the download; else it pauses, and tries again.
-    pub(super) fn storage_fault(&mut self, id: SwarmId, fault: StorageFault) {
-        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
-        let download = fetching.download;
-        match fault {
-            StorageFault::Full | StorageFault::Io => {}
-            StorageFault::Denied | StorageFault::Locked | StorageFault::Occupied | StorageFault::BadPath => {
-                return self.fail_download(download, FailReason::Storage(fault));
-            }
-        }
-        fetching.phase = Phase::Paused(fault);
-        let links: Vec<LinkId> =
-            self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
-        for link in links {
-            self.take_back_all(link, id, true);
-        }
-        self.timers.set(Timer::Storage(id), self.now + STORAGE_AGAIN);
-        let missing = self.missing_ranges(download);
-        self.say_waiting(download, WaitReason::Storage(fault), missing);
-    }
-
-    pub(super) fn retry_storage(&mut self, id: SwarmId) {
-        let Some(swarm) = self.swarms.get_mut(&id) else { return };
-        let full = swarm.held.is_all();
-        let Some(fetching) = &mut swarm.fetching else { return };
-        if !matches!(fetching.phase, Phase::Paused(_)) {
-            return;
-        }
-        if !fetching.opened {
-            return self.open(id);
-        }
-        fetching.phase = Phase::Running;
-        let unreserved = fetching.proven && fetching.reserving.is_none();
-        if full {
-            return self.swarm_filled(id);
-        }
-        if unreserved {
-            self.length_proven(id);
-        }
-        self.hungry.extend(self.swarms.get(&id).into_iter().flat_map(|s| s.partners.keys().copied()));
-    }
-
-    pub(super) fn sync(&mut self, id: SwarmId) {
-        let op = self.new_op();
-        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
-        if fetching.syncing.is_some() || fetching.unsynced.is_empty() || fetching.phase != Phase::Running {
-            return;
-        }
-        fetching.syncing = Some((op, std::mem::take(&mut fetching.unsynced)));
-        let place = fetching.place;
-        self.storage.insert(op, StorageOp::Sync(id));
-        self.effect(PeerEffect::Sync { op, place });
-    }
-
-    pub(super) fn synced(&mut self, op: OpId, result: Result<(), StorageFault>) {
-        let Some(StorageOp::Sync(id)) = self.storage.remove(&op) else { return };
-        let Some(swarm) = self.swarms.get_mut(&id) else { return };
-        let full = swarm.held.is_all();
-        let Some(fetching) = &mut swarm.fetching else { return };
-        match result {
-            Ok(()) => {
-                fetching.syncing = None;
-                if full && fetching.phase == Phase::Running {
-                    self.swarm_filled(id);
-                } else if !fetching.unsynced.is_empty() && matches!(fetching.place, Place::Root(_)) {
-                    self.timers.set_by(Timer::Sync(id), self.now + SYNC_EVERY);
-                }
-            }
-            Err(fault) => {
-                self.lose_unsynced(id);
-                self.storage_fault(id, fault);
-            }
-        }
-    }
-
-    /// After a failed sync nothing written since the last good one can be believed: it is fetched and written again.
-    fn lose_unsynced(&mut self, id: SwarmId) {
-        let Some(swarm) = self.swarms.get_mut(&id) else { return };
-        let pieces = swarm.geometry.pieces();
-        let Some(fetching) = &mut swarm.fetching else { return };
-        let mut lost = std::mem::take(&mut fetching.unsynced);
-        lost.extend(fetching.syncing.take().into_iter().flat_map(|(_, pieces)| pieces));
-        fetching.arrived.clear();
-        if lost.is_empty() {
-            return;
-        }
-        let mut held = match &swarm.held {
-            Held::All => PieceSet::full(pieces),
-            Held::Some(set) => set.clone(),
-        };
-        let mut bytes = 0;
-        for piece in &lost {
-            held.remove(*piece);
-            bytes += swarm.geometry.piece_bytes(*piece).unwrap_or(0);
-        }
-        swarm.held = Held::Some(held);
-        let download = fetching.download;
-        if let Some(d) = self.downloads.get_mut(&download) {
-            d.bytes = d.bytes.saturating_sub(bytes);
-        }
-        for piece in lost {
-            self.reopen(id, piece);
-        }
-        let links: Vec<LinkId> =
-            self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
-        for link in links {
-            self.refuse_lost(link, id);
-            self.say_holding(link, id);
-        }
-    }
-
     pub(super) fn stop_download(&mut self, id: DownloadId) {
         let Some(d) = self.downloads.get_mut(&id).filter(|d| !d.done && !d.stopped) else { return };
         d.stopped = true;
@@ -680,146 +560,9 @@ impl Peer {
             .collect()
     }
 
-    /// Looks whether a download still has a way to go on, and says so if it has none.
-    pub(super) fn check_waiting(&mut self, id: DownloadId) {
-        if self.downloads.get(&id).is_none_or(|d| d.done || d.stopped) {
-            return;
-        }
-        self.timers.set(Timer::Waiting(id), self.now + WAITING_EVERY);
-        // Whatever held them up may be over: who has nothing to do looks again.
-        let idle = |s: &Swarm| s.fetching.as_ref().is_some_and(|f| f.download == id && f.asked.is_empty());
-        let links = self.fetched().filter(|(_, s)| s.is_running() && idle(s));
-        let links: Vec<LinkId> = links.flat_map(|(_, s)| s.partners.keys().copied()).collect();
-        self.hungry.extend(links);
-        let mut reason: Option<WaitReason> = None;
-        for (_, swarm) in self.fetched() {
-            let Some(fetching) = swarm.fetching.as_ref().filter(|f| f.download == id) else { continue };
-            let reasons = match fetching.phase {
-                Phase::Opening { .. } | Phase::Finishing { .. } | Phase::Paused(_) => return,
-                Phase::Filled => continue,
-                Phase::Table { .. } | Phase::Running => self.why_waiting(swarm, fetching),
-            };
-            match reasons {
-                None => return,
-                Some(why) => reason = Some(why),
-            }
-        }
-        if let Some(reason) = reason {
-            let missing = self.unreachable_ranges(id);
-            self.say_waiting(id, reason, missing);
-        }
-    }
-
-    /// Why nothing comes of a content; `None`: something may.
-    fn why_waiting(&self, swarm: &Swarm, fetching: &Fetching) -> Option<WaitReason> {
-        if swarm.held.is_all()
-            || !fetching.asked.is_empty()
-            || swarm.partners.values().any(|p| !p.choices.is_empty())
-        {
-            return None;
-        }
-        if let Phase::Table { from: Some(_), .. } = fetching.phase {
-            return None;
-        }
-        let dialing =
-            self.dials.values().any(|dial| swarm.candidates.get(&dial.addr).is_some_and(|c| c.tries <= 1));
-        if dialing || self.session.is_opening() {
-            return None;
-        }
-        let able = |p: &&super::swarm::Partner| p.strikes < STRIKES_MAX && !p.dropped;
-        let table = matches!(fetching.phase, Phase::Table { .. });
-        let some = swarm.partners.values().filter(able).any(|p| !p.have.is_none());
-        let useful = !table
-            && swarm
-                .partners
-                .values()
-                .filter(able)
-                .any(|p| fetching.picker.rarest().any(|piece| p.offers(piece)));
-        if useful {
-            return None;
-        }
-        Some(if some && !table { WaitReason::MissingPieces } else { WaitReason::NoHolder })
-    }
-
-    /// Pieces that are not held.
-    pub(super) fn missing_ranges(&self, id: DownloadId) -> Vec<(PieceIndex, PieceIndex)> {
-        let root = self.root_swarm(id);
-        match root.map(|s| &s.held) {
-            Some(Held::Some(set)) => set.missing_ranges(),
-            Some(Held::All) | None => Vec::new(),
-        }
-    }
-
-    /// Pieces that are not held and that nobody in reach has.
-    fn unreachable_ranges(&self, id: DownloadId) -> Vec<(PieceIndex, PieceIndex)> {
-        let Some(swarm) = self.root_swarm(id) else { return Vec::new() };
-        let Held::Some(held) = &swarm.held else { return Vec::new() };
-        let mut reachable = held.clone();
-        for piece in held.iter_missing().collect::<Vec<_>>() {
-            if swarm.partners.values().any(|p| p.strikes < STRIKES_MAX && p.offers(piece)) {
-                reachable.insert(piece);
-            }
-        }
-        reachable.missing_ranges()
-    }
-
     pub(super) fn root_swarm(&self, id: DownloadId) -> Option<&Swarm> {
         let key = self.downloads.get(&id)?.key;
         self.swarms.get(self.by_key.get(&key)?)
-    }
-
-    fn say_waiting(&mut self, id: DownloadId, reason: WaitReason, missing: Vec<(PieceIndex, PieceIndex)>) {
-        let Some(d) = self.downloads.get_mut(&id) else { return };
-        let said = (reason, missing);
-        if d.waiting.as_ref() == Some(&said) {
-            return;
-        }
-        let (reason, missing) = said.clone();
-        d.waiting = Some(said);
-        self.report(PeerEvent::Waiting { download: id, reason, missing });
-    }
-
-    /// Offers a content that the driver can read.
-    pub(super) fn share(
-        &mut self,
-        key: ContentKey,
-        kind: Kind,
-        name: String,
-        member: bool,
-        total: u64,
-        table: Option<Arc<PieceTable>>,
-    ) {
-        let Some(geometry) = Geometry::new(key.length) else { return };
-        if let Some(swarm) = self.by_key.get(&key).and_then(|id| self.swarms.get_mut(id)) {
-            if swarm.complete {
-                // The same bytes under another name: the newest name counts, and a file of its own outweighs a member.
-                swarm.member &= member;
-                swarm.total = total;
-                swarm.staged = None;
-                swarm.name = label(key, name);
-                self.announce_content(key);
-            }
-            return;
-        }
-        if self.swarms.len() >= limits::CONTENTS_PER_PEER {
-            return;
-        }
-        let id = self.new_swarm_id();
-        let mut swarm = Swarm::new(key, kind, name, geometry, Held::All);
-        swarm.member = member;
-        swarm.total = total;
-        swarm.table = table;
-        swarm.complete = true;
-        self.swarms.insert(id, swarm);
-        self.by_key.insert(key, id);
-        self.announce_content(key);
-    }
-
-    pub(super) fn unshare(&mut self, key: ContentKey) {
-        let Some(id) = self.by_key.get(&key).copied() else { return };
-        if self.swarms.get(&id).is_some_and(|s| s.complete && s.fetching.is_none()) {
-            self.remove_swarm(id);
-        }
     }
 }
 

@@ -13,7 +13,9 @@
 //! | `requests` | what to ask of whom: picking, pipelining, stealing, end game |
 //! | `arrivals` | chunks into verified pieces; who is to blame for wrong ones |
 //! | `uploads` | serving what others ask for |
-//! | `downloads` | a download from `Fetch` to its final name; disk faults; waiting |
+//! | `downloads` | a download from `Fetch` to its final name |
+//! | `faults`, `waiting` | a disk that refuses; whether there is a way to go on |
+//! | `shares` | what is offered |
 //! | `folders` | the members of a folder |
 //! | `outgoing` | how many chunks leave at once, how many links are served |
 //! | `picker`, `rate`, `timers` | rarest first; measured and capped rates; all deadlines |
@@ -25,6 +27,7 @@
 mod arrivals;
 mod check;
 mod downloads;
+mod faults;
 mod folders;
 mod io;
 mod link;
@@ -35,11 +38,13 @@ mod questions;
 mod rate;
 mod requests;
 mod session;
+mod shares;
 mod status;
 mod swarm;
 mod talk;
 mod timers;
 mod uploads;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;

@@ -1,0 +1,128 @@
+//! The disk's faults: a download pauses and loses nothing verified; and syncing, by which that is known.
+
+use std::time::Duration;
+
+use crate::content::PieceSet;
+use crate::ids::{LinkId, OpId};
+
+use super::arrivals::SYNC_EVERY;
+use super::downloads::StorageOp;
+use super::swarm::{Held, Phase, SwarmId};
+use super::timers::Timer;
+use super::{FailReason, Peer, PeerEffect, Place, StorageFault, WaitReason};
+
+/// A paused disk is tried again after this.
+const STORAGE_AGAIN: Duration = Duration::from_secs(2);
+
+impl Peer {
+    /// The disk refused. What cannot get better by itself ends the download; else it pauses, and tries again.
+    pub(super) fn storage_fault(&mut self, id: SwarmId, fault: StorageFault) {
+        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
+        let download = fetching.download;
+        match fault {
+            StorageFault::Full | StorageFault::Io => {}
+            StorageFault::Denied | StorageFault::Locked | StorageFault::Occupied | StorageFault::BadPath => {
+                return self.fail_download(download, FailReason::Storage(fault));
+            }
+        }
+        fetching.phase = Phase::Paused(fault);
+        let links: Vec<LinkId> =
+            self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+        for link in links {
+            self.take_back_all(link, id, true);
+        }
+        self.timers.set(Timer::Storage(id), self.now + STORAGE_AGAIN);
+        let missing = self.missing_ranges(download);
+        self.say_waiting(download, WaitReason::Storage(fault), missing);
+    }
+
+    pub(super) fn retry_storage(&mut self, id: SwarmId) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let full = swarm.held.is_all();
+        let Some(fetching) = &mut swarm.fetching else { return };
+        if !matches!(fetching.phase, Phase::Paused(_)) {
+            return;
+        }
+        if !fetching.opened {
+            return self.open(id);
+        }
+        fetching.phase = Phase::Running;
+        let unreserved = fetching.proven && fetching.reserving.is_none();
+        if full {
+            return self.swarm_filled(id);
+        }
+        if unreserved {
+            self.length_proven(id);
+        }
+        self.hungry.extend(self.swarms.get(&id).into_iter().flat_map(|s| s.partners.keys().copied()));
+    }
+
+    pub(super) fn sync(&mut self, id: SwarmId) {
+        let op = self.new_op();
+        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
+        if fetching.syncing.is_some() || fetching.unsynced.is_empty() || fetching.phase != Phase::Running {
+            return;
+        }
+        fetching.syncing = Some((op, std::mem::take(&mut fetching.unsynced)));
+        let place = fetching.place;
+        self.storage.insert(op, StorageOp::Sync(id));
+        self.effect(PeerEffect::Sync { op, place });
+    }
+
+    pub(super) fn synced(&mut self, op: OpId, result: Result<(), StorageFault>) {
+        let Some(StorageOp::Sync(id)) = self.storage.remove(&op) else { return };
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let full = swarm.held.is_all();
+        let Some(fetching) = &mut swarm.fetching else { return };
+        match result {
+            Ok(()) => {
+                fetching.syncing = None;
+                if full && fetching.phase == Phase::Running {
+                    self.swarm_filled(id);
+                } else if !fetching.unsynced.is_empty() && matches!(fetching.place, Place::Root(_)) {
+                    self.timers.set_by(Timer::Sync(id), self.now + SYNC_EVERY);
+                }
+            }
+            Err(fault) => {
+                self.lose_unsynced(id);
+                self.storage_fault(id, fault);
+            }
+        }
+    }
+
+    /// After a failed sync nothing written since the last good one can be believed: it is fetched and written again.
+    pub(super) fn lose_unsynced(&mut self, id: SwarmId) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let pieces = swarm.geometry.pieces();
+        let Some(fetching) = &mut swarm.fetching else { return };
+        let mut lost = std::mem::take(&mut fetching.unsynced);
+        lost.extend(fetching.syncing.take().into_iter().flat_map(|(_, pieces)| pieces));
+        fetching.arrived.clear();
+        if lost.is_empty() {
+            return;
+        }
+        let mut held = match &swarm.held {
+            Held::All => PieceSet::full(pieces),
+            Held::Some(set) => set.clone(),
+        };
+        let mut bytes = 0;
+        for piece in &lost {
+            held.remove(*piece);
+            bytes += swarm.geometry.piece_bytes(*piece).unwrap_or(0);
+        }
+        swarm.held = Held::Some(held);
+        let download = fetching.download;
+        if let Some(d) = self.downloads.get_mut(&download) {
+            d.bytes = d.bytes.saturating_sub(bytes);
+        }
+        for piece in lost {
+            self.reopen(id, piece);
+        }
+        let links: Vec<LinkId> =
+            self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
+        for link in links {
+            self.refuse_lost(link, id);
+            self.say_holding(link, id);
+        }
+    }
+}

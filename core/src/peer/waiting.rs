@@ -1,0 +1,115 @@
+//! Whether a download still has a way to go on, and what it lacks if it has none.
+
+use std::time::Duration;
+
+use crate::ids::{DownloadId, LinkId, PieceIndex};
+
+use super::swarm::{Fetching, Held, Phase, Swarm};
+use super::timers::Timer;
+use super::{Peer, PeerEvent, WaitReason};
+
+/// How often a download that does not advance is looked at.
+pub(super) const WAITING_EVERY: Duration = Duration::from_millis(500);
+/// Silent turns after which a holder does not count as one.
+const STRIKES_MAX: u32 = 2;
+
+impl Peer {
+    /// Looks whether a download still has a way to go on, and says so if it has none.
+    pub(super) fn check_waiting(&mut self, id: DownloadId) {
+        if self.downloads.get(&id).is_none_or(|d| d.done || d.stopped) {
+            return;
+        }
+        self.timers.set(Timer::Waiting(id), self.now + WAITING_EVERY);
+        // Whatever held them up may be over: who has nothing to do looks again.
+        let idle = |s: &Swarm| s.fetching.as_ref().is_some_and(|f| f.download == id && f.asked.is_empty());
+        let links = self.fetched().filter(|(_, s)| s.is_running() && idle(s));
+        let links: Vec<LinkId> = links.flat_map(|(_, s)| s.partners.keys().copied()).collect();
+        self.hungry.extend(links);
+        let mut reason: Option<WaitReason> = None;
+        for (_, swarm) in self.fetched() {
+            let Some(fetching) = swarm.fetching.as_ref().filter(|f| f.download == id) else { continue };
+            let reasons = match fetching.phase {
+                Phase::Opening { .. } | Phase::Finishing { .. } | Phase::Paused(_) => return,
+                Phase::Filled => continue,
+                Phase::Table { .. } | Phase::Running => self.why_waiting(swarm, fetching),
+            };
+            match reasons {
+                None => return,
+                Some(why) => reason = Some(why),
+            }
+        }
+        if let Some(reason) = reason {
+            let missing = self.unreachable_ranges(id);
+            self.say_waiting(id, reason, missing);
+        }
+    }
+
+    /// Why nothing comes of a content; `None`: something may.
+    fn why_waiting(&self, swarm: &Swarm, fetching: &Fetching) -> Option<WaitReason> {
+        if swarm.held.is_all()
+            || !fetching.asked.is_empty()
+            || swarm.partners.values().any(|p| !p.choices.is_empty())
+        {
+            return None;
+        }
+        if let Phase::Table { from: Some(_), .. } = fetching.phase {
+            return None;
+        }
+        let dialing =
+            self.dials.values().any(|dial| swarm.candidates.get(&dial.addr).is_some_and(|c| c.tries <= 1));
+        if dialing || self.session.is_opening() {
+            return None;
+        }
+        let able = |p: &&super::swarm::Partner| p.strikes < STRIKES_MAX && !p.dropped;
+        let table = matches!(fetching.phase, Phase::Table { .. });
+        let some = swarm.partners.values().filter(able).any(|p| !p.have.is_none());
+        let useful = !table
+            && swarm
+                .partners
+                .values()
+                .filter(able)
+                .any(|p| fetching.picker.rarest().any(|piece| p.offers(piece)));
+        if useful {
+            return None;
+        }
+        Some(if some && !table { WaitReason::MissingPieces } else { WaitReason::NoHolder })
+    }
+
+    /// Pieces that are not held.
+    pub(super) fn missing_ranges(&self, id: DownloadId) -> Vec<(PieceIndex, PieceIndex)> {
+        let root = self.root_swarm(id);
+        match root.map(|s| &s.held) {
+            Some(Held::Some(set)) => set.missing_ranges(),
+            Some(Held::All) | None => Vec::new(),
+        }
+    }
+
+    /// Pieces that are not held and that nobody in reach has.
+    fn unreachable_ranges(&self, id: DownloadId) -> Vec<(PieceIndex, PieceIndex)> {
+        let Some(swarm) = self.root_swarm(id) else { return Vec::new() };
+        let Held::Some(held) = &swarm.held else { return Vec::new() };
+        let mut reachable = held.clone();
+        for piece in held.iter_missing().collect::<Vec<_>>() {
+            if swarm.partners.values().any(|p| p.strikes < STRIKES_MAX && p.offers(piece)) {
+                reachable.insert(piece);
+            }
+        }
+        reachable.missing_ranges()
+    }
+
+    pub(super) fn say_waiting(
+        &mut self,
+        id: DownloadId,
+        reason: WaitReason,
+        missing: Vec<(PieceIndex, PieceIndex)>,
+    ) {
+        let Some(d) = self.downloads.get_mut(&id) else { return };
+        let said = (reason, missing);
+        if d.waiting.as_ref() == Some(&said) {
+            return;
+        }
+        let (reason, missing) = said.clone();
+        d.waiting = Some(said);
+        self.report(PeerEvent::Waiting { download: id, reason, missing });
+    }
+}
