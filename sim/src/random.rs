@@ -81,7 +81,7 @@ impl Draw {
         let mut contents: Vec<_> = (0..count)
             .map(|number| {
                 // The first is large, others are anything down to nothing, near the borders of pieces above all.
-                let chunks = if number == 0 { dice.between(64, 80) } else { dice.spread(1, 96) };
+                let chunks = if number == 0 { dice.between(64, 68) } else { dice.spread(1, 96) };
                 let edge = [0, 1, CHUNK_BYTES - 1, dice.below(CHUNK_BYTES)];
                 let extra = dice.pick(&edge).copied().unwrap_or(0);
                 let bytes = if number > 0 && dice.chance(5) { 0 } else { chunks * CHUNK_BYTES + extra };
@@ -98,11 +98,11 @@ impl Draw {
 
     fn hosts(&mut self, contents: &[ContentPlan]) -> Vec<HostPlan> {
         let dice = &mut self.dice;
-        // Most swarms have a few dozen peers.
-        let peers = match dice.below(10) {
-            0 => dice.between(3, 12),
-            1 => dice.between(30, 59),
-            _ => dice.between(20, 23),
+        // Small swarms find as much in less time; every other one is large enough for what needs a crowd.
+        let peers = match dice.below(20) {
+            0..=8 => dice.between(3, 12),
+            9 => dice.between(24, 59),
+            _ => dice.between(20, 22),
         };
         let mixed = dice.chance(60);
         let base = dice.spread(1_000_000, 50_000_000);
@@ -130,10 +130,9 @@ impl Draw {
             let start = if flash { dice.below(2 * SECOND) } else { dice.below(self.busy) };
             peer.starts_at = if holds { 0 } else { start };
             for content in 0..contents.len() as u32 {
-                let folder = !contents[content as usize].members.is_empty();
                 if holds && (number == 1 || dice.chance(70)) {
                     peer.shares.push(content);
-                } else if !holds && (content == 0 || dice.chance(if folder { 10 } else { 15 })) {
+                } else if !holds && (content == 0 || dice.chance(12)) {
                     peer.fetches.push((content, dice.below(3 * SECOND)));
                 }
             }
