@@ -205,7 +205,8 @@ impl World<'_> {
     fn for_open_downloads(&mut self, host: HostId, command: impl Fn(DownloadId) -> Command) -> bool {
         let open = |(id, download): (&DownloadId, &Download)| (!download.completed).then_some(*id);
         let downloads: Vec<_> = self.hosts[host as usize].downloads.iter().filter_map(open).collect();
-        let any = !downloads.is_empty() && self.is_live_peer(host);
+        // A stopped process hears it when it goes on.
+        let any = !downloads.is_empty() && self.hosts[host as usize].node.is_some();
         for download in downloads {
             self.command(host, command(download));
         }

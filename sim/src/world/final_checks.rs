@@ -46,8 +46,9 @@ impl World<'_> {
                 let prospect = if download.completed {
                     Prospect::Complete
                 } else {
-                    let (certain, all) = union.entry(download.content).or_insert_with(|| {
-                        (self.available(download.content, true), self.available(download.content, false))
+                    let (certain, all) = union.entry((download.content, host.access.nat)).or_insert_with(|| {
+                        let to = |honest| self.available(download.content, honest, host.access.nat);
+                        (to(true), to(false))
                     });
                     let own = host
                         .disk
@@ -69,12 +70,13 @@ impl World<'_> {
     }
 
     /// Pieces of a content (of a folder: of its listing, if also all members are there) that running peers hold and offer.
-    fn available(&self, number: u32, honest: bool) -> PieceSet {
+    /// Of two peers that nobody can dial neither reaches the other.
+    fn available(&self, number: u32, honest: bool, nat: bool) -> PieceSet {
         let content = self.catalog.get(number);
         let mut union = PieceSet::empty(content.geometry.pieces());
         for host in &self.hosts {
             let Some(Node::Peer(peer)) = &host.node else { continue };
-            if host.paused || (honest && !host.is_honest()) {
+            if host.paused || (honest && !host.is_honest()) || (nat && host.access.nat) {
                 continue;
             }
             let Some(held) = peer.held(content.key) else { continue };
@@ -85,7 +87,7 @@ impl World<'_> {
             }
         }
         for &member in content.members.iter().flatten() {
-            if !self.available(member, honest).is_full() {
+            if !self.available(member, honest, nat).is_full() {
                 return PieceSet::empty(content.geometry.pieces());
             }
         }
