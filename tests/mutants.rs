@@ -220,12 +220,12 @@ impl Machine for MutantTracker {
     type Effect = TrackerEffect;
 
     fn handle(&mut self, now: Instant, input: TrackerInput, out: &mut Effects<TrackerEffect>) {
-        if self.wrong == Wrong::TrackerForgetsToForget {
-            let ends = matches!(&input, TrackerInput::LinkDown { .. } | TrackerInput::Tick);
-            if ends {
-                return;
-            }
+        // Neither does it hear of an end, nor does time pass for it.
+        let forgets = self.wrong == Wrong::TrackerForgetsToForget;
+        if forgets && matches!(&input, TrackerInput::LinkDown { .. } | TrackerInput::Tick) {
+            return;
         }
+        let now = if forgets { Instant::ZERO } else { now };
         self.inner.handle(now, input, &mut self.effects);
         for mut effect in self.effects.drain() {
             if self.wrong == Wrong::TrackerHidesAHolder

@@ -76,8 +76,20 @@ impl Peer {
                 self.learn(row.peer, &row.name, addr);
                 self.add_candidate(id, addr, Some(row.peer), !row.reach.dialable);
             }
-            None => self.ask_to_dial(row.peer),
+            None => self.invite(id, row.peer),
         }
+    }
+
+    /// Wants a holder as a partner that accepts no links.
+    fn invite(&mut self, id: SwarmId, peer: PeerId) {
+        if let Some(link) = self.by_peer.get(&peer).copied() {
+            return self.join_swarm(link, id);
+        }
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        if swarm.invited.len() < limits::CANDIDATES_PER_SWARM {
+            swarm.invited.insert(peer);
+        }
+        self.ask_to_dial(peer);
     }
 
     fn ask_to_dial(&mut self, peer: PeerId) {
@@ -122,8 +134,14 @@ impl Peer {
         }
         let dialing: BTreeSet<SocketAddr> = self.dials.values().map(|d| d.addr).collect();
         let pending = swarm.candidates.keys().filter(|a| dialing.contains(a)).count();
+        let invited =
+            swarm.invited.iter().filter(|p| !self.by_peer.contains_key(p)).copied().collect::<Vec<_>>();
+        // Partners of no use are not in the way of others while the download waits.
+        let download = swarm.fetching.as_ref().and_then(|f| self.downloads.get(&f.download));
+        let waits = download.is_some_and(|d| d.waiting.is_some());
+        let partners = if waits { 0 } else { swarm.partners.len() };
         let mut room = limits::LINKS_PER_SWARM
-            .saturating_sub(swarm.partners.len() + pending)
+            .saturating_sub(partners + pending)
             .min(limits::LINKS_MAX.saturating_sub(self.links.len() + self.dials.len()));
         let mut next: Option<Instant> = None;
         let mut chosen = Vec::new();
@@ -167,6 +185,8 @@ impl Peer {
         for link in join {
             self.join_swarm(link, id);
         }
+        // While the download waits, whoever was asked to dial and did not come is asked again.
+        ask.extend(invited.into_iter().filter(|_| waits));
         for peer in ask {
             self.ask_to_dial(peer);
         }
@@ -267,7 +287,9 @@ impl Peer {
     fn swarms_that_want(&self, peer: PeerId, addr: SocketAddr) -> Vec<SwarmId> {
         self.fetched()
             .filter(|(_, s)| {
-                s.candidates.contains_key(&addr) || s.candidates.values().any(|c| c.peer == Some(peer))
+                s.candidates.contains_key(&addr)
+                    || s.candidates.values().any(|c| c.peer == Some(peer))
+                    || s.invited.contains(&peer)
             })
             .map(|(id, _)| id)
             .collect()

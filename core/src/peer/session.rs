@@ -495,7 +495,10 @@ impl Peer {
     fn holders_changed(&mut self, key: ContentKey, now: &[HolderRow], gone: &[crate::ids::PeerId]) {
         let Some(id) = self.by_key.get(&key).copied() else { return };
         if let Some(swarm) = self.swarms.get_mut(&id) {
-            swarm.candidates.retain(|_, c| c.peer.is_none_or(|p| !gone.contains(&p)));
+            // A dial under way still has to know what for.
+            let dialing = |addr| self.dials.values().any(|dial| dial.addr == addr);
+            swarm.candidates.retain(|addr, c| c.peer.is_none_or(|p| !gone.contains(&p)) || dialing(*addr));
+            swarm.invited.retain(|peer| !gone.contains(peer));
         }
         for row in now.iter().take(limits::HOLDER_SAMPLE) {
             self.holder_found(id, row);

@@ -220,6 +220,8 @@ pub(super) struct Swarm {
     pub(super) fetching: Option<Box<Fetching>>,
     /// Where more partners may be found.
     pub(super) candidates: BTreeMap<SocketAddr, Candidate>,
+    /// Holders that accept no links: they are asked to dial.
+    pub(super) invited: BTreeSet<PeerId>,
     /// Names of the only peers to fetch from; empty: all.
     pub(super) only_from: Vec<String>,
 }
@@ -241,6 +243,7 @@ impl Swarm {
             partners: BTreeMap::new(),
             fetching: None,
             candidates: BTreeMap::new(),
+            invited: BTreeSet::new(),
             only_from: Vec::new(),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::ids::{DownloadId, LinkId, PieceIndex};
 
-use super::swarm::{Fetching, Held, Phase, Swarm};
+use super::swarm::{Fetching, Held, Phase, Swarm, SwarmId};
 use super::timers::Timer;
 use super::{Peer, PeerEvent, WaitReason};
 
@@ -41,6 +41,11 @@ impl Peer {
         if let Some(reason) = reason {
             let missing = self.unreachable_ranges(id);
             self.say_waiting(id, reason, missing);
+            let waiting: Vec<SwarmId> =
+                self.fetched().filter(|(_, s)| idle(s) && s.wants_partners()).map(|(id, _)| id).collect();
+            for swarm in waiting {
+                self.timers.set_by(Timer::Dial(swarm), self.now);
+            }
         }
     }
 
