@@ -46,10 +46,11 @@ impl World<'_> {
                 let prospect = if download.completed {
                     Prospect::Complete
                 } else {
-                    let (certain, all) = union.entry((download.content, host.access.nat)).or_insert_with(|| {
-                        let to = |honest| self.available(download.content, honest, host.access.nat);
-                        (to(true), to(false))
-                    });
+                    let (certain, all) =
+                        union.entry((download.content, host.access.nat)).or_insert_with(|| {
+                            let to = |honest| self.available(download.content, honest, host.access.nat);
+                            (to(true), to(false))
+                        });
                     let own = host
                         .disk
                         .parts
