@@ -177,6 +177,12 @@ impl Link {
         silent >= (usual * 6).max(Duration::from_millis(1500))
     }
 
+    /// Its chunks come about as often as they usually do.
+    pub(super) fn is_lively(&self, now: Instant) -> bool {
+        let usual = Duration::from_secs_f64((CHUNK_BYTES as f64 / self.down.peak().max(1.0)).min(1.0));
+        self.delivered && now.since(self.progress) < (usual * 4).max(Duration::from_millis(250))
+    }
+
     /// How long the far end may be silent while it owes something.
     pub(super) fn patience(&self) -> Duration {
         if !self.delivered {

@@ -14,6 +14,7 @@ use crate::limits::{self, CHUNK_BYTES};
 use crate::time::Instant;
 use crate::wire::peer::{PeerMessage, Refusal, RequestRef};
 
+use super::link::Link;
 use super::picker::Picker;
 use super::swarm::{Ask, SwarmId};
 use super::timers::Timer;
@@ -186,13 +187,20 @@ impl Peer {
                 return true;
             }
         }
-        let busy = self.links.get(&link).map_or(0, |l| self.inflight - l.inflight) >= SPARED_BYTES;
-        let spared = partner.have.is_all() && complete == 1 && busy;
-        if (!partner.choices.is_empty() || spared) && !is_sole(&fetching.picker, piece) {
+        if !is_sole(&fetching.picker, piece)
+            && (!partner.choices.is_empty()
+                || (partner.have.is_all() && complete == 1 && self.others_deliver(link)))
+        {
             // What only it has is reserved or given already; the rest is for others to give, while they do.
             return false;
         }
         self.begin_asking(link, id, piece, room)
+    }
+
+    /// Enough is coming in over other links: what a silent one owes does not count.
+    fn others_deliver(&self, link: LinkId) -> bool {
+        let lively = |(id, l): &(&LinkId, &Link)| **id != link && l.is_lively(self.now);
+        self.links.iter().filter(lively).map(|(_, l)| l.inflight).sum::<u64>() >= SPARED_BYTES
     }
 
     /// Asks a link for what is missing of a piece, from its first chunk on.
