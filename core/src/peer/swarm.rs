@@ -12,6 +12,9 @@ use crate::time::Instant;
 use super::io::{Place, StorageFault};
 use super::picker::Picker;
 
+/// Pieces looked at in one search for one that was not given away.
+const UNGIVEN_SCAN: u32 = 4096;
+
 /// Number of a swarm in its peer, counted up and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SwarmId(pub(super) u64);
@@ -224,6 +227,8 @@ pub(super) struct Swarm {
     pub(super) invited: BTreeSet<PeerId>,
     /// Names of the only peers to fetch from; empty: all.
     pub(super) only_from: Vec<String>,
+    /// Of every piece below this that is held, somebody else has a copy. Back to zero when a partner leaves.
+    pub(super) given_below: u32,
 }
 
 impl Swarm {
@@ -245,6 +250,7 @@ impl Swarm {
             candidates: BTreeMap::new(),
             invited: BTreeSet::new(),
             only_from: Vec::new(),
+            given_below: 0,
         }
     }
 
@@ -269,6 +275,19 @@ impl Swarm {
     /// Copies of a piece among the partners: announced, or given by us and not announced yet.
     pub(super) fn copies(&self, piece: PieceIndex) -> usize {
         self.partners.values().filter(|p| p.have.contains(piece) || p.given.contains(&piece)).count()
+    }
+
+    /// Is there a piece here that nobody else has got yet? Looks on from where the last search ended, a bounded way.
+    pub(super) fn has_ungiven(&mut self) -> bool {
+        let end = self.pieces().min(self.given_below.saturating_add(UNGIVEN_SCAN));
+        while self.given_below < end {
+            let piece = PieceIndex(self.given_below);
+            if self.held.contains(piece) && self.copies(piece) == 0 {
+                return true;
+            }
+            self.given_below += 1;
+        }
+        false
     }
 
     pub(super) fn pieces(&self) -> u32 {

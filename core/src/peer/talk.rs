@@ -336,6 +336,7 @@ impl Peer {
         self.set_held_none(link, id);
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let Some(partner) = swarm.partners.remove(&link) else { return };
+        swarm.given_below = 0;
         self.timers.clear(Timer::Retry(link, id));
         if self.timers.is_set(Timer::Blame(link, id)) {
             self.timers.clear(Timer::Blame(link, id));

@@ -20,6 +20,9 @@ const SLOT_STUCK: Duration = Duration::from_secs(30);
 /// When a link without an upload slot is told to ask again.
 const BUSY_RETRY_MS: u32 = 500;
 
+/// When a link whose choice came down to second copies is told to ask again, while first copies are left.
+const CHOICE_RETRY_MS: u32 = 100;
+
 impl Peer {
     pub(super) fn request_said(&mut self, link: LinkId, slot: Slot, run: ChunkRun) {
         let which = RequestRef::Piece(run.piece);
@@ -186,12 +189,19 @@ impl Peer {
             else {
                 return;
             };
-            let chosen = self.swarms.get(&id).and_then(|swarm| {
+            let chosen = self.swarms.get_mut(&id).and_then(|swarm| {
                 let held = pieces.iter().copied().filter(|p| swarm.held.contains(*p));
                 let piece = held.min_by_key(|p| swarm.copies(*p))?;
-                Some((piece, swarm.geometry.chunks(piece)?))
+                // All of these were given away, and others were not: the asker will know better in a moment.
+                let early = swarm.copies(piece) > 0 && swarm.has_ungiven();
+                Some((piece, swarm.geometry.chunks(piece)?, early))
             });
-            if let Some((piece, end)) = chosen
+            if let Some((_, _, true)) = chosen {
+                let busy = Refusal::Busy { retry_ms: CHOICE_RETRY_MS };
+                self.refuse(link, slot, RequestRef::Choice(choice), busy);
+                continue;
+            }
+            if let Some((piece, end, _)) = chosen
                 && let Some(l) = self.links.get_mut(&link)
             {
                 l.wants.push_front(Want::Run { swarm: id, slot, piece, next: 0, end, choice: Some(choice) });
