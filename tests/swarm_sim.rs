@@ -26,7 +26,7 @@ fn simulate(scenario: &Scenario) -> Report {
 fn every_shipped_scenario_passes_its_checks() {
     for (name, _) in SHIPPED {
         let mut scenario = Scenario::shipped(name).unwrap();
-        // The holder that leaves after 1.05 copies is survived by eight; larger crowds lose a piece or two of small contents.
+        // Eight survive a holder that leaves after 1.05 copies; larger crowds lose a piece or two of small contents.
         let leaves = *name == "holder-leaves";
         scenario.peers = if leaves { 8 } else { 16 };
         if !leaves {

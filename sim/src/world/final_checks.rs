@@ -1,5 +1,5 @@
-//! What must hold at the end: a full sweep of the invariants, and after the faults have stopped, that everybody who can finish has
-//! finished, that nothing is left over, and that the tracker knows who holds what.
+//! What must hold at the end: a full sweep of the invariants, and after the faults have stopped,
+//! that everybody who can finish has finished, that nothing is left over, and that the tracker knows who holds what.
 
 use potluck_core::content::PieceSet;
 use potluck_core::ids::{DownloadId, OpId};
@@ -139,7 +139,7 @@ impl World<'_> {
                 Prospect::Certain => {
                     let state = self.describe(host, id);
                     return self.fail(host, || {
-                        format!("has not finished {name}, {seconds} s after the faults stopped, though all of it is in reach; {state}")
+                        format!("has not finished {name}, {seconds} s after the faults stopped, though all is in reach; {state}")
                     });
                 }
                 Prospect::Hopeless if !waiting => {
