@@ -72,13 +72,14 @@ fn live(world: &mut World<'_>) {
     if world.violation().is_some() {
         return;
     }
-    // What was said last is heard, and what was silent is forgotten, within a lease.
+    // What was said last is heard, and what was silent is forgotten, within a lease; links of no use are closed, and every
+    // timer comes to rest.
     let lease = |host: &crate::plan::HostPlan| match host.role {
         RolePlan::Tracker { lease_ms } => Some(u64::from(lease_ms) * crate::plan::MILLI),
         RolePlan::Peer(_) => None,
     };
     let lease = world.plan().hosts.iter().filter_map(lease).max();
-    world.run_until(world.now() + lease.unwrap_or(0) + 3 * SETTLE);
+    world.run_until(world.now() + lease.unwrap_or(0) + 10 * SETTLE);
     world.check_leftovers();
     if lease.is_some() && world.violation().is_none() {
         world.check_tracker();

@@ -481,7 +481,8 @@ impl Net {
                 if !conn.open[end.far().side()] {
                     self.remove(end);
                 }
-            } else {
+            } else if self.conn(end).is_some_and(|conn| conn.open[end.side()]) {
+                // What was closed before goes on sending what it had accepted.
                 self.abort(now, end, queue);
             }
         }
