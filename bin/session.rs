@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use potluck_core::limits::PEER_NAME_BYTES_MAX;
 use potluck_core::peer::{PeerEvent, Question};
+use potluck_core::wire::tracker::RefusedRequest;
 use potluck_transport_tcp::{Event, Events, Peer, PeerOptions};
 use tokio::sync::watch;
 
@@ -125,6 +126,14 @@ impl Session {
             }
             PeerEvent::Registered { contents } => self.out.event(&ui::Event::Registered { contents })?,
             PeerEvent::NameTaken { offer } => self.name_taken(&offer)?,
+            PeerEvent::JoinRefused { tracker, why } => self.join_refused(tracker, &why)?,
+            PeerEvent::AnnounceRefused { why, contents } => {
+                let why = ui::refusal(&why);
+                self.out.event(&ui::Event::Refused { contents, why: &why })?;
+                self.out.note(format_args!(
+                    "The tracker does not list {contents} of our contents ({why}). Tickets work all the same; it is asked again."
+                ));
+            }
             PeerEvent::TrackerLost { tracker } => {
                 if *self.tracking.borrow() != Tracking::Lost {
                     self.out.event(&ui::Event::TrackerLost { tracker })?;
@@ -154,6 +163,22 @@ impl Session {
             other => return Ok(Some(Event::Peer(other))),
         }
         Ok(None)
+    }
+
+    /// A name that is none ends the verb, while it begins. Anything else may pass.
+    fn join_refused(&self, tracker: SocketAddr, why: &RefusedRequest) -> anyhow::Result<()> {
+        let text = ui::refusal(why);
+        if *why == RefusedRequest::BadName && !self.joined_before {
+            return Err(Failure::new(Code::Failed, format!("the tracker refuses our name: {text}"))
+                .hint("Choose another one with --as.")
+                .into());
+        }
+        self.out.event(&ui::Event::JoinRefused { tracker, why: &text })?;
+        self.say(format_args!(
+            "The tracker at {tracker} does not let us join ({text}); trying on. Peers that know each other do without it."
+        ));
+        self.tracking.send_replace(Tracking::Lost);
+        Ok(())
     }
 
     /// A chosen name that is taken ends the verb, while it begins. Later (a tracker that came back may have given our name

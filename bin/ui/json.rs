@@ -28,6 +28,10 @@ pub(crate) enum Event<'a> {
     Registered { contents: u32 },
     /// The tracker does not answer; it is tried again until it does.
     TrackerLost { tracker: SocketAddr },
+    /// The tracker does not let us join; it is tried again.
+    JoinRefused { tracker: SocketAddr, why: &'a str },
+    /// The tracker does not list so many of our contents; it is asked again.
+    Refused { contents: u32, why: &'a str },
     /// A path is being hashed.
     Hashing { path: &'a str, bytes: u64, total: u64 },
     /// A path can be fetched.

@@ -14,7 +14,7 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 pub(crate) use json::{ContentRow, Event, Source, size};
 pub(crate) use progress::{DownloadBar, HashingBar};
 pub(crate) use table::{CONTENT_HEADING, Table, number};
-pub(crate) use text::{bytes, name, peer_name, percent, pieces, rate, seconds, short_id};
+pub(crate) use text::{bytes, name, peer_name, percent, pieces, rate, refusal, seconds, short_id};
 
 use crate::args::GlobalArgs;
 use crate::exit::{Failure, OutputFault};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{BinaryBytes, HumanDuration};
 use potluck_core::content::escape;
 use potluck_core::ids::{ContentId, PeerId, PieceIndex};
+use potluck_core::wire::tracker::RefusedRequest;
 
 /// A size: `1.40 GiB`.
 pub(crate) fn bytes(count: u64) -> String {
@@ -38,6 +39,18 @@ pub(crate) fn name(text: &str) -> String {
 /// How a peer is called; the beginning of its id where it has no name.
 pub(crate) fn peer_name(name: &str, peer: PeerId) -> String {
     if name.is_empty() { format!("{peer:?}") } else { name.to_owned() }
+}
+
+/// Why a tracker refused something. What it says itself is foreign text.
+pub(crate) fn refusal(why: &RefusedRequest) -> String {
+    match why {
+        RefusedRequest::NameTaken { offer } => format!("the name is taken, {} is free", name(offer)),
+        RefusedRequest::BadName => "not a name that it accepts".to_owned(),
+        RefusedRequest::NotJoined => "we have not joined".to_owned(),
+        RefusedRequest::NotYours => "somebody else is registered under our peer id".to_owned(),
+        RefusedRequest::Limit(bound) => format!("its bound on {} is reached", name(bound)),
+        RefusedRequest::BadQuery(text) => name(text),
+    }
 }
 
 /// The part of an id that tells contents apart for people; `get` takes it as well.

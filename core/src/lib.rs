@@ -31,6 +31,7 @@
 //! - Every completion quotes the [`OpId`](ids::OpId) it answers; an unknown one is ignored.
 //! - Payload bytes never enter a machine.
 
+mod bucket;
 pub mod content;
 pub mod effects;
 pub mod ids;

@@ -59,6 +59,12 @@ pub const EFFECTS_PER_INPUT_MAX: usize = 4096;
 pub const TIMERS_PER_TICK: usize = 256;
 /// Links of a peer, over all swarms.
 pub const LINKS_MAX: usize = 512;
+/// Peers told of each other on behalf of one link at once: each swarm that it joins makes us tell others.
+pub const INTRODUCTIONS_BURST: u64 = 2048;
+/// The same per second in the long run.
+pub const INTRODUCTIONS_PER_SECOND: u64 = 64;
+/// Contents of one name, or whose ids begin alike, that are looked at to answer a question of a peer.
+pub const FIND_SCAN: usize = 1024;
 /// Links that a peer dials for one swarm.
 pub const LINKS_PER_SWARM: usize = 16;
 /// Runs asked for that are remembered, those taken back included.

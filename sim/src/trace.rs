@@ -172,6 +172,8 @@ fn event_code(event: &PeerEvent) -> u64 {
     match event {
         PeerEvent::Joined { contents, .. } => 1 ^ u64::from(*contents) << 8,
         PeerEvent::NameTaken { .. } => 2,
+        PeerEvent::JoinRefused { .. } => 18,
+        PeerEvent::AnnounceRefused { .. } => 19,
         PeerEvent::TrackerLost { .. } => 3,
         PeerEvent::Registered { contents } => 4 ^ u64::from(*contents) << 8,
         PeerEvent::Answer { op, .. } => 5 ^ op.0 << 8,

@@ -14,6 +14,8 @@ use super::{ChunkFault, Misbehaviour, Peer, PeerEvent, Place};
 /// Data is synced in the background this long after the first unsynced piece, or after [`SYNC_BYTES`].
 pub(super) const SYNC_EVERY: Duration = Duration::from_secs(2);
 const SYNC_BYTES: u64 = 1 << 30;
+/// A suspect that has not answered yet is looked at again after this.
+const BLAME_AGAIN: Duration = Duration::from_millis(250);
 
 impl Peer {
     pub(super) fn chunk_arrived(
@@ -194,11 +196,8 @@ impl Peer {
                 Some(partner) => {
                     // It may still say that its file changed; only then is it honest.
                     partner.bad.insert(piece);
-                    if partner.suspected.is_empty() {
-                        partner.suspected_at = now;
-                    }
-                    partner.suspected.insert(piece);
-                    partner.suspected_probe = self.links.get(link).map_or(0, |l| l.probes) + 1;
+                    let probe = self.links.get(link).map_or(0, |l| l.probes) + 1;
+                    partner.suspected.insert(piece, (now, probe));
                     self.timers.set_by(Timer::Blame(*link, id), now + limits::BLAME_AFTER);
                     self.probe_suspect(*link);
                 }
@@ -209,16 +208,21 @@ impl Peer {
         self.hungry.extend(self.swarms.get(&id).into_iter().flat_map(|s| s.partners.keys().copied()));
     }
 
-    /// The time in which a suspect could retract is over, unless what it said last is still on its way.
+    /// The time in which a suspect could retract is over, unless what it said last is still on its way. Each piece has its
+    /// own: else whoever goes on sending wrong ones would never be done answering.
     pub(super) fn blame_due(&mut self, link: LinkId, id: SwarmId) {
         let now = self.now;
         let answered = self.links.get(&link).map_or(0, |l| l.probes_answered);
         let Some(partner) = self.swarms.get(&id).and_then(|s| s.partners.get(&link)) else { return };
-        let late = now.since(partner.suspected_at) >= limits::SILENT_LINK;
-        if answered >= partner.suspected_probe || late {
+        let Some(first) = partner.suspected.values().map(|(at, _)| *at).min() else { return };
+        let guilty = partner.suspected.values().any(|(at, probe)| {
+            let waited = now.since(*at);
+            (answered >= *probe && waited >= limits::BLAME_AFTER) || waited >= limits::SILENT_LINK
+        });
+        if guilty {
             self.blame(link, id);
         } else {
-            self.timers.set(Timer::Blame(link, id), now + limits::BLAME_AFTER);
+            self.timers.set(Timer::Blame(link, id), (first + limits::BLAME_AFTER).max(now + BLAME_AGAIN));
         }
     }
 

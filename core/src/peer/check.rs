@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::ids::{LinkId, OpId, PieceIndex};
 use crate::limits;
 
-use super::swarm::{Held, Phase, Swarm, SwarmId};
+use super::swarm::{Held, Phase, Swarm, SwarmId, name_hash};
 use super::timers::Timer;
 use super::{Peer, Place};
 
@@ -49,6 +49,8 @@ impl Peer {
         assert_eq!(self.by_peer.len(), self.links.len(), "one link per peer");
         assert!(self.links.len() <= limits::LINKS_MAX * 2, "links");
         assert_eq!(self.by_key.len(), self.swarms.len(), "one swarm per content");
+        let named = |(id, s): (&SwarmId, &Swarm)| self.by_name.contains(&(name_hash(&s.name), *id));
+        assert!(self.by_name.len() == self.swarms.len() && self.swarms.iter().all(named), "index by name");
         let fetched = self.swarms.iter().filter(|(_, s)| s.fetching.is_some()).map(|(id, _)| *id);
         assert!(self.fetched.iter().copied().eq(fetched), "swarms that are being fetched");
         assert!(
@@ -89,7 +91,12 @@ impl Peer {
             }
             Timer::Waiting(download) => self.downloads.contains_key(&download),
             Timer::Question(op) => self.questions.contains_key(&op),
-            Timer::Continue | Timer::Session | Timer::Announce | Timer::UpRate | Timer::DownRate => true,
+            Timer::Continue
+            | Timer::Session
+            | Timer::Announce
+            | Timer::AnnounceAgain
+            | Timer::UpRate
+            | Timer::DownRate => true,
         };
         assert!(alive, "{timer:?} belongs to something alive");
     }

@@ -120,7 +120,6 @@ impl Peer {
             }
             return;
         }
-        let id = self.new_swarm_id();
         let op = self.new_op();
         let nothing = PieceSet::empty(geometry.pieces());
         let mut swarm = Swarm::new(key, kind, name, geometry, Held::Some(nothing.clone()));
@@ -144,8 +143,7 @@ impl Peer {
             followers: Vec::new(),
             opened: false,
         }));
-        self.swarms.insert(id, swarm);
-        self.by_key.insert(key, id);
+        let id = self.add_swarm(swarm);
         self.fetched.insert(id);
         self.storage.insert(op, StorageOp::Open(id));
         self.effect(PeerEffect::Open { op, key, place, table: None });
@@ -536,8 +534,7 @@ impl Peer {
             | StorageOp::FinishFolder(_) => true,
         });
         self.fetched.remove(&id);
-        let Some(swarm) = self.swarms.remove(&id) else { return Vec::new() };
-        self.by_key.remove(&swarm.key);
+        let Some(swarm) = self.take_swarm(id) else { return Vec::new() };
         self.withdraw_content(swarm.key);
         let Some(fetching) = swarm.fetching else { return Vec::new() };
         self.unwatch(swarm.key);

@@ -272,7 +272,7 @@ pub enum Question {
         /// The wanted name.
         name: String,
     },
-    /// Answered once everything shared so far is registered.
+    /// Answered once everything shared so far is registered, or refused.
     Synced,
 }
 
@@ -578,6 +578,20 @@ pub enum PeerEvent {
     NameTaken {
         /// A free name.
         offer: String,
+    },
+    /// The tracker does not let us join. Told once, however often it is tried.
+    JoinRefused {
+        /// The tracker.
+        tracker: SocketAddr,
+        /// Why. After `BadName` it is not tried again until a `Rename` or `JoinTracker` command.
+        why: RefusedRequest,
+    },
+    /// The tracker does not register what we share. It is told again from time to time.
+    AnnounceRefused {
+        /// Why.
+        why: RefusedRequest,
+        /// Number of contents that it does not list.
+        contents: u32,
     },
     /// The tracker cannot be reached; it is tried again by itself.
     TrackerLost {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::bucket::Bucket;
 use crate::ids::{OpId, PeerId, PieceIndex, Slot};
 use crate::limits::CHUNK_BYTES;
 use crate::time::Instant;
@@ -66,6 +67,10 @@ pub(super) struct Link {
     /// Where it accepts links, if it does.
     pub(super) listens_at: Option<SocketAddr>,
 
+    /// Since when it is up.
+    pub(super) since: Instant,
+    /// Since when it takes part in no swarm.
+    pub(super) idle: Option<Instant>,
     pub(super) heard: Instant,
     /// When the unanswered ping was sent.
     pub(super) pinged: Option<Instant>,
@@ -102,6 +107,8 @@ pub(super) struct Link {
     pub(super) next_choice: u32,
     /// It is told what we have at most from here on.
     pub(super) next_find: Instant,
+    /// Others that were told of it, and it of others.
+    pub(super) introductions: Bucket,
 
     /// Bytes of chunk frames that the writer still takes.
     pub(super) credit: i64,
@@ -117,6 +124,8 @@ impl Link {
             name: String::new(),
             hello: false,
             listens_at: dialed.then_some(addr),
+            since: now,
+            idle: Some(now),
             heard: now,
             pinged: None,
             rtt: None,
@@ -136,6 +145,7 @@ impl Link {
             turn: 0,
             next_choice: 0,
             next_find: now,
+            introductions: Bucket::default(),
             credit: 0,
             wants: VecDeque::new(),
         }
@@ -195,6 +205,11 @@ impl Link {
     /// Chunks that are asked for and not sent; a choice counts as one piece.
     pub(super) fn wanted_chunks(&self) -> usize {
         self.wants.iter().map(Want::chunks).sum()
+    }
+
+    /// Neither side takes part in a swarm of the other's.
+    pub(super) fn is_idle(&self) -> bool {
+        self.mine.is_empty() && self.theirs.is_empty()
     }
 
     /// The swarms in which this link has a place, in order of their slots.

@@ -1,7 +1,7 @@
 //! Who to dial, which links stay, keep-alive, and who is banned.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rand_chacha::rand_core::Rng;
@@ -209,17 +209,21 @@ impl Peer {
         let Some(dial) = self.dials.remove(&op) else { return };
         match dial.role {
             Role::Tracker => self.tracker_lost(),
-            Role::Peer => self.candidate_failed(dial.addr),
+            Role::Peer => self.candidate_failed(dial.addr, false),
         }
     }
 
-    fn candidate_failed(&mut self, addr: SocketAddr) {
+    /// An address cannot be reached (any more) and is dialed again after a pause: one that grows with every failure, unless
+    /// what was reached there `worked`.
+    fn candidate_failed(&mut self, addr: SocketAddr, worked: bool) {
         let ids: Vec<SwarmId> =
             self.fetched().filter(|(_, s)| s.candidates.contains_key(&addr)).map(|(id, _)| id).collect();
         for id in ids {
             let tries = self.swarms.get(&id).and_then(|s| s.candidates.get(&addr)).map_or(0, |c| c.tries);
+            let tries = if worked { 0 } else { tries };
             let next = self.now + self.backoff(tries.saturating_sub(1));
             if let Some(c) = self.swarms.get_mut(&id).and_then(|s| s.candidates.get_mut(&addr)) {
+                c.tries = tries;
                 c.next = next;
                 self.timers.set_by(Timer::Dial(id), next);
             }
@@ -272,7 +276,7 @@ impl Peer {
         }
     }
 
-    fn refuses(&self, peer: PeerId, addr: SocketAddr, dialed: bool) -> Option<CloseReason> {
+    fn refuses(&mut self, peer: PeerId, addr: SocketAddr, dialed: bool) -> Option<CloseReason> {
         if peer == self.config.peer {
             return Some(CloseReason::Myself);
         }
@@ -280,7 +284,29 @@ impl Peer {
             return Some(CloseReason::Banned);
         }
         let full = self.links.len() >= limits::LINKS_MAX && !self.by_peer.contains_key(&peer);
-        (full && !dialed).then_some(CloseReason::Full)
+        (full && !dialed && !self.make_room(addr.ip())).then_some(CloseReason::Full)
+    }
+
+    /// Links are shared out fairly among those they come from: when all are taken, an address that has the most of them
+    /// gives one up for an address that has fewer. First goes what takes part in nothing, then what gives and gets nothing.
+    fn make_room(&mut self, ip: IpAddr) -> bool {
+        let mut of: BTreeMap<IpAddr, Vec<LinkId>> = BTreeMap::new();
+        for (link, l) in self.links.iter().filter(|(_, l)| !l.dialed) {
+            of.entry(origin(l.addr.ip())).or_default().push(*link);
+        }
+        let own = of.get(&origin(ip)).map_or(0, Vec::len);
+        let Some(crowd) = of.into_values().max_by_key(Vec::len) else { return false };
+        let idle = |link: &LinkId| self.links.get(link).is_some_and(Link::is_idle);
+        if crowd.len() <= own + 1 && !crowd.iter().any(idle) {
+            return false;
+        }
+        let use_of = |link: &LinkId| {
+            let delivered = self.links.get(link).is_some_and(|l| l.delivered);
+            (!idle(link), delivered || self.served.contains(link), *link)
+        };
+        let Some(least) = crowd.into_iter().min_by_key(use_of) else { return false };
+        self.close(least, CloseReason::Full);
+        true
     }
 
     /// Swarms for which this peer was dialed, or could have been.
@@ -331,6 +357,7 @@ impl Peer {
     fn forget_link(&mut self, link: LinkId) {
         let Some(l) = self.links.get(&link) else { return };
         let (peer, listens_at) = (l.peer, l.listens_at);
+        let worked = l.delivered || self.now.since(l.since) >= BACKOFF_MAX;
         for id in l.swarms() {
             self.drop_partner(link, id);
         }
@@ -348,7 +375,7 @@ impl Peer {
         }
         self.link_left_questions(link);
         if let Some(addr) = listens_at {
-            self.candidate_failed(addr);
+            self.candidate_failed(addr, worked);
         }
     }
 
@@ -375,11 +402,13 @@ impl Peer {
             self.close(link, CloseReason::Silent);
             return;
         }
-        if l.mine.is_empty() && l.theirs.is_empty() && silent >= limits::IDLE_LINK {
+        // However much it chats: whoever takes part in nothing is in the way of those who would.
+        let idle = l.is_idle();
+        l.idle = if idle { l.idle.or(Some(now)) } else { None };
+        if l.idle.is_some_and(|since| now.since(since) >= limits::IDLE_LINK) {
             self.close(link, CloseReason::Done);
             return;
         }
-        let idle = l.mine.is_empty() && l.theirs.is_empty();
         if silent >= limits::PING_AFTER && l.pinged.is_none() && !idle {
             self.ping(link);
         }
@@ -450,6 +479,14 @@ impl Peer {
         }
         self.learn(row.peer, &row.name, addr);
         self.dial(addr, Role::Peer);
+    }
+}
+
+/// Whoever has one address has this: of IPv6, a network of 64 bits.
+const fn origin(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
     }
 }
 

@@ -68,7 +68,7 @@ use questions::Pending;
 use rate::RateCap;
 use requests::AskedRun;
 use session::Session;
-use swarm::{Swarm, SwarmId};
+use swarm::{Swarm, SwarmId, name_hash};
 use timers::{Timer, Timers};
 
 /// The machine of one peer.
@@ -95,6 +95,8 @@ pub struct Peer {
 
     swarms: BTreeMap<SwarmId, Swarm>,
     by_key: BTreeMap<ContentKey, SwarmId>,
+    /// By the hash of their names.
+    by_name: BTreeSet<(u64, SwarmId)>,
     /// Swarms that are being fetched: a few of perhaps a great many.
     fetched: BTreeSet<SwarmId>,
     downloads: BTreeMap<DownloadId, Download>,
@@ -139,6 +141,7 @@ impl Peer {
             offences: BTreeMap::new(),
             swarms: BTreeMap::new(),
             by_key: BTreeMap::new(),
+            by_name: BTreeSet::new(),
             fetched: BTreeSet::new(),
             downloads: BTreeMap::new(),
             storage: BTreeMap::new(),
@@ -178,6 +181,23 @@ impl Peer {
         let id = SwarmId(self.next_swarm);
         self.next_swarm += 1;
         id
+    }
+
+    /// Takes up a content.
+    fn add_swarm(&mut self, swarm: Swarm) -> SwarmId {
+        let id = self.new_swarm_id();
+        self.by_key.insert(swarm.key, id);
+        self.by_name.insert((name_hash(&swarm.name), id));
+        self.swarms.insert(id, swarm);
+        id
+    }
+
+    /// Forgets a content; what belongs to it besides is its caller's concern.
+    fn take_swarm(&mut self, id: SwarmId) -> Option<Swarm> {
+        let swarm = self.swarms.remove(&id)?;
+        self.by_key.remove(&swarm.key);
+        self.by_name.remove(&(name_hash(&swarm.name), id));
+        Some(swarm)
     }
 
     fn command(&mut self, command: Command) {
@@ -241,6 +261,7 @@ impl Peer {
                 Timer::Dial(swarm) => self.dial_candidates(swarm),
                 Timer::Session => self.session_timer(),
                 Timer::Announce => self.announce(),
+                Timer::AnnounceAgain => self.announce_refused(),
                 Timer::Question(op) => self.question_timed_out(op),
                 Timer::Sync(swarm) => self.sync(swarm),
                 Timer::Storage(swarm) => self.retry_storage(swarm),

@@ -2,13 +2,15 @@
 //! answered, at the latest when its time is over.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::ids::{LinkId, OpId, PeerId};
+use crate::ids::{ContentKey, LinkId, OpId, PeerId};
 use crate::limits;
 use crate::wire::peer::{Offer, PeerMessage};
 use crate::wire::tracker::{Cursor, HolderRow, Matching, PeerRow, RefusedRequest, Row, TrackerRequest};
 
+use super::swarm::{SwarmId, name_hash};
 use super::timers::Timer;
 use super::{Answer, Peer, PeerEvent, Question, Role};
 
@@ -153,8 +155,9 @@ impl Peer {
             .filter(|(_, p)| p.question == Question::Synced)
             .map(|(op, _)| *op)
             .collect();
+        let answer = self.refusal().cloned().map_or(Answer::Done, Answer::Refused);
         for op in waiting {
-            self.answer(op, Answer::Done);
+            self.answer(op, answer.clone());
         }
     }
 
@@ -305,21 +308,37 @@ impl Peer {
         let Some(l) = self.links.get_mut(&link) else { return };
         let early = l.next_find > now;
         l.next_find = now + FIND_EVERY;
-        let is_id = what.len() >= 8 && what.len() <= 64 && what.bytes().all(|b| b.is_ascii_hexdigit());
-        let prefix = what.to_ascii_lowercase();
-        let offers: Vec<Offer> = if early {
-            Vec::new()
-        } else {
-            self.swarms
-                .values()
-                .filter(|s| !s.held.is_none() || s.complete)
-                .filter(|s| s.name == what || (is_id && s.key.id.to_string().starts_with(&prefix)))
-                .take(OFFERS_MAX)
-                .map(|s| Offer { key: s.key, kind: s.kind, name: s.name.clone() })
-                .collect()
-        };
+        let offers = if early { Vec::new() } else { self.offers(what) };
         self.say(link, PeerMessage::Found { seq, offers });
     }
+
+    /// What is held of this name, or of ids that begin so. A bounded number of contents is looked at.
+    fn offers(&self, what: &str) -> Vec<Offer> {
+        let hash = name_hash(what);
+        let named = self.by_name.range((hash, SwarmId(0))..=(hash, SwarmId(u64::MAX))).map(|(_, id)| *id);
+        let named = named.filter(|id| self.swarms.get(id).is_some_and(|s| s.name == what));
+        let range = ids_from(what).map(|ids| self.by_key.range(ids).map(|(_, id)| *id));
+        let begun = range.into_iter().flatten();
+        // What has the name as well was found by it.
+        let begun = begun.filter(|id| self.swarms.get(id).is_some_and(|s| s.name != what));
+        let found = named.take(limits::FIND_SCAN).chain(begun.take(limits::FIND_SCAN));
+        found
+            .filter_map(|id| self.swarms.get(&id))
+            .filter(|s| !s.held.is_none() || s.complete)
+            .take(OFFERS_MAX)
+            .map(|s| Offer { key: s.key, kind: s.kind, name: s.name.clone() })
+            .collect()
+    }
+}
+
+/// The keys of all contents whose ids begin with these hex digits, at least eight.
+fn ids_from(digits: &str) -> Option<RangeInclusive<ContentKey>> {
+    if !(8..=64).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let id = |fill: &str| (digits.to_owned() + &fill.repeat(64 - digits.len())).parse().ok();
+    let first = ContentKey { id: id("0")?, length: 0 };
+    Some(first..=ContentKey { id: id("f")?, length: u64::MAX })
 }
 
 /// What no tracker would understand, and no message could carry.

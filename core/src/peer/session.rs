@@ -19,6 +19,8 @@ use super::{CloseReason, Peer, PeerEffect, PeerEvent, Place, Role};
 /// First pause before a lost tracker is dialed again; doubles up to [`AGAIN_MAX`].
 const AGAIN_MIN: Duration = Duration::from_millis(250);
 const AGAIN_MAX: Duration = Duration::from_secs(4);
+/// A tracker that did not let us join, or did not register something, is asked again after this.
+const REFUSED_AGAIN: Duration = Duration::from_secs(20);
 /// Batches of announcements that may be unanswered.
 const BATCHES: usize = 4;
 /// Progress of a download reaches the tracker this often.
@@ -35,7 +37,7 @@ enum State {
     Up(LinkId),
     /// Lost; dialed again by timer.
     Lost,
-    /// The name is taken: a person decides.
+    /// The name is taken, or is none: a person decides.
     Refused,
 }
 
@@ -43,7 +45,8 @@ enum State {
 #[derive(Clone, Debug)]
 pub(super) enum Sent {
     Join,
-    Batch,
+    /// Announced or withdrawn; with what was announced.
+    Batch(Vec<ContentKey>),
     Question(OpId),
 }
 
@@ -64,6 +67,10 @@ pub(super) struct Session {
     gone: BTreeSet<ContentKey>,
     /// Announced in this session.
     registered: BTreeSet<ContentKey>,
+    /// Announced, and not registered by the tracker.
+    refused: BTreeSet<ContentKey>,
+    /// Why it did not let us join, or register something, as was last told.
+    refusal: Option<RefusedRequest>,
     watched: BTreeSet<ContentKey>,
     watch_peers: bool,
     /// `Joined` was reported for this session.
@@ -130,7 +137,9 @@ impl Session {
     }
 
     fn is_registered(&self) -> bool {
-        self.dirty.is_empty() && self.gone.is_empty() && !self.sent.values().any(|s| matches!(s, Sent::Batch))
+        self.dirty.is_empty()
+            && self.gone.is_empty()
+            && !self.sent.values().any(|s| matches!(s, Sent::Batch(_)))
     }
 }
 
@@ -140,6 +149,7 @@ impl Peer {
         self.session.gone.clear();
         self.session.tracker = Some(addr);
         self.session.token = None;
+        self.session.refusal = None;
         self.session.tries = 0;
         self.dial_tracker();
     }
@@ -175,7 +185,9 @@ impl Peer {
         self.session.pinged = false;
         let registered = std::mem::take(&mut self.session.registered);
         self.session.dirty.extend(registered);
+        self.session.dirty.append(&mut self.session.refused);
         self.timers.clear(Timer::Announce);
+        self.timers.clear(Timer::AnnounceAgain);
         self.unsend_questions();
     }
 
@@ -221,14 +233,19 @@ impl Peer {
     pub(super) fn tracker_lost(&mut self) {
         let Some(tracker) = self.session.tracker else { return };
         let first = self.session.tries == 0;
-        self.reset_session(State::Lost);
         let pause = AGAIN_MIN.saturating_mul(1 << self.session.tries.min(4)).min(AGAIN_MAX);
-        let jitter = pause.mul_f64(f64::from(self.rng.next_u32() % 256) / 1024.0);
-        self.session.tries = self.session.tries.saturating_add(1);
-        self.timers.set(Timer::Session, self.now + pause + jitter);
+        self.session_after(pause);
         if first {
             self.report(PeerEvent::TrackerLost { tracker });
         }
+    }
+
+    /// There is no session until the tracker is dialed again, after a pause.
+    fn session_after(&mut self, pause: Duration) {
+        self.reset_session(State::Lost);
+        let jitter = pause.mul_f64(f64::from(self.rng.next_u32() % 256) / 1024.0);
+        self.session.tries = self.session.tries.saturating_add(1);
+        self.timers.set(Timer::Session, self.now + pause + jitter);
         self.ask_peers_instead();
     }
 
@@ -288,13 +305,13 @@ impl Peer {
                 }
             }
             TrackerMessage::Done { seq } => match self.session.sent.remove(&seq) {
-                Some(Sent::Batch) => self.announce(),
+                Some(Sent::Batch(_)) => self.announce(),
                 Some(Sent::Question(op)) => self.question_done(op),
                 Some(Sent::Join) | None => {}
             },
             TrackerMessage::Refused { seq, why } => match self.session.sent.remove(&seq) {
                 Some(Sent::Join) => self.join_refused(link, why),
-                Some(Sent::Batch) => self.announce(),
+                Some(Sent::Batch(keys)) => self.batch_refused(keys, why),
                 Some(Sent::Question(op)) => self.question_refused(op, why),
                 None => {}
             },
@@ -353,15 +370,58 @@ impl Peer {
                 self.reset_session(State::Refused);
                 self.report(PeerEvent::NameTaken { offer });
             }
-            RefusedRequest::BadName
-            | RefusedRequest::NotJoined
+            RefusedRequest::BadName => {
+                self.effect(PeerEffect::Close { link, reason: CloseReason::Done });
+                self.timers.clear(Timer::Session);
+                self.reset_session(State::Refused);
+                self.tell_join_refused(why);
+            }
+            RefusedRequest::NotJoined
             | RefusedRequest::NotYours
             | RefusedRequest::Limit(_)
             | RefusedRequest::BadQuery(_) => {
                 self.effect(PeerEffect::Close { link, reason: CloseReason::Done });
-                self.tracker_lost();
+                self.session_after(REFUSED_AGAIN);
+                self.tell_join_refused(why);
             }
         }
+    }
+
+    fn tell_join_refused(&mut self, why: RefusedRequest) {
+        let Some(tracker) = self.session.tracker.filter(|_| self.session.refusal.as_ref() != Some(&why))
+        else {
+            return;
+        };
+        self.session.refusal = Some(why.clone());
+        self.report(PeerEvent::JoinRefused { tracker, why });
+    }
+
+    /// The tracker did not register contents (all of a batch, or none); it may later.
+    fn batch_refused(&mut self, keys: Vec<ContentKey>, why: RefusedRequest) {
+        let refused = keys.into_iter().filter(|key| self.session.registered.remove(key));
+        let before = self.session.refused.len();
+        self.session.refused.extend(refused);
+        let contents = self.session.refused.len();
+        if contents > before {
+            self.timers.set_by(Timer::AnnounceAgain, self.now + REFUSED_AGAIN);
+            if self.session.refusal.as_ref() != Some(&why) {
+                self.session.refusal = Some(why.clone());
+                self.report(PeerEvent::AnnounceRefused { why, contents: contents as u32 });
+            }
+        }
+        self.announce();
+    }
+
+    /// What the tracker refused is announced again.
+    pub(super) fn announce_refused(&mut self) {
+        self.session.changed |= !self.session.refused.is_empty();
+        self.session.dirty.append(&mut self.session.refused);
+        self.announce();
+    }
+
+    /// Why not all of what is shared is registered.
+    pub(super) fn refusal(&self) -> Option<&RefusedRequest> {
+        self.session.refusal.as_ref().filter(|_| !self.session.refused.is_empty())
     }
 
     /// Takes another name while there is no session that could be asked to change it.
@@ -387,6 +447,7 @@ impl Peer {
     /// A content is to be (re-)announced.
     pub(super) fn announce_content(&mut self, key: ContentKey) {
         self.session.gone.remove(&key);
+        self.session.refused.remove(&key);
         self.session.dirty.insert(key);
         self.session.changed = true;
         self.timers.set_by(Timer::Announce, self.now);
@@ -408,6 +469,7 @@ impl Peer {
     pub(super) fn withdraw_content(&mut self, key: ContentKey) {
         // What an earlier link of this session registered is still there when the next takes the session over.
         let known = self.session.dirty.remove(&key) && self.session.token.is_some();
+        self.session.refused.remove(&key);
         if self.session.registered.remove(&key) || known {
             self.session.gone.insert(key);
             self.session.changed = true;
@@ -419,20 +481,21 @@ impl Peer {
     pub(super) fn announce(&mut self) {
         let Some(link) = self.session.up() else { return };
         while !self.session.gone.is_empty() || !self.session.dirty.is_empty() {
-            if self.session.sent.values().filter(|s| matches!(s, Sent::Batch)).count() >= BATCHES {
+            if self.session.sent.values().filter(|s| matches!(s, Sent::Batch(_))).count() >= BATCHES {
                 return;
             }
             if !self.session.gone.is_empty() {
                 let keys: Vec<_> = take(&mut self.session.gone, limits::ADS_PER_MESSAGE);
-                let seq = self.request(Sent::Batch);
+                let seq = self.request(Sent::Batch(Vec::new()));
                 self.effect(PeerEffect::SendTracker { link, msg: TrackerRequest::Withdraw { seq, keys } });
                 continue;
             }
             let keys = take(&mut self.session.dirty, limits::ADS_PER_MESSAGE);
             let ads: Vec<Ad> = keys.into_iter().filter_map(|key| self.ad(key)).collect();
-            self.session.registered.extend(ads.iter().map(|ad| ad.key));
+            let announced: Vec<ContentKey> = ads.iter().map(|ad| ad.key).collect();
+            self.session.registered.extend(&announced);
             if !ads.is_empty() {
-                let seq = self.request(Sent::Batch);
+                let seq = self.request(Sent::Batch(announced));
                 self.effect(PeerEffect::SendTracker { link, msg: TrackerRequest::Announce { seq, ads } });
             }
         }
@@ -442,6 +505,9 @@ impl Peer {
     }
 
     fn all_registered(&mut self) {
+        if self.session.refused.is_empty() {
+            self.session.refusal = None;
+        }
         let contents = self.session.registered.len() as u32;
         if !std::mem::replace(&mut self.session.told, true) {
             if let (Some(tracker), Some(name), Some(observed)) =

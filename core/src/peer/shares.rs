@@ -7,7 +7,7 @@ use crate::ids::ContentKey;
 use crate::limits;
 
 use super::Peer;
-use super::swarm::{Held, Swarm, label};
+use super::swarm::{Held, Swarm, label, name_hash};
 
 impl Peer {
     /// Offers a content that the driver can read.
@@ -21,13 +21,16 @@ impl Peer {
         table: Option<Arc<PieceTable>>,
     ) {
         let Some(geometry) = Geometry::new(key.length) else { return };
-        if let Some(swarm) = self.by_key.get(&key).and_then(|id| self.swarms.get_mut(id)) {
+        if let Some((id, swarm)) = self.by_key.get(&key).and_then(|id| Some((*id, self.swarms.get_mut(id)?)))
+        {
             if swarm.complete {
                 // The same bytes under another name: the newest name counts, and a file of its own outweighs a member.
                 swarm.member &= member;
                 swarm.total = total;
                 swarm.staged = None;
+                self.by_name.remove(&(name_hash(&swarm.name), id));
                 swarm.name = label(key, name);
+                self.by_name.insert((name_hash(&swarm.name), id));
                 self.announce_content(key);
             }
             return;
@@ -35,14 +38,12 @@ impl Peer {
         if self.swarms.len() >= limits::CONTENTS_PER_PEER {
             return;
         }
-        let id = self.new_swarm_id();
         let mut swarm = Swarm::new(key, kind, name, geometry, Held::All);
         swarm.member = member;
         swarm.total = total;
         swarm.table = table;
         swarm.complete = true;
-        self.swarms.insert(id, swarm);
-        self.by_key.insert(key, id);
+        self.add_swarm(swarm);
         self.announce_content(key);
     }
 

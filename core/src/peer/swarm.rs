@@ -78,11 +78,8 @@ pub(super) struct Partner {
     pub(super) strikes: u32,
     /// Pieces of which it sent wrong bytes: not asked of it again.
     pub(super) bad: BTreeSet<PieceIndex>,
-    /// Pieces for which it will be blamed unless it retracts.
-    pub(super) suspected: BTreeSet<PieceIndex>,
-    /// When the first of them was, and the ping to be answered before it is blamed.
-    pub(super) suspected_at: Instant,
-    pub(super) suspected_probe: u32,
+    /// Pieces for which it will be blamed unless it retracts: since when, and the ping to be answered before.
+    pub(super) suspected: BTreeMap<PieceIndex, (Instant, u32)>,
     /// Nothing is asked of it for this content any more.
     pub(super) dropped: bool,
 
@@ -107,9 +104,7 @@ impl Partner {
             not_before: None,
             strikes: 0,
             bad: BTreeSet::new(),
-            suspected: BTreeSet::new(),
-            suspected_at: Instant::ZERO,
-            suspected_probe: 0,
+            suspected: BTreeMap::new(),
             dropped: false,
             given: BTreeSet::new(),
             sent_bytes: 0,
@@ -297,6 +292,12 @@ impl Swarm {
     pub(super) fn piece_bytes(&self, piece: PieceIndex) -> u64 {
         self.geometry.piece_bytes(piece).unwrap_or(0)
     }
+}
+
+/// What a name is looked up by: short, and of names that others chose no two are likely to share one.
+pub(super) fn name_hash(name: &str) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(name.as_bytes()).as_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// The name under which a content is announced: of a path that is too long for a name the end of it, of what is no name the

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bucket::Rate;
 use crate::content::{Kind, PieceSet, PieceTable};
 use crate::ids::{ChainingValue, ContentKey, LinkId, PieceIndex, Slot};
 use crate::limits;
@@ -20,6 +21,9 @@ const HAVES_EVERY: Duration = Duration::from_millis(10);
 const TABLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A peer that took no part in a swarm is asked again after this.
 const ABSENT_AGAIN: Duration = Duration::from_secs(20);
+/// A bound on what joining makes this peer tell others.
+const INTRODUCTIONS: Rate =
+    Rate { burst: limits::INTRODUCTIONS_BURST, per_second: limits::INTRODUCTIONS_PER_SECOND };
 /// Slices of a piece table asked for at a time.
 const TABLE_WINDOW: u32 = 4;
 
@@ -537,12 +541,15 @@ impl Peer {
         }
     }
 
-    /// Tells a partner of others, and the others of it.
+    /// Tells a partner of others, and the others of it: so often that whoever joins and leaves in a loop does not make this
+    /// peer shout at everybody.
     fn tell_holders(&mut self, link: LinkId, id: SwarmId) {
-        let Some(swarm) = self.swarms.get(&id) else { return };
-        if swarm.member {
+        let now = self.now;
+        let (Some(swarm), Some(l)) = (self.swarms.get(&id), self.links.get_mut(&link)) else { return };
+        if swarm.member || swarm.partners.len() < 2 || !l.introductions.has_some(now, INTRODUCTIONS) {
             return;
         }
+        l.introductions.spend(now, INTRODUCTIONS, swarm.partners.len().min(limits::HOLDER_SAMPLE) as u64);
         let wire =
             |l: LinkId| self.links.get(&l).and_then(|l| Some(WirePeer { peer: l.peer, addr: l.listens_at? }));
         let others: Vec<LinkId> = swarm.partners.keys().copied().filter(|l| *l != link).collect();

@@ -28,6 +28,8 @@ pub(super) enum Timer {
     Session,
     /// Tell the tracker what changed.
     Announce,
+    /// Tell the tracker again what it refused to register.
+    AnnounceAgain,
     /// Give up a question.
     Question(OpId),
     /// Sync what was written.
@@ -53,7 +55,7 @@ impl Timer {
             Self::KeepAlive(_) | Self::UploadIdle(_) => TimerKind::KeepAlive,
             Self::Stall(_) | Self::Table(_) => TimerKind::Stall,
             Self::Haves(_) | Self::Announce => TimerKind::Flush,
-            Self::Retry(..) => TimerKind::Retry,
+            Self::AnnounceAgain | Self::Retry(..) => TimerKind::Retry,
             Self::Dial(_) => TimerKind::Dial,
             Self::Session | Self::Question(_) => TimerKind::Tracker,
             Self::Sync(_) | Self::Storage(_) => TimerKind::Storage,

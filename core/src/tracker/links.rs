@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::bucket::Bucket;
 use super::registry::OwnerId;
 use super::sessions::Ending;
 use super::{Tracker, TrackerEvent, Turn};
+use crate::bucket::Bucket;
 use crate::ids::{LinkId, PeerId};
 use crate::limits::{PING_AFTER, VISITOR_IDLE, VISITORS_MAX};
 use crate::peer::{CloseReason, Misbehaviour};

@@ -21,7 +21,6 @@
 //! Everything is ordered: nothing depends on a hasher. A request costs O(log n) and what it returns; a search for a rare
 //! substring costs one pass over the names. The next deadline is known at once.
 
-mod bucket;
 mod catalog;
 mod inspect;
 mod io;

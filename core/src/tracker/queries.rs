@@ -5,10 +5,10 @@
 
 use std::ops::Bound;
 
-use super::bucket::Rate;
 use super::catalog::{Found, Page};
 use super::matcher::Matcher;
 use super::{Tracker, TrackerEvent, Turn};
+use crate::bucket::Rate;
 use crate::ids::{ContentKey, LinkId, PeerId};
 use crate::limits::{
     REPORT_NAMES, ROWS_PER_REPLY, SEARCH_WORK_BURST, SEARCH_WORK_PER_REPLY, SEARCH_WORK_PER_SECOND,

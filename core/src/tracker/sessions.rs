@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use rand_chacha::rand_core::Rng as _;
 
-use super::bucket::{Bucket, Rate};
 use super::names::{free_name, is_name};
 use super::peer_log::Happened;
 use super::probes::Probing;
 use super::registry::OwnerId;
 use super::{Tracker, TrackerEffect, TrackerEvent, Turn};
+use crate::bucket::{Bucket, Rate};
 use crate::ids::{LinkId, OpId, PeerId, SessionToken};
 use crate::limits::{
     DIAL_ASKS_BURST, DIAL_ASKS_PER_SECOND, PEERS_PER_TRACKER, RENAMES_BURST, RENAMES_PER_SECOND,

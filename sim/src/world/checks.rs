@@ -298,6 +298,8 @@ impl World<'_> {
             PeerEvent::TrackerLost { .. } => self.host(host).joined = false,
             PeerEvent::Left => self.leaving.push(host),
             PeerEvent::NameTaken { .. }
+            | PeerEvent::JoinRefused { .. }
+            | PeerEvent::AnnounceRefused { .. }
             | PeerEvent::Registered { .. }
             | PeerEvent::PeersChanged { .. }
             | PeerEvent::Retracted { .. }

@@ -87,6 +87,7 @@ impl std::fmt::Debug for Events {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EventKey {
     Session,
+    Refused,
     Registered,
     Peers,
     Download(DownloadId),
@@ -148,9 +149,11 @@ fn fate_of(event: &PeerEvent) -> Fate<EventKey> {
         | PeerEvent::Completed { .. }
         | PeerEvent::Failed { .. }
         | PeerEvent::Left => return Fate::Kept,
-        PeerEvent::Joined { .. } | PeerEvent::NameTaken { .. } | PeerEvent::TrackerLost { .. } => {
-            EventKey::Session
-        }
+        PeerEvent::Joined { .. }
+        | PeerEvent::NameTaken { .. }
+        | PeerEvent::JoinRefused { .. }
+        | PeerEvent::TrackerLost { .. } => EventKey::Session,
+        PeerEvent::AnnounceRefused { .. } => EventKey::Refused,
         PeerEvent::Registered { .. } => EventKey::Registered,
         PeerEvent::PeersChanged { .. } => EventKey::Peers,
         PeerEvent::Waiting { download, .. } | PeerEvent::Resumed { download } => {

@@ -6,35 +6,35 @@ use crate::time::Instant;
 
 /// How much may be done at once, and how fast that comes back.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     /// Units that may be spent at once.
-    pub(super) burst: u64,
+    pub(crate) burst: u64,
     /// Units that come back per second, at least 1.
-    pub(super) per_second: u64,
+    pub(crate) per_second: u64,
 }
 
 /// What of a [`Rate`] is spent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// When all of the burst is there again.
     full_at: Instant,
 }
 
 impl Bucket {
     /// Spends `units`, whatever they are, unless nothing is left: a debt is paid off before the next one.
-    pub(super) fn spend(&mut self, now: Instant, rate: Rate, units: u64) {
+    pub(crate) fn spend(&mut self, now: Instant, rate: Rate, units: u64) {
         let full_at = self.full_at.max(now);
         self.full_at = full_at + Duration::from_nanos(units.saturating_mul(1_000_000_000 / rate.per_second));
     }
 
     /// Is there a whole unit left?
-    pub(super) fn has_some(&self, now: Instant, rate: Rate) -> bool {
+    pub(crate) fn has_some(&self, now: Instant, rate: Rate) -> bool {
         let missing = self.full_at.since(now).as_nanos() * u128::from(rate.per_second);
         missing.div_ceil(1_000_000_000) < u128::from(rate.burst)
     }
 
     /// Spends one unit if there is one.
-    pub(super) fn take(&mut self, now: Instant, rate: Rate) -> bool {
+    pub(crate) fn take(&mut self, now: Instant, rate: Rate) -> bool {
         let ok = self.has_some(now, rate);
         if ok {
             self.spend(now, rate, 1);
