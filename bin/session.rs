@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use potluck_core::ids::PeerId;
 use potluck_core::limits::PEER_NAME_BYTES_MAX;
 use potluck_core::peer::{PeerEvent, Question};
 use potluck_core::wire::tracker::RefusedRequest;
@@ -33,6 +34,8 @@ pub(crate) enum Tracking {
 pub(crate) struct Session {
     pub(crate) peer: Peer,
     events: Events,
+    /// Taken from the queue and not told yet: whoever waits for the next event may stop waiting at any time.
+    taken: Option<Event>,
     out: Out,
     /// Somebody sits before it and wants to know how it stands with the tracker.
     talkative: bool,
@@ -71,7 +74,15 @@ impl Session {
             }
         });
         let (tracking, _) = watch::channel(Tracking::Joining);
-        Ok(Self { peer, events, out: out.clone(), talkative: true, joined_before: false, tracking })
+        Ok(Self {
+            peer,
+            events,
+            taken: None,
+            out: out.clone(),
+            talkative: true,
+            joined_before: false,
+            tracking,
+        })
     }
 
     /// Logs what it would otherwise tell people: for a verb that ends by itself.
@@ -103,14 +114,23 @@ impl Session {
     /// The name is taken, or standard output is gone.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Event> {
         loop {
-            let Some(event) = self.events.next().await else { anyhow::bail!("the peer ended by itself") };
-            if let Some(event) = self.tell(event).await? {
+            if self.taken.is_none() {
+                self.taken = self.events.next().await;
+            }
+            let Some(event) = &self.taken else { anyhow::bail!("the peer ended by itself") };
+            let name = match about(event) {
+                Some(peer) => self.peer.peer_name(peer).await,
+                None => String::new(),
+            };
+            let event = self.taken.take().map(|event| self.tell(event, &name)).transpose()?.flatten();
+            if let Some(event) = event {
                 return Ok(event);
             }
         }
     }
 
-    async fn tell(&mut self, event: Event) -> anyhow::Result<Option<Event>> {
+    /// Tells an event, with the name of the peer that it is about; gives it back if it is the verb's own.
+    fn tell(&mut self, event: Event, name: &str) -> anyhow::Result<Option<Event>> {
         let Event::Peer(event) = event else { return Ok(Some(event)) };
         match event {
             PeerEvent::Joined { tracker, name, contents, .. } => {
@@ -143,22 +163,19 @@ impl Session {
                 }
                 self.tracking.send_replace(Tracking::Lost);
             }
-            PeerEvent::Misbehaved { peer, addr, what, banned, .. } => {
-                let name = self.peer.peer_name(peer).await;
+            PeerEvent::Misbehaved { addr, what, banned, .. } => {
                 let what = format!("{what:?}");
                 let then = if banned { "banned" } else { "dropped" };
-                tracing::warn!("{} at {addr} misbehaved ({what}) and is {then}", ui::name(&name));
-                self.out.event(&ui::Event::Misbehaved { peer: &name, addr, what: &what, banned })?;
+                tracing::warn!("{} at {addr} misbehaved ({what}) and is {then}", ui::name(name));
+                self.out.event(&ui::Event::Misbehaved { peer: name, addr, what: &what, banned })?;
             }
-            PeerEvent::Retracted { peer, key } => {
-                let name = self.peer.peer_name(peer).await;
-                tracing::warn!("{} retracted {}: its file changed", ui::name(&name), ui::short_id(key.id));
-                self.out.event(&ui::Event::Retracted { peer: &name, id: key.id })?;
+            PeerEvent::Retracted { key, .. } => {
+                tracing::warn!("{} retracted {}: its file changed", ui::name(name), ui::short_id(key.id));
+                self.out.event(&ui::Event::Retracted { peer: name, id: key.id })?;
             }
-            PeerEvent::UploadBegan { peer, key } => {
-                let name = self.peer.peer_name(peer).await;
-                tracing::info!("{} fetches {}", ui::name(&name), ui::short_id(key.id));
-                self.out.event(&ui::Event::UploadBegan { peer: &name, id: key.id })?;
+            PeerEvent::UploadBegan { key, .. } => {
+                tracing::info!("{} fetches {}", ui::name(name), ui::short_id(key.id));
+                self.out.event(&ui::Event::UploadBegan { peer: name, id: key.id })?;
             }
             other => return Ok(Some(Event::Peer(other))),
         }
@@ -200,6 +217,18 @@ impl Session {
     /// Leaves in order.
     pub(crate) async fn leave(self) {
         self.peer.leave().await;
+    }
+}
+
+/// The peer whose name is told with an event.
+const fn about(event: &Event) -> Option<PeerId> {
+    match event {
+        Event::Peer(
+            PeerEvent::Misbehaved { peer, .. }
+            | PeerEvent::Retracted { peer, .. }
+            | PeerEvent::UploadBegan { peer, .. },
+        ) => Some(*peer),
+        _ => None,
     }
 }
 

@@ -209,8 +209,8 @@ fn a_holder_whose_bytes_are_wrong_is_named_and_left() {
 fn a_hostile_peer_is_named_and_dropped() {
     let net = Net::without_tracker();
     let path = net.file("src/f", 16 * MIB, 1);
-    // Slow enough for a suspect that does not answer to be blamed: that takes as long as a silent link may live.
-    let mut good = net.serving("good", &["share", path.to_str().unwrap(), "--limit-up", "800K"]);
+    // Slow enough for a suspect to be blamed meanwhile: it has a second to take back what it sent.
+    let mut good = net.serving("good", &["share", path.to_str().unwrap(), "--limit-up", "4M"]);
     let sharing = good.event("sharing");
     let (id, ticket) = (text(&sharing, "id"), text(&sharing, "ticket"));
     let evil = hostile::start(ContentKey { id: id.parse().unwrap(), length: 16 * MIB });
