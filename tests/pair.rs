@@ -285,8 +285,9 @@ fn without_a_tracker_the_peers_that_are_known_are_asked() {
     pair.pass(Duration::from_secs(1));
     pair.command(1, Command::Ask { op: OpId(1), question: contents(Matching::Name("a.bin".into())) });
     pair.pass(Duration::from_secs(6));
-    let Answer::Offers(offers) = answer(&pair, 1, OpId(1)) else { panic!("offers") };
+    let Answer::Offers { offers, answered } = answer(&pair, 1, OpId(1)) else { panic!("offers") };
     assert_eq!(offers.iter().map(|(_, o)| o.key).collect::<Vec<_>>(), [key]);
+    assert_eq!(answered, offers.iter().map(|(peer, _)| *peer).collect::<Vec<_>>());
     let download = pair.fetch(1, key, vec![]);
     pair.pass(Duration::from_secs(3));
     assert!(pair.nodes[1].completed(download));

@@ -24,6 +24,8 @@ pub(super) struct Download {
     pub(super) peers: Vec<SocketAddr>,
     pub(super) only_from: Vec<String>,
     pub(super) stopped: bool,
+    /// It was stopped since the person left the network: joining goes on with it.
+    pub(super) left: bool,
     pub(super) done: bool,
     /// Verified bytes; of a folder: of its members.
     pub(super) bytes: u64,
@@ -84,7 +86,8 @@ impl Peer {
             name,
             peers,
             only_from,
-            stopped: false,
+            stopped: self.session.has_left(),
+            left: self.session.has_left(),
             done: false,
             bytes: 0,
             delivered: BTreeMap::new(),
@@ -100,6 +103,9 @@ impl Peer {
 
     fn start_download(&mut self, id: DownloadId) {
         let Some(download) = self.downloads.get(&id) else { return };
+        if download.stopped {
+            return self.say_waiting(id, WaitReason::Stopped, Vec::new());
+        }
         let (key, kind, name) = (download.key, download.kind, download.name.clone());
         self.timers.set(Timer::Waiting(id), self.now + WAITING_EVERY * 2);
         self.start_content(Place::Root(id), key, kind, name);
@@ -400,6 +406,9 @@ impl Peer {
         swarm.staged = matches!(place, Place::Member { .. }).then_some(download);
         swarm.held = Held::All;
         swarm.candidates.clear();
+        if let Some(offered) = swarm.offered.take() {
+            self.relabel(id, *offered);
+        }
         self.drop_fetching_timers(id);
         self.asked.retain(|_, run| run.swarm != id);
         self.unwatch(key);
@@ -449,16 +458,27 @@ impl Peer {
         }
     }
 
-    pub(super) fn stop_download(&mut self, id: DownloadId) {
-        let Some(d) = self.downloads.get_mut(&id).filter(|d| !d.done && !d.stopped) else { return };
-        d.stopped = true;
+    /// Pauses a download; false if there was nothing to pause.
+    pub(super) fn stop_download(&mut self, id: DownloadId) -> bool {
+        let Some(d) = self.downloads.get_mut(&id).filter(|d| !d.done) else { return false };
+        // Joining again does not go on with what the person stopped.
+        d.left = false;
+        if std::mem::replace(&mut d.stopped, true) {
+            return false;
+        }
         let missing = self.missing_ranges(id);
         self.release_places(id);
         self.say_waiting(id, WaitReason::Stopped, missing);
+        true
     }
 
     pub(super) fn resume_download(&mut self, id: DownloadId) {
+        let left = self.session.has_left();
         let Some(d) = self.downloads.get_mut(&id).filter(|d| d.stopped) else { return };
+        d.left = left;
+        if left {
+            return;
+        }
         d.stopped = false;
         d.bytes = 0;
         d.folder = None;
@@ -536,6 +556,9 @@ impl Peer {
         self.fetched.remove(&id);
         let Some(swarm) = self.take_swarm(id) else { return Vec::new() };
         self.withdraw_content(swarm.key);
+        if let Some(offered) = swarm.offered {
+            self.offer(*offered);
+        }
         let Some(fetching) = swarm.fetching else { return Vec::new() };
         self.unwatch(swarm.key);
         if let Place::Member { .. } = fetching.place {

@@ -173,12 +173,12 @@ pub enum Opening {
 /// What the person, or the program around the peer, wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Keep a session with the tracker at this address. Replaces an earlier one.
+    /// Keep a session with the tracker at this address. Replaces an earlier one. Downloads that `LeaveTracker` paused go on.
     JoinTracker {
         /// Where it listens.
         addr: SocketAddr,
     },
-    /// End the session, close every link, pause downloads. Shares stay known.
+    /// End the session, close every link, pause downloads; no link is accepted until a tracker is joined. Shares stay known.
     LeaveTracker,
     /// Offer a content; the driver can read it at any time.
     Share {
@@ -282,7 +282,12 @@ pub enum Answer {
     /// Contents that the tracker lists.
     Contents(Vec<Row>),
     /// Contents that peers offered while no tracker was in reach.
-    Offers(Vec<(PeerId, Offer)>),
+    Offers {
+        /// Who has what.
+        offers: Vec<(PeerId, Offer)>,
+        /// Every peer that answered; who offers nothing has nothing.
+        answered: Vec<PeerId>,
+    },
     /// Holders, with addresses that can be dialed from here.
     Holders(Vec<(HolderRow, SocketAddr)>),
     /// Peers, with addresses that can be dialed from here.

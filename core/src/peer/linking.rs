@@ -280,6 +280,9 @@ impl Peer {
         if peer == self.config.peer {
             return Some(CloseReason::Myself);
         }
+        if self.session.has_left() {
+            return Some(CloseReason::Leaving);
+        }
         if self.is_banned(peer, addr.ip()) {
             return Some(CloseReason::Banned);
         }

@@ -17,6 +17,7 @@
 //! | `faults`, `waiting` | a disk that refuses; whether there is a way to go on |
 //! | `shares` | what is offered |
 //! | `folders` | the members of a folder |
+//! | `status`, `explain` | what may be looked at; why a download is as fast as it is |
 //! | `outgoing` | how many chunks leave at once, how many links are served |
 //! | `picker`, `rate`, `timers` | rarest first; measured and capped rates; all deadlines |
 //!
@@ -27,6 +28,7 @@
 mod arrivals;
 mod check;
 mod downloads;
+mod explain;
 mod faults;
 mod folders;
 mod io;
@@ -58,6 +60,7 @@ use crate::limits;
 use crate::time::{Deadline, Instant};
 use crate::wire::peer::PeerMessage;
 
+pub use explain::{Explanation, HolderExplained, HolderState, Stage};
 pub use io::*;
 
 use downloads::Download;
@@ -68,6 +71,7 @@ use questions::Pending;
 use rate::RateCap;
 use requests::AskedRun;
 use session::Session;
+use shares::Offered;
 use swarm::{Swarm, SwarmId, name_hash};
 use timers::{Timer, Timers};
 
@@ -205,13 +209,15 @@ impl Peer {
             Command::JoinTracker { addr } => self.join_tracker(addr),
             Command::LeaveTracker => self.leave_tracker(),
             Command::Share { key, kind, name, member, total, table } => {
-                self.share(key, kind, name, member, total, table);
+                self.share(Offered { key, kind, name, member, total, table });
             }
             Command::Unshare { key } => self.unshare(key),
             Command::Fetch { download, key, kind, name, peers, only_from } => {
                 self.fetch(download, key, kind, name, peers, only_from);
             }
-            Command::Stop { download } => self.stop_download(download),
+            Command::Stop { download } => {
+                self.stop_download(download);
+            }
             Command::Resume { download } => self.resume_download(download),
             Command::Ask { op, question } => self.ask_question(op, question),
             Command::WatchPeers { on } => self.watch_peers(on),

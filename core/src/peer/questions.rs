@@ -40,7 +40,8 @@ struct Find {
     what: String,
     /// Asked, and not answered.
     waiting: BTreeSet<LinkId>,
-    heard: bool,
+    /// Those who answered, whatever they said.
+    answered: Vec<PeerId>,
     offers: Vec<(PeerId, Offer)>,
 }
 
@@ -58,6 +59,9 @@ impl Peer {
         {
             self.take_name(name.clone());
             return self.report(PeerEvent::Answer { op, answer: Answer::Done });
+        }
+        if self.session.has_left() {
+            return self.report(PeerEvent::Answer { op, answer: Answer::Unreachable });
         }
         let pending = Pending {
             question,
@@ -127,7 +131,9 @@ impl Peer {
 
     pub(super) fn question_timed_out(&mut self, op: OpId) {
         let answer = match self.questions.get_mut(&op).and_then(|p| p.find.take()) {
-            Some(find) if find.heard => Answer::Offers(find.offers),
+            Some(Find { offers, answered, .. }) if !answered.is_empty() => {
+                Answer::Offers { offers, answered }
+            }
             _ => Answer::Unreachable,
         };
         self.answer(op, answer);
@@ -236,7 +242,8 @@ impl Peer {
             | Question::Rename { .. }
             | Question::Synced => return,
         };
-        pending.find = Some(Find { what, waiting: BTreeSet::new(), heard: false, offers: Vec::new() });
+        pending.find =
+            Some(Find { what, waiting: BTreeSet::new(), answered: Vec::new(), offers: Vec::new() });
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.ask_link_one(link, op);
         }
@@ -275,7 +282,7 @@ impl Peer {
             return;
         };
         if find.waiting.remove(&link) {
-            find.heard = true;
+            find.answered.push(peer);
             let room = limits::ROWS_PER_REPLY.saturating_sub(find.offers.len());
             find.offers.extend(offers.into_iter().take(OFFERS_MAX.min(room)).map(|offer| (peer, offer)));
         }
@@ -286,9 +293,9 @@ impl Peer {
     fn maybe_found(&mut self, op: OpId) {
         let dialing = self.dials.values().any(|d| d.role == Role::Peer);
         let Some(find) = self.questions.get_mut(&op).and_then(|p| p.find.as_mut()) else { return };
-        if find.waiting.is_empty() && find.heard && (!dialing || !find.offers.is_empty()) {
-            let offers = std::mem::take(&mut find.offers);
-            self.answer(op, Answer::Offers(offers));
+        if find.waiting.is_empty() && !find.answered.is_empty() && (!dialing || !find.offers.is_empty()) {
+            let (offers, answered) = (std::mem::take(&mut find.offers), std::mem::take(&mut find.answered));
+            self.answer(op, Answer::Offers { offers, answered });
         }
     }
 

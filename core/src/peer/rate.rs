@@ -85,6 +85,11 @@ impl RateCap {
         Self { rate, tokens: 0.0, at: Instant::ZERO }
     }
 
+    /// Bytes per second; 0: no cap.
+    pub(super) const fn rate(&self) -> u64 {
+        self.rate
+    }
+
     pub(super) fn set_rate(&mut self, rate: u64) {
         self.rate = rate;
         self.tokens = self.tokens.min(0.0);

@@ -73,6 +73,8 @@ pub(super) struct Session {
     refusal: Option<RefusedRequest>,
     watched: BTreeSet<ContentKey>,
     watch_peers: bool,
+    /// The person left: no link is wanted until a tracker is joined again.
+    left: bool,
     /// `Joined` was reported for this session.
     told: bool,
     changed: bool,
@@ -106,6 +108,11 @@ impl Session {
             State::Up(link) => Some(link),
             State::Off | State::Dialing | State::Joining(_) | State::Lost | State::Refused => None,
         }
+    }
+
+    /// The person left the network, and did not come back yet.
+    pub(super) const fn has_left(&self) -> bool {
+        self.left
     }
 
     pub(super) const fn is_up(&self) -> bool {
@@ -151,15 +158,28 @@ impl Peer {
         self.session.token = None;
         self.session.refusal = None;
         self.session.tries = 0;
+        self.session.left = false;
         self.dial_tracker();
+        for id in self.downloads.iter().filter(|(_, d)| d.left).map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.resume_download(id);
+        }
     }
 
-    /// Ends the session, closes every link, pauses downloads.
+    /// Ends the session, closes every link, pauses downloads until a tracker is joined again.
     pub(super) fn leave_tracker(&mut self) {
         self.end_session();
         self.session.tracker = None;
+        self.session.left = true;
+        self.dials.clear();
         for id in self.downloads.keys().copied().collect::<Vec<_>>() {
-            self.stop_download(id);
+            if self.stop_download(id)
+                && let Some(d) = self.downloads.get_mut(&id)
+            {
+                d.left = true;
+            }
+        }
+        for op in self.questions.keys().copied().collect::<Vec<_>>() {
+            self.question_timed_out(op);
         }
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.close(link, CloseReason::Leaving);

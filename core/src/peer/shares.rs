@@ -7,34 +7,49 @@ use crate::ids::ContentKey;
 use crate::limits;
 
 use super::Peer;
-use super::swarm::{Held, Swarm, label, name_hash};
+use super::swarm::{Held, Swarm, SwarmId, label, name_hash};
+
+/// A content as a `Share` command describes it.
+#[derive(Debug)]
+pub(super) struct Offered {
+    pub(super) key: ContentKey,
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    pub(super) member: bool,
+    pub(super) total: u64,
+    pub(super) table: Option<Arc<PieceTable>>,
+}
 
 impl Peer {
-    /// Offers a content that the driver can read.
-    pub(super) fn share(
-        &mut self,
-        key: ContentKey,
-        kind: Kind,
-        name: String,
-        member: bool,
-        total: u64,
-        table: Option<Arc<PieceTable>>,
-    ) {
-        let Some(geometry) = Geometry::new(key.length) else { return };
-        if let Some((id, swarm)) = self.by_key.get(&key).and_then(|id| Some((*id, self.swarms.get_mut(id)?)))
-        {
-            if swarm.complete {
-                // The same bytes under another name: the newest name counts, and a file of its own outweighs a member.
-                swarm.member &= member;
-                swarm.total = total;
-                swarm.staged = None;
-                self.by_name.remove(&(name_hash(&swarm.name), id));
-                swarm.name = label(key, name);
-                self.by_name.insert((name_hash(&swarm.name), id));
-                self.announce_content(key);
-            }
-            return;
+    /// Offers a content that the driver can read. One that is being downloaded is offered by that download, and on its own
+    /// if that ends before it is complete.
+    pub(super) fn share(&mut self, offered: Offered) {
+        let key = offered.key;
+        let Some(id) = self.by_key.get(&key).copied() else { return self.offer(offered) };
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        if swarm.complete {
+            self.relabel(id, offered);
+            self.announce_content(key);
+        } else {
+            swarm.offered = Some(Box::new(offered));
         }
+    }
+
+    /// The same bytes under another name: the newest name counts, and a file of its own outweighs a member.
+    pub(super) fn relabel(&mut self, id: SwarmId, offered: Offered) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        swarm.member &= offered.member;
+        swarm.total = offered.total;
+        swarm.staged = None;
+        self.by_name.remove(&(name_hash(&swarm.name), id));
+        swarm.name = label(offered.key, offered.name);
+        self.by_name.insert((name_hash(&swarm.name), id));
+    }
+
+    /// Offers a content in whose swarm this peer takes no part yet.
+    pub(super) fn offer(&mut self, offered: Offered) {
+        let Offered { key, kind, name, member, total, table } = offered;
+        let Some(geometry) = Geometry::new(key.length) else { return };
         if self.swarms.len() >= limits::CONTENTS_PER_PEER {
             return;
         }
@@ -49,7 +64,9 @@ impl Peer {
 
     pub(super) fn unshare(&mut self, key: ContentKey) {
         let Some(id) = self.by_key.get(&key).copied() else { return };
-        if self.swarms.get(&id).is_some_and(|s| s.complete && s.fetching.is_none()) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        swarm.offered = None;
+        if swarm.complete && swarm.fetching.is_none() {
             self.remove_swarm(id);
         }
     }

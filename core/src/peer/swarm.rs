@@ -11,6 +11,7 @@ use crate::time::Instant;
 
 use super::io::{Place, StorageFault};
 use super::picker::Picker;
+use super::shares::Offered;
 
 /// Pieces looked at in one search for one that was not given away.
 const UNGIVEN_SCAN: u32 = 4096;
@@ -216,6 +217,8 @@ pub(super) struct Swarm {
     pub(super) staged: Option<DownloadId>,
     pub(super) partners: BTreeMap<LinkId, Partner>,
     pub(super) fetching: Option<Box<Fetching>>,
+    /// Offered while it is being downloaded: what stays of it should the download end without it.
+    pub(super) offered: Option<Box<Offered>>,
     /// Where more partners may be found.
     pub(super) candidates: BTreeMap<SocketAddr, Candidate>,
     /// Holders that accept no links: they are asked to dial.
@@ -242,6 +245,7 @@ impl Swarm {
             staged: None,
             partners: BTreeMap::new(),
             fetching: None,
+            offered: None,
             candidates: BTreeMap::new(),
             invited: BTreeSet::new(),
             only_from: Vec::new(),

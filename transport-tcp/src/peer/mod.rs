@@ -38,7 +38,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use potluck_core::content::{Kind, SafeName};
 use potluck_core::ids::{ContentKey, DownloadId, PeerId};
-use potluck_core::peer::{Answer, Command, DownloadStatus, PeerConfig, PeerInput, Question, Role};
+use potluck_core::peer::{
+    Answer, Command, DownloadStatus, Explanation, PeerConfig, PeerInput, Question, Role,
+};
 use potluck_core::seed::Seed;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
@@ -344,7 +346,8 @@ impl Peer {
         self.command(Command::JoinTracker { addr: tracker }).await;
     }
 
-    /// Ends the session with the tracker, closes all links and pauses downloads. What is shared stays known.
+    /// Ends the session with the tracker, closes all links and pauses downloads, until [`join`](Self::join). What is shared
+    /// stays known.
     pub async fn leave_tracker(&self) {
         self.command(Command::LeaveTracker).await;
     }
@@ -365,6 +368,11 @@ impl Peer {
     /// Offers a content no longer; of a folder, none of its files that are not shared otherwise, too.
     pub async fn unshare(&self, key: ContentKey) {
         share::unshare(&self.0, key).await;
+    }
+
+    /// Offers no longer what [`share`](Self::share) offered of this path. What was downloaded to it stays offered.
+    pub async fn unshare_path(&self, path: &Path) {
+        share::unshare_path(&self.0, path).await;
     }
 
     /// Begins a download. [`PeerEvent::Completed`](potluck_core::peer::PeerEvent::Completed) or
@@ -401,6 +409,11 @@ impl Peer {
     /// How a download is doing; `None` for an unknown one, or after the peer has left.
     pub async fn status(&self, download: DownloadId) -> Option<DownloadStatus> {
         self.ask_actor(|answer| Ask::Status(download, answer)).await.flatten()
+    }
+
+    /// Why a download is as fast or slow as it is; `None` for an unknown one, or after the peer has left.
+    pub async fn explain(&self, download: DownloadId) -> Option<Explanation> {
+        self.ask_actor(|answer| Ask::Explain(download, answer)).await.flatten()
     }
 
     /// Where a download stands, or will stand.

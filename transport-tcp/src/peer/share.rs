@@ -170,6 +170,12 @@ pub(super) async fn unshare(peer: &Inner, key: ContentKey) {
     }
 }
 
+/// See [`Peer::unshare_path`](super::Peer::unshare_path).
+pub(super) async fn unshare_path(peer: &Inner, path: &Path) {
+    let mut shares = peer.shares.lock().await;
+    forget(peer, &mut shares, path).await;
+}
+
 /// Withdraws everything that a path offers.
 async fn forget(peer: &Inner, shares: &mut Shares, path: &Path) {
     shares.by_path.remove(path);

@@ -5,7 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use potluck_core::Machine;
 use potluck_core::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId};
 use potluck_core::peer::{
-    Answer, CloseReason, Command, DownloadStatus, PeerEffect, PeerEvent, PeerInput, Place, Question, Role,
+    Answer, CloseReason, Command, DownloadStatus, Explanation, PeerEffect, PeerEvent, PeerInput, Place,
+    Question, Role,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,6 +24,8 @@ use crate::transport::Transport;
 pub trait PeerMachine: Machine<Input = PeerInput, Effect = PeerEffect> + Send + 'static {
     /// How a download is doing; `None` for an unknown one.
     fn status(&self, download: DownloadId) -> Option<DownloadStatus>;
+    /// Why a download is as fast or slow as it is; `None` for an unknown one.
+    fn explain(&self, download: DownloadId) -> Option<Explanation>;
     /// How a peer is called, if that is known.
     fn peer_name(&self, peer: PeerId) -> Option<String>;
 }
@@ -30,6 +33,10 @@ pub trait PeerMachine: Machine<Input = PeerInput, Effect = PeerEffect> + Send + 
 impl PeerMachine for potluck_core::peer::Peer {
     fn status(&self, download: DownloadId) -> Option<DownloadStatus> {
         Self::status(self, download)
+    }
+
+    fn explain(&self, download: DownloadId) -> Option<Explanation> {
+        Self::explain(self, download)
     }
 
     fn peer_name(&self, peer: PeerId) -> Option<String> {
@@ -43,6 +50,7 @@ pub(super) enum Ask {
     Command(Command),
     Question(Question, oneshot::Sender<Answer>),
     Status(DownloadId, oneshot::Sender<Option<DownloadStatus>>),
+    Explain(DownloadId, oneshot::Sender<Option<Explanation>>),
     PeerName(PeerId, oneshot::Sender<Option<String>>),
     /// Leave in order, then end.
     Leave,
@@ -183,6 +191,7 @@ impl<T: Transport, M: PeerMachine> World for PeerWorld<T, M> {
                 after.push_back(PeerInput::Command(Command::Ask { op, question }));
             }
             Ask::Status(download, answer) => drop(answer.send(machine.status(download))),
+            Ask::Explain(download, answer) => drop(answer.send(machine.explain(download))),
             Ask::PeerName(peer, answer) => drop(answer.send(machine.peer_name(peer))),
             Ask::Leave if !self.leaving => {
                 self.leaving = true;
