@@ -27,6 +27,7 @@
 //! | `hub`, `driver` | all links of a machine; the actor that owns it |
 //! | [`workers`], [`pool`] | blocking work; chunk buffers within a budget |
 //! | [`store`], [`scan`], [`hashing`], [`hash_cache`] | downloads and shared files on disk |
+//! | [`folder`] | a folder that is kept shared as it changes |
 //! | [`record`] | recordings of a machine's inputs |
 //! | [`peer`], [`tracker`], [`ask_tracker`] | the handles |
 //!
@@ -38,6 +39,7 @@ mod clock;
 mod connect;
 mod driver;
 mod events;
+pub mod folder;
 mod framing;
 pub mod hash_cache;
 pub mod hashing;

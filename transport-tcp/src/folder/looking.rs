@@ -1,0 +1,80 @@
+//! A look at what is in a folder, cheap enough to tell whether it is another than before.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use super::is_hidden;
+use crate::scan::{Found, scan};
+
+/// What something looked like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) nature: Nature,
+    /// Of a file its length, of a folder those of its files.
+    pub(super) bytes: u64,
+    /// Identities (device, inode, lengths and times) of it and all that is in it, hashed.
+    identity: blake3::Hash,
+}
+
+/// What something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nature {
+    File,
+    Folder,
+    Symlink,
+}
+
+/// Looks at one path; a device, a pipe or a socket is as good as absent.
+pub(super) fn look_at(path: &Path) -> io::Result<Look> {
+    let meta = std::fs::symlink_metadata(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let numbers = [meta.dev(), meta.ino(), meta.size(), meta.mtime() as u64, meta.mtime_nsec() as u64];
+    for number in numbers.into_iter().chain([meta.ctime() as u64, meta.ctime_nsec() as u64]) {
+        hasher.update(&number.to_le_bytes());
+    }
+    let kind = meta.file_type();
+    let (nature, bytes) = if kind.is_file() {
+        (Nature::File, meta.size())
+    } else if kind.is_symlink() {
+        (Nature::Symlink, 0)
+    } else if kind.is_dir() {
+        // A folder that cannot be shared looks the same until it changes itself.
+        (Nature::Folder, scan(path).map_or(0, |plan| hash_folder(&plan.found, &mut hasher)))
+    } else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    Ok(Look { nature, bytes, identity: hasher.finalize() })
+}
+
+/// Hashes what is in a folder; returns the bytes of its files.
+fn hash_folder(found: &Found, hasher: &mut blake3::Hasher) -> u64 {
+    let Found::Folder(folder) = found else { return 0 };
+    for file in &folder.files {
+        let id = &file.identity;
+        hasher.update(file.path.as_str().as_bytes());
+        for number in [id.device, id.inode, id.size, id.mtime_ns as u64, id.ctime_ns as u64] {
+            hasher.update(&number.to_le_bytes());
+        }
+    }
+    for (path, mtime_ns) in &folder.empty_folders {
+        hasher.update(path.as_str().as_bytes()).update(&mtime_ns.to_le_bytes());
+    }
+    folder.files.iter().map(|file| file.identity.size).sum()
+}
+
+/// Looks at everything visible in a folder.
+pub(super) fn look_into(dir: &Path) -> io::Result<BTreeMap<OsString, Look>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if !is_hidden(&name)
+            && let Ok(look) = look_at(&dir.join(&name))
+        {
+            found.insert(name, look);
+        }
+    }
+    Ok(found)
+}

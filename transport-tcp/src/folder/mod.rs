@@ -1,0 +1,530 @@
+//! A folder that is kept shared as it changes: what is put into it is offered, what changes is hashed anew, what is removed
+//! is withdrawn.
+//!
+//! Every visible file and every visible folder directly in it is one content, under its own name; the files of such a folder
+//! are its members. Hidden names (a leading dot), potluck's part files among them, and symbolic links are left alone. The
+//! system tells what is touched (`notify`), [`touched`](self) decides when that has stood still for long enough; a rescan
+//! finds what was missed, and stands in where the folder cannot be watched.
+//!
+//! What the person does not want to share is kept in the folder itself, in [`UNSHARED`], a name a line: it outlasts rescans,
+//! restarts, and moves with the folder.
+//!
+//! Two tasks: one looks at what is due and withdraws what is gone, the other shares what is queued, one name after the other.
+
+mod looking;
+mod touched;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::peer::{Peer, Shared};
+use looking::{Look, Nature, look_at, look_into};
+use touched::{Happening, Touched};
+
+/// The file in a shared folder that names what is not to be shared.
+pub const UNSHARED: &str = ".potluck-unshared";
+/// How often a folder that cannot be watched is looked through.
+const UNWATCHED_EVERY: Duration = Duration::from_secs(1);
+/// How often a folder that is watched is looked through: some file systems do not tell all.
+const WATCHED_EVERY: Duration = Duration::from_secs(60);
+/// Reports that wait for a slow reader; the rest is dropped: [`SharedFolder::entries`] has the present state.
+const REPORTS_WAITING: usize = 1024;
+
+/// A folder that is kept shared as it changes. Cheap to clone; the last one that is dropped ends the watching, and what is
+/// shared stays so.
+#[derive(Clone, Debug)]
+pub struct SharedFolder {
+    inner: Arc<Inner>,
+    _tasks: Arc<[AbortOnDropHandle<()>; 2]>,
+}
+
+/// How it stands with a file or a folder in a shared folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name. What is not UTF-8 in it is replaced; such a name cannot be shared.
+    pub name: String,
+    /// Is it a folder?
+    pub is_folder: bool,
+    /// Bytes; of a folder that is not shared: 0.
+    pub bytes: u64,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+/// How it stands with something in a shared folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The person does not want it to be shared, or never said so.
+    NotShared,
+    /// It was touched a moment ago, or others are before it.
+    Waiting,
+    /// It is being hashed.
+    Hashing,
+    /// It can be fetched.
+    Shared(Shared),
+    /// It cannot be shared; why, in words.
+    Refused(String),
+}
+
+/// Something that became of the folder by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is offered: for the first time, or as something else than before.
+    Offered(Shared),
+    /// It was removed, and is offered no longer.
+    Withdrawn(String),
+    /// It cannot be shared: its name, and why.
+    Refused(String, String),
+}
+
+/// Why something in a shared folder was not shared, or is still.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// There is no such name in the folder.
+    #[error("there is no `{0}` in the shared folder")]
+    Missing(String),
+    /// It cannot be shared.
+    #[error("{0}")]
+    Refused(String),
+    /// What is not to be shared cannot be remembered.
+    #[error("cannot write {}: {error}", .path.display())]
+    Memory {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+#[derive(Debug)]
+struct Inner {
+    peer: Peer,
+    dir: PathBuf,
+    /// Offer what nobody spoke of?
+    share: bool,
+    touched: Mutex<Touched>,
+    state: Mutex<State>,
+    /// Something was touched, or everything is to be looked at.
+    wake: Notify,
+    /// Something was queued.
+    queued: Notify,
+    /// A queued name is through.
+    settled: Notify,
+    changes: mpsc::Sender<Change>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: BTreeMap<OsString, Known>,
+    queue: VecDeque<OsString>,
+    hashing: Option<OsString>,
+    unshared: BTreeSet<String>,
+    /// Asked for by name.
+    wanted: BTreeSet<OsString>,
+    /// Everything is to be looked at.
+    look_through: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    look: Look,
+    standing: Standing,
+}
+
+impl SharedFolder {
+    /// Shares a folder, which is created if it is absent; with `share` false only what is asked for by name. Returns at once;
+    /// what is in it is hashed by and by.
+    ///
+    /// # Errors
+    /// The folder cannot be created or read.
+    pub fn start(peer: Peer, dir: &Path, share: bool) -> io::Result<(Self, mpsc::Receiver<Change>)> {
+        std::fs::create_dir_all(dir)?;
+        let dir = dir.canonicalize()?;
+        std::fs::read_dir(&dir)?;
+        let (changes, receiver) = mpsc::channel(REPORTS_WAITING);
+        let state = State { unshared: read_unshared(&dir), look_through: true, ..State::default() };
+        let inner = Arc::new(Inner {
+            peer,
+            dir,
+            share,
+            touched: Mutex::default(),
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            queued: Notify::new(),
+            settled: Notify::new(),
+            changes,
+        });
+        let watching = AbortOnDropHandle::new(tokio::spawn(watch(Arc::clone(&inner))));
+        let sharing = AbortOnDropHandle::new(tokio::spawn(share_queued(Arc::clone(&inner))));
+        Ok((Self { inner, _tasks: Arc::new([watching, sharing]) }, receiver))
+    }
+
+    /// The folder, absolute.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// How it stands with everything visible in the folder, by name.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        let state = self.inner.state();
+        let of = |(name, known): (&OsString, &Known)| Entry {
+            name: name.to_string_lossy().into_owned(),
+            is_folder: known.look.nature == Nature::Folder,
+            bytes: match &known.standing {
+                Standing::Shared(shared) => shared.bytes,
+                _ => known.look.bytes,
+            },
+            standing: known.standing.clone(),
+        };
+        state.entries.iter().map(of).collect()
+    }
+
+    /// Looks through the folder at once. Returns when everything that stands still is offered; what somebody is writing to
+    /// comes later by itself.
+    pub async fn refresh(&self) {
+        self.inner.look_through().await;
+        self.inner.until(|state| state.queue.is_empty() && state.hashing.is_none()).await;
+    }
+
+    /// Returns once everything that was found so far is offered, or cannot be.
+    pub async fn settled(&self) {
+        let done = |s: &State| !s.look_through && s.queue.is_empty() && s.hashing.is_none();
+        self.inner.until(done).await;
+    }
+
+    /// Shares what has this name, from now on. Returns it, and whether it was shared already.
+    ///
+    /// # Errors
+    /// There is no such name, or it cannot be shared.
+    pub async fn share(&self, name: &str) -> Result<(Shared, bool), FolderError> {
+        let inner = &self.inner;
+        let key = OsString::from(name);
+        let look = inner.look_at(&key).await.map_err(|_| FolderError::Missing(name.to_owned()))?;
+        {
+            let mut state = inner.state();
+            if state.unshared.remove(name) {
+                inner.write_unshared(&state.unshared)?;
+            }
+            state.wanted.insert(key.clone());
+            if let Some(Known { look: before, standing: Standing::Shared(shared) }) = state.entries.get(&key)
+                && *before == look
+            {
+                return Ok((shared.clone(), true));
+            }
+            state.entries.insert(key.clone(), Known { look, standing: Standing::Waiting });
+            state.enqueue(key.clone());
+        }
+        inner.queued.notify_one();
+        inner.until(|state| !state.is_pending(&key)).await;
+        match inner.state().entries.get(&key).map(|known| known.standing.clone()) {
+            Some(Standing::Shared(shared)) => Ok((shared, false)),
+            Some(Standing::Refused(why)) => Err(FolderError::Refused(why)),
+            _ => Err(FolderError::Missing(name.to_owned())),
+        }
+    }
+
+    /// Shares what has this name no longer, until it is asked for. Returns whether it was shared.
+    ///
+    /// # Errors
+    /// There is no such name, or it cannot be remembered that it is not to be shared.
+    pub async fn unshare(&self, name: &str) -> Result<bool, FolderError> {
+        let inner = &self.inner;
+        let key = OsString::from(name);
+        {
+            let mut state = inner.state();
+            if !state.entries.contains_key(&key) {
+                return Err(FolderError::Missing(name.to_owned()));
+            }
+            if inner.share && state.unshared.insert(name.to_owned()) {
+                inner.write_unshared(&state.unshared)?;
+            }
+            state.wanted.remove(&key);
+            state.queue.retain(|queued| *queued != key);
+        }
+        // What is just being hashed is let go of once it is.
+        inner.until(|state| state.hashing.as_ref() != Some(&key)).await;
+        let was = {
+            let mut state = inner.state();
+            let Some(known) = state.entries.get_mut(&key) else { return Ok(false) };
+            matches!(std::mem::replace(&mut known.standing, Standing::NotShared), Standing::Shared(_))
+        };
+        inner.peer.unshare_path(&inner.dir.join(name)).await;
+        Ok(was)
+    }
+}
+
+impl State {
+    fn enqueue(&mut self, name: OsString) {
+        if !self.queue.contains(&name) {
+            self.queue.push_back(name);
+        }
+    }
+
+    fn is_pending(&self, name: &OsStr) -> bool {
+        self.queue.iter().any(|queued| queued == name) || self.hashing.as_deref() == Some(name)
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn touched(&self) -> MutexGuard<'_, Touched> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, change: Change) {
+        let _ = self.changes.try_send(change);
+    }
+
+    async fn until(&self, holds: impl Fn(&State) -> bool) {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if holds(&self.state()) {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// Is it to be offered?
+    fn wants(&self, state: &State, name: &OsStr, look: &Look) -> bool {
+        let unshared = name.to_str().is_some_and(|name| state.unshared.contains(name));
+        let usual = self.share && !unshared && look.nature != Nature::Symlink;
+        usual || state.wanted.contains(name)
+    }
+
+    async fn look_at(&self, name: &OsStr) -> io::Result<Look> {
+        let path = self.dir.join(name);
+        blocking(move || look_at(&path)).await
+    }
+
+    /// Looks at one name: queues it if it is to be offered and is another than before, withdraws it if it is gone.
+    async fn settle(&self, name: OsString) {
+        match self.look_at(&name).await {
+            Ok(look) => self.saw(name, look),
+            Err(_) => self.lost(&name).await,
+        }
+    }
+
+    fn saw(&self, name: OsString, look: Look) {
+        let mut state = self.state();
+        let known = state.entries.get(&name);
+        let same = known.is_some_and(|known| known.look == look);
+        if !self.wants(&state, &name, &look) {
+            if known.is_none_or(|known| !matches!(known.standing, Standing::Shared(_))) {
+                state.entries.insert(name, Known { look, standing: Standing::NotShared });
+            }
+            return;
+        }
+        if same && known.is_some_and(|k| !matches!(k.standing, Standing::NotShared | Standing::Waiting)) {
+            return;
+        }
+        match state.entries.get_mut(&name) {
+            // It stays shared as what it was until it is hashed.
+            Some(Known { look: before, standing: Standing::Shared(_) }) => *before = look,
+            _ => drop(state.entries.insert(name.clone(), Known { look, standing: Standing::Waiting })),
+        }
+        state.enqueue(name);
+        drop(state);
+        self.queued.notify_one();
+    }
+
+    async fn lost(&self, name: &OsString) {
+        let known = {
+            let mut state = self.state();
+            state.queue.retain(|queued| queued != name);
+            state.wanted.remove(name);
+            state.entries.remove(name)
+        };
+        self.settled.notify_waiters();
+        if known.is_some_and(|known| matches!(known.standing, Standing::Shared(_))) {
+            self.peer.unshare_path(&self.dir.join(name)).await;
+            self.tell(Change::Withdrawn(name.to_string_lossy().into_owned()));
+        }
+    }
+
+    /// Looks at everything in the folder.
+    async fn look_through(&self) {
+        let dir = self.dir.clone();
+        let Ok(found) = blocking(move || look_into(&dir)).await else { return };
+        let gone: Vec<OsString> = {
+            let state = self.state();
+            state.entries.keys().filter(|name| !found.contains_key(*name)).cloned().collect()
+        };
+        for name in gone {
+            self.lost(&name).await;
+        }
+        for (name, look) in found {
+            let mut touched = self.touched();
+            if touched.is_being_written(&name) {
+                continue;
+            }
+            touched.forget(&name);
+            drop(touched);
+            self.saw(name, look);
+        }
+        self.state().look_through = false;
+        self.settled.notify_waiters();
+    }
+
+    /// Takes in what the system tells. Called on the watcher's thread.
+    fn hear(&self, event: notify::Result<notify::Event>) {
+        let Ok(event) = event else { return self.look_soon() };
+        if event.need_rescan() {
+            return self.look_soon();
+        }
+        let what = match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Happening::Closed,
+            EventKind::Access(_) => return,
+            EventKind::Modify(ModifyKind::Data(_)) => Happening::Written,
+            _ => Happening::Touched,
+        };
+        let now = Instant::now();
+        let mut heard = false;
+        for path in event.paths {
+            let name = path.strip_prefix(&self.dir).ok().and_then(|below| below.iter().next());
+            let Some(name) = name.filter(|name| !is_hidden(name)).map(OsStr::to_owned) else { continue };
+            self.touched().take_in(now, name, path, what);
+            heard = true;
+        }
+        if heard {
+            self.wake.notify_one();
+        }
+    }
+
+    fn look_soon(&self) {
+        self.state().look_through = true;
+        self.wake.notify_one();
+    }
+
+    fn write_unshared(&self, unshared: &BTreeSet<String>) -> Result<(), FolderError> {
+        let path = self.dir.join(UNSHARED);
+        let lines: String = unshared.iter().map(|name| format!("{name}\n")).collect();
+        // Written beside it and put in its place, so that it is never half there.
+        let new = self.dir.join(format!("{UNSHARED}.new"));
+        let written = std::fs::write(&new, lines).and_then(|()| std::fs::rename(&new, &path));
+        written.map_err(|error| FolderError::Memory { path, error })
+    }
+}
+
+fn read_unshared(dir: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(dir.join(UNSHARED)).unwrap_or_default();
+    text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// Looks at what is due, until the folder is dropped.
+async fn watch(inner: Arc<Inner>) {
+    let hearing = Arc::downgrade(&inner);
+    let watcher = notify::recommended_watcher(move |event| {
+        if let Some(inner) = hearing.upgrade() {
+            inner.hear(event);
+        }
+    });
+    let watched: notify::Result<RecommendedWatcher> = watcher.and_then(|mut watcher| {
+        watcher.watch(&inner.dir, RecursiveMode::Recursive)?;
+        Ok(watcher)
+    });
+    if let Err(error) = &watched {
+        tracing::warn!("cannot watch {}: {error}; looking through it every second", inner.dir.display());
+    }
+    let every = if watched.is_ok() { WATCHED_EVERY } else { UNWATCHED_EVERY };
+    let mut looked = Instant::now();
+    loop {
+        let now = Instant::now();
+        if inner.state().look_through || now >= looked + every {
+            inner.look_through().await;
+            looked = Instant::now();
+        }
+        let due = inner.touched().take_due(now);
+        for name in due {
+            inner.settle(name).await;
+        }
+        let next = inner.touched().next_due().map_or(looked + every, |due| due.min(looked + every));
+        tokio::select! {
+            () = inner.wake.notified() => {}
+            () = tokio::time::sleep_until(next.into()) => {}
+        }
+    }
+}
+
+/// Shares what is queued, until the folder is dropped.
+async fn share_queued(inner: Arc<Inner>) {
+    loop {
+        let next = {
+            let mut state = inner.state();
+            let next = state.queue.pop_front();
+            state.hashing.clone_from(&next);
+            if let Some(Known { standing: standing @ Standing::Waiting, .. }) =
+                next.as_ref().and_then(|name| state.entries.get_mut(name))
+            {
+                *standing = Standing::Hashing;
+            }
+            next
+        };
+        let Some(name) = next else {
+            inner.queued.notified().await;
+            continue;
+        };
+        let path = inner.dir.join(&name);
+        let result = inner.peer.share(&path).await;
+        let keep = take_in(&inner, &name, result);
+        if !keep {
+            inner.peer.unshare_path(&path).await;
+        }
+        inner.state().hashing = None;
+        inner.settled.notify_waiters();
+    }
+}
+
+/// Takes in what became of a name; false if it is not to be shared any more.
+fn take_in(inner: &Inner, name: &OsString, result: Result<Shared, crate::ShareError>) -> bool {
+    let mut state = inner.state();
+    let Some(known) = state.entries.get(name) else { return false };
+    if !inner.wants(&state, name, &known.look) {
+        return false;
+    }
+    let Some(known) = state.entries.get_mut(name) else { return false };
+    match result {
+        Ok(shared) => {
+            let news = known.standing != Standing::Shared(shared.clone());
+            known.standing = Standing::Shared(shared.clone());
+            drop(state);
+            if news {
+                inner.tell(Change::Offered(shared));
+            }
+        }
+        Err(error) => {
+            let why = error.to_string();
+            known.standing = Standing::Refused(why.clone());
+            drop(state);
+            inner.tell(Change::Refused(name.to_string_lossy().into_owned(), why));
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests;
