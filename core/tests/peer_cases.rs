@@ -711,3 +711,68 @@ fn what_is_held_is_found_by_name_and_by_the_beginning_of_its_id() {
     }
     assert_eq!((find(&id[..7]), find("name"), find("")), (vec![], vec![], vec![]));
 }
+
+#[test]
+fn what_is_shared_while_it_is_downloaded_stays_so_when_that_is_stopped() {
+    let content = pieces(4);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "#..."));
+    case.share(&content, "mine");
+    assert!(!case.peer.is_complete(content.key));
+    case.command(Command::Stop { download: DOWNLOAD });
+    assert!(case.peer.is_complete(content.key), "it can be read all the same");
+    let done = case.command(Command::Resume { download: DOWNLOAD });
+    let copies = |e: &PeerEffect| matches!(e, PeerEffect::CopyLocal { key, .. } if *key == content.key);
+    assert!(done.iter().any(copies), "what is here is not fetched");
+}
+
+#[test]
+fn what_was_unshared_again_is_not_offered_when_its_download_is_stopped() {
+    let content = pieces(4);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "#..."));
+    case.share(&content, "mine");
+    case.command(Command::Unshare { key: content.key });
+    case.command(Command::Stop { download: DOWNLOAD });
+    assert!(!case.peer.is_complete(content.key));
+}
+
+#[test]
+fn who_left_has_no_link_and_goes_on_when_it_joins_again() {
+    let content = pieces(4);
+    let mut case = Case::new();
+    let waits = |done: &[PeerEffect]| {
+        let stopped = WaitReason::Stopped;
+        let is = |e: &&PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { reason, .. }) if *reason == stopped);
+        done.iter().filter(is).count()
+    };
+    case.fetch(&content, set(&content, "#..."));
+    for round in 0..3 {
+        let link = case.meet(1);
+        let done = case.command(Command::LeaveTracker);
+        let closed = |e: &PeerEffect| matches!(e, PeerEffect::Close { link: l, .. } if *l == link);
+        assert!(done.iter().any(closed) && waits(&done) == 1, "round {round}: {done:?}");
+        let late = LinkId(2000 + round);
+        let refused = case.input(PeerInput::LinkUp {
+            link: late,
+            op: None,
+            role: Role::Peer,
+            peer: PeerId([2; 32]),
+            addr: addr(2),
+        });
+        assert_eq!(refused, [PeerEffect::Close { link: late, reason: CloseReason::Leaving }]);
+        let op = OpId(round + 1);
+        let asked = case.command(Command::Ask { op, question: Question::Peers });
+        let unreachable = PeerEvent::Answer { op, answer: Answer::Unreachable };
+        assert_eq!(asked, [PeerEffect::Report(unreachable)]);
+        let joined = case.command(Command::JoinTracker { addr: addr(200) });
+        let opens = joined.iter().any(|e| matches!(e, PeerEffect::Open { .. }));
+        assert!(opens, "round {round}: {joined:?}");
+        case.open(Opening::Part { table: content.table.clone(), have: set(&content, "#...") });
+    }
+    case.command(Command::LeaveTracker);
+    case.command(Command::Stop { download: DOWNLOAD });
+    let joined = case.command(Command::JoinTracker { addr: addr(200) });
+    let opens = joined.iter().any(|e| matches!(e, PeerEffect::Open { .. }));
+    assert!(!opens, "what the person stopped stays so");
+}
