@@ -81,7 +81,7 @@ pub enum Change {
     /// It is offered: for the first time, or as something else than before.
     Offered(Shared),
     /// It was removed, and is offered no longer.
-    Withdrawn(String),
+    Withdrawn(Shared),
     /// It cannot be shared: its name, and why.
     Refused(String, String),
 }
@@ -183,7 +183,9 @@ impl SharedFolder {
             is_folder: known.look.nature == Nature::Folder,
             bytes: match &known.standing {
                 Standing::Shared(shared) => shared.bytes,
-                _ => known.look.bytes,
+                Standing::NotShared | Standing::Waiting | Standing::Hashing | Standing::Refused(_) => {
+                    known.look.bytes
+                }
             },
             standing: known.standing.clone(),
         };
@@ -352,9 +354,9 @@ impl Inner {
             state.entries.remove(name)
         };
         self.settled.notify_waiters();
-        if known.is_some_and(|known| matches!(known.standing, Standing::Shared(_))) {
+        if let Some(Known { standing: Standing::Shared(shared), .. }) = known {
             self.peer.unshare_path(&self.dir.join(name)).await;
-            self.tell(Change::Withdrawn(name.to_string_lossy().into_owned()));
+            self.tell(Change::Withdrawn(shared));
         }
     }
 
@@ -392,7 +394,11 @@ impl Inner {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => Happening::Closed,
             EventKind::Access(_) => return,
             EventKind::Modify(ModifyKind::Data(_)) => Happening::Written,
-            _ => Happening::Touched,
+            EventKind::Any
+            | EventKind::Create(_)
+            | EventKind::Modify(_)
+            | EventKind::Remove(_)
+            | EventKind::Other => Happening::Touched,
         };
         let now = Instant::now();
         let mut heard = false;
