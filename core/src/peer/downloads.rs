@@ -10,7 +10,7 @@ use crate::limits;
 
 use super::folders::Folder;
 use super::picker::Picker;
-use super::swarm::{Arrived, Fetching, Held, Phase, Swarm, SwarmId};
+use super::swarm::{Arrived, Collecting, Fetching, Held, Phase, Swarm, SwarmId};
 use super::timers::Timer;
 use super::waiting::WAITING_EVERY;
 use super::{FailReason, Opening, Peer, PeerEffect, PeerEvent, Place, StorageFault, WaitReason};
@@ -217,7 +217,7 @@ impl Peer {
             }
             Ok(Opening::NeedsTable) if pieces > 1 && swarm.table.is_none() => {
                 if let Some(fetching) = &mut swarm.fetching {
-                    fetching.phase = Phase::Table { values: Vec::new(), from: None, tried: BTreeSet::new() };
+                    fetching.phase = Phase::Table(Collecting::default());
                 }
                 self.timers.set_by(Timer::Dial(id), self.now);
                 self.ask_table(id);

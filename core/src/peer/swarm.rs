@@ -144,13 +144,25 @@ pub(super) struct Ask {
     pub(super) ops: Vec<OpId>,
 }
 
+/// A piece table on its way: from one holder at a time, since only all of it can be checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Collecting {
+    pub(super) values: Vec<ChainingValue>,
+    pub(super) from: Option<LinkId>,
+    /// Since when that one is asked.
+    pub(super) since: Instant,
+    pub(super) tried: BTreeSet<LinkId>,
+    /// How often all holders had been tried, and none was quick enough.
+    pub(super) rounds: u32,
+}
+
 /// How far a download of one content has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Its place is being opened.
     Opening { op: OpId },
-    /// The piece table is being collected, from one holder at a time.
-    Table { values: Vec<ChainingValue>, from: Option<LinkId>, tried: BTreeSet<LinkId> },
+    /// The piece table is being collected.
+    Table(Collecting),
     /// Pieces are being fetched.
     Running,
     /// The disk refused; tried again by timer.
@@ -261,7 +273,7 @@ impl Swarm {
     /// It could use partners. A folder whose listing is complete needs them for its members.
     pub(super) fn wants_partners(&self) -> bool {
         self.fetching.as_ref().is_some_and(|f| match f.phase {
-            Phase::Table { .. } | Phase::Running | Phase::Filled => true,
+            Phase::Table(_) | Phase::Running | Phase::Filled => true,
             Phase::Opening { .. } | Phase::Paused(_) | Phase::Finishing { .. } => false,
         })
     }

@@ -11,7 +11,7 @@ use crate::limits;
 use crate::wire::peer::{Holding, KnownPeer as WirePeer, PeerMessage, Refusal, RequestRef};
 
 use super::link::Link;
-use super::swarm::{Held, Partner, Phase, Swarm, SwarmId};
+use super::swarm::{Collecting, Held, Partner, Phase, Swarm, SwarmId};
 use super::timers::Timer;
 use super::{Misbehaviour, Peer, PeerEvent};
 
@@ -19,6 +19,8 @@ use super::{Misbehaviour, Peer, PeerEvent};
 const HAVES_EVERY: Duration = Duration::from_millis(10);
 /// A slice of a piece table is waited for this long before another holder is asked.
 const TABLE_TIMEOUT: Duration = Duration::from_secs(2);
+/// All of a table may take this long in the first round, where there is another holder to ask.
+const TABLE_PATIENCE: Duration = Duration::from_secs(10);
 /// A peer that took no part in a swarm is asked again after this.
 const ABSENT_AGAIN: Duration = Duration::from_secs(20);
 /// A bound on what joining makes this peer tell others.
@@ -287,7 +289,7 @@ impl Peer {
             return;
         }
         match swarm.fetching.as_ref().map(|f| &f.phase) {
-            Some(Phase::Table { from: None, .. }) => self.ask_table(id),
+            Some(Phase::Table(Collecting { from: None, .. })) => self.ask_table(id),
             Some(Phase::Running) => {
                 self.hungry.insert(link);
             }
@@ -351,10 +353,10 @@ impl Peer {
         }
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         if let Some(fetching) = &mut swarm.fetching
-            && let Phase::Table { from, .. } = &mut fetching.phase
-            && *from == Some(link)
+            && let Phase::Table(table) = &mut fetching.phase
+            && table.from == Some(link)
         {
-            *from = None;
+            table.from = None;
             self.ask_table(id);
         }
         if self.swarms.get(&id).is_some_and(|s| s.wants_partners()) {
@@ -464,24 +466,26 @@ impl Peer {
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let pieces = swarm.geometry.pieces();
         let Some(fetching) = &mut swarm.fetching else { return };
-        let Phase::Table { values, from, tried } = &mut fetching.phase else { return };
-        if from.is_some() {
+        let Phase::Table(table) = &mut fetching.phase else { return };
+        if table.from.is_some() {
             return;
         }
         let able = |p: &Partner| !p.dropped && !p.have.is_none();
-        let next =
-            swarm.partners.iter().find(|(l, p)| able(p) && !tried.contains(l)).map(|(l, p)| (*l, p.mine));
+        let untried = |(l, p): &(&LinkId, &Partner)| able(p) && !table.tried.contains(l);
+        let next = swarm.partners.iter().find(untried).map(|(l, p)| (*l, p.mine));
         let Some((link, slot)) = next.or_else(|| {
             // All were tried: begin again with the first.
-            tried.clear();
+            table.rounds = table.rounds.saturating_add(u32::from(!table.tried.is_empty()));
+            table.tried.clear();
             None
         }) else {
             self.timers.set_by(Timer::Table(id), self.now + TABLE_TIMEOUT);
             return;
         };
-        values.clear();
-        *from = Some(link);
-        tried.insert(link);
+        table.values.clear();
+        table.from = Some(link);
+        table.since = self.now;
+        table.tried.insert(link);
         for first in (0..pieces).step_by(limits::TABLE_SLICE_PIECES as usize).take(TABLE_WINDOW as usize) {
             self.say(link, PeerMessage::RequestTable { slot, first, count: limits::TABLE_SLICE_PIECES });
         }
@@ -490,8 +494,8 @@ impl Peer {
 
     pub(super) fn table_timed_out(&mut self, id: SwarmId) {
         let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
-        if let Phase::Table { from, .. } = &mut fetching.phase {
-            *from = None;
+        if let Phase::Table(table) = &mut fetching.phase {
+            table.from = None;
             self.ask_table(id);
         }
     }
@@ -501,20 +505,26 @@ impl Peer {
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let (key, pieces) = (swarm.key, swarm.geometry.pieces());
         let Some(fetching) = &mut swarm.fetching else { return };
-        let Phase::Table { values, from, .. } = &mut fetching.phase else { return };
-        if *from != Some(link) || first as usize != values.len() {
+        let Phase::Table(table) = &mut fetching.phase else { return };
+        if table.from != Some(link) || first as usize != table.values.len() {
             return;
         }
         let expected = limits::TABLE_SLICE_PIECES.min(pieces - first) as usize;
         if slice.len() != expected {
             // It does not have it, or not in order: the next one may.
-            *from = None;
+            table.from = None;
             self.ask_table(id);
             return;
         }
-        values.extend(slice);
-        let got = values.len() as u32;
+        table.values.extend(slice);
+        let got = table.values.len() as u32;
         if got < pieces {
+            let others = swarm.partners.iter().any(|(l, p)| *l != link && !p.dropped && !p.have.is_none());
+            if others && is_slow(self.now.since(table.since), table.rounds, got, pieces) {
+                table.from = None;
+                self.ask_table(id);
+                return;
+            }
             let ahead = got + limits::TABLE_SLICE_PIECES * (TABLE_WINDOW - 1);
             if ahead < pieces {
                 self.say(
@@ -525,15 +535,15 @@ impl Peer {
             self.timers.set(Timer::Table(id), self.now + TABLE_TIMEOUT);
             return;
         }
-        let values = std::mem::take(values);
+        let values = std::mem::take(&mut table.values);
         self.timers.clear(Timer::Table(id));
         match PieceTable::new(key, values) {
             Ok(table) => self.table_ready(id, Arc::new(table)),
             Err(_) => {
-                if let Some(Phase::Table { from, .. }) =
+                if let Some(Phase::Table(table)) =
                     self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()).map(|f| &mut f.phase)
                 {
-                    *from = None;
+                    table.from = None;
                 }
                 self.offended(link, id, Misbehaviour::BadTable);
                 self.ask_table(id);
@@ -599,6 +609,13 @@ impl Peer {
         let Some(id) = self.links.get(&link).and_then(|l| l.mine.get(&slot).copied()) else { return };
         self.refused(link, id, which, why);
     }
+}
+
+/// Would all of a table take longer than a holder has for it, at the pace so far? Each round of all holders gives them twice
+/// the time: one that dawdles is left soon, and where all are slow each is waited for in the end.
+fn is_slow(spent: Duration, rounds: u32, got: u32, pieces: u32) -> bool {
+    let allowed = TABLE_PATIENCE * (1 << rounds.min(12));
+    spent >= TABLE_TIMEOUT && spent.as_secs_f64() * f64::from(pieces) > allowed.as_secs_f64() * f64::from(got)
 }
 
 /// The beginning of a text, of at most `bytes_max` bytes.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::ids::{DownloadId, LinkId, PieceIndex};
 
-use super::swarm::{Fetching, Held, Phase, Swarm, SwarmId};
+use super::swarm::{Collecting, Fetching, Held, Phase, Swarm, SwarmId};
 use super::timers::Timer;
 use super::{Peer, PeerEvent, WaitReason};
 
@@ -31,7 +31,7 @@ impl Peer {
             let reasons = match fetching.phase {
                 Phase::Opening { .. } | Phase::Finishing { .. } | Phase::Paused(_) => return,
                 Phase::Filled => continue,
-                Phase::Table { .. } | Phase::Running => self.why_waiting(swarm, fetching),
+                Phase::Table(_) | Phase::Running => self.why_waiting(swarm, fetching),
             };
             match reasons {
                 None => return,
@@ -57,7 +57,7 @@ impl Peer {
         {
             return None;
         }
-        if let Phase::Table { from: Some(_), .. } = fetching.phase {
+        if let Phase::Table(Collecting { from: Some(_), .. }) = fetching.phase {
             return None;
         }
         let dialing =
@@ -66,7 +66,7 @@ impl Peer {
             return None;
         }
         let able = |p: &&super::swarm::Partner| p.strikes < STRIKES_MAX && !p.dropped;
-        let table = matches!(fetching.phase, Phase::Table { .. });
+        let table = matches!(fetching.phase, Phase::Table(_));
         let some = swarm.partners.values().filter(able).any(|p| !p.have.is_none());
         let useful = !table
             && swarm
