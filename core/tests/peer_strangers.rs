@@ -447,7 +447,10 @@ fn a_silent_link_gives_back_what_it_owes() {
         if let Some(two) = two {
             assert_eq!(case.asked(two, 0), [1], "what it owed is asked of the other");
         } else {
-            let named = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { missing, .. }) if !missing.is_empty());
+            let named = |e: &PeerEffect| match e {
+                PeerEffect::Report(PeerEvent::Waiting { missing, .. }) => !missing.is_empty(),
+                _ => false,
+            };
             assert!(case.done.iter().any(named), "the missing piece is named");
         }
     }
