@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use potluck_core::content::{Kind, SafeName};
 use potluck_core::ids::{ContentId, ContentKey, PeerId};
 use potluck_core::limits::ADS_PER_MESSAGE;
-use potluck_core::peer::PeerEvent;
+use potluck_core::peer::{FetchOptions, PeerEvent};
 use potluck_core::wire::WireMessage;
 use potluck_core::wire::frame::{Header, encode_message};
 use potluck_core::wire::handshake::{Handshake, Seeks};
@@ -38,7 +38,8 @@ async fn fetch(shared: &Shared, peers: Vec<SocketAddr>, folder: &Path) -> Durati
     let target = Target::new(out.path(), &name).unwrap();
     let began = Instant::now();
     let (peer, mut events) = Peer::start(options()).await.unwrap();
-    let fetch = Fetch { key: shared.key, kind: Kind::File, name, peers, only_from: Vec::new(), target };
+    let fetch =
+        Fetch { key: shared.key, kind: Kind::File, name, peers, how: FetchOptions::default(), target };
     let download = peer.fetch(fetch).await;
     while events.next().await.unwrap() != Event::Peer(PeerEvent::Completed { download }) {}
     let took = began.elapsed();

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use potluck_core::content::{SafeName, Selection};
 use potluck_core::limits::{LEASE, PEER_NAME_BYTES_MAX};
 
 use crate::commands::SimArgs;
@@ -32,6 +33,7 @@ A first look, all on this machine: potluck demo";
 
 /// Flags of every verb.
 #[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub(crate) struct GlobalArgs {
     /// Print one JSON object per event on standard output
     #[arg(long, global = true)]
@@ -42,9 +44,28 @@ pub(crate) struct GlobalArgs {
     /// Print results and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
+    /// Colours of errors, logs and help
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        env = "POTLUCK_COLOR",
+        default_value = "auto",
+        hide_env = true
+    )]
+    pub(crate) color: Color,
     /// Leave when standard input closes: for programs that start potluck and must not leave it behind
     #[arg(long, global = true, hide = true)]
     pub(crate) while_stdin: bool,
+}
+
+/// When output has colours. `NO_COLOR` in the environment says never, unless a flag says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    // On a terminal, and without `NO_COLOR`.
+    Auto,
+    Always,
+    Never,
 }
 
 /// What potluck is to do.
@@ -55,6 +76,7 @@ pub(crate) enum Verb {
     /// Share files and folders in place until interrupted
     Share(ShareArgs),
     /// Fetch by name, id or ticket, from every holder at once
+    #[command(after_help = GET_HELP)]
     Get(GetArgs),
     /// Run a peer that shares a folder
     Peer(PeerArgs),
@@ -74,10 +96,15 @@ pub(crate) enum Verb {
     Demo(DemoArgs),
     /// Simulate swarms: run a scenario, explore many seeds with faults, replay one
     Sim(SimArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them
+    Man(ManArgs),
 }
 
 /// Flags of every verb that talks to a network.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Network")]
 pub(crate) struct NetworkArgs {
     /// The tracker's address (default: 127.0.0.1:7070)
     #[arg(long, value_name = "HOST:PORT", env = "POTLUCK_TRACKER")]
@@ -93,16 +120,19 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
     /// Name to be known by (default: user@host, or one like it that is free)
-    #[arg(long = "as", value_name = "PEERNAME", value_parser = peer_name)]
+    #[arg(long = "as", value_name = "PEERNAME", env = "POTLUCK_AS", hide_env = true, value_parser = peer_name)]
     pub(crate) name: Option<String>,
     /// Address to accept links at; port 0 picks a free one
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:0", value_parser = listen_addr::<0>)]
+    #[arg(long, value_name = "ADDR", env = "POTLUCK_LISTEN", hide_env = true, default_value = "0.0.0.0:0",
+        value_parser = listen_addr::<0>)]
     pub(crate) listen: SocketAddr,
-    /// Send at most so many bytes per second, like 500K or 10M
-    #[arg(long, value_name = "RATE", default_value = "0", hide_default_value = true, value_parser = rate)]
+    /// Send at most so many bytes per second, like 500K or 10M (powers of 1024), or 20Mbit (bits); 0: no limit
+    #[arg(long, value_name = "RATE", env = "POTLUCK_LIMIT_UP", hide_env = true, default_value = "0",
+        hide_default_value = true, value_parser = rate)]
     pub(crate) limit_up: u64,
     /// Fetch at most so many bytes per second
-    #[arg(long, value_name = "RATE", default_value = "0", hide_default_value = true, value_parser = rate)]
+    #[arg(long, value_name = "RATE", env = "POTLUCK_LIMIT_DOWN", hide_env = true, default_value = "0",
+        hide_default_value = true, value_parser = rate)]
     pub(crate) limit_down: u64,
 }
 
@@ -121,9 +151,12 @@ pub(crate) struct TrackerArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShareArgs {
-    /// Files and folders
+    /// Files and folders; - is standard input
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Name under which standard input is shared (default: stdin)
+    #[arg(long = "name", value_name = "NAME", value_parser = safe_name)]
+    pub(crate) label: Option<SafeName>,
     /// Leave once every PATH was delivered completely
     #[arg(long)]
     pub(crate) once: bool,
@@ -136,9 +169,18 @@ pub(crate) struct GetArgs {
     /// Names, ids (or at least 8 hex digits of one) or tickets
     #[arg(value_name = "WHAT")]
     pub(crate) what: Vec<What>,
-    /// Where to: an existing folder, or one that ends in / and is created; else the target's own path
-    #[arg(long, value_name = "PATH", default_value = ".")]
+    /// Where to: an existing folder, or one that ends in / and is created; else the target's own path; - is standard output
+    #[arg(long, value_name = "PATH", env = "POTLUCK_OUT", hide_env = true, default_value = ".")]
     pub(crate) out: PathBuf,
+    /// Of a folder, fetch only what GLOB matches (repeatable): a file, or a folder with all that is in it
+    #[arg(long, value_name = "GLOB", conflicts_with = "discard")]
+    pub(crate) include: Vec<String>,
+    /// Of a folder, do not fetch what GLOB matches (repeatable)
+    #[arg(long, value_name = "GLOB", conflicts_with = "discard")]
+    pub(crate) exclude: Vec<String>,
+    /// Fetch nothing; list what would be fetched, and where it would go
+    #[arg(long, conflicts_with_all = ["stay", "discard"])]
+    pub(crate) dry_run: bool,
     /// Go on serving afterwards, until interrupted
     #[arg(long)]
     pub(crate) stay: bool,
@@ -148,6 +190,16 @@ pub(crate) struct GetArgs {
     /// Fetch from these peers only
     #[arg(long, value_name = "PEER", num_args = 1.., value_delimiter = ',')]
     pub(crate) from: Vec<String>,
+    /// Fetch from at most N peers at a time (0: from as many as there are)
+    #[arg(
+        long,
+        value_name = "N",
+        env = "POTLUCK_MAX_HOLDERS",
+        hide_env = true,
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub(crate) max_holders: u32,
     /// Fetch nothing; remove the part files that an interrupted download of WHAT left
     #[arg(long, conflicts_with_all = ["stay", "from"])]
     pub(crate) discard: bool,
@@ -155,7 +207,18 @@ pub(crate) struct GetArgs {
     pub(crate) serve: ServeArgs,
 }
 
+const GET_HELP: &str = "\
+Patterns: one without a slash is matched against every name in a path (`*.jpg`, `docs`), one with a slash against the \
+path within the folder from its beginning (`src/**/*.rs`, `/README`). `*` and `?` do not match a slash, `**` does. What \
+--exclude matches is left out in any case. The folder that arrives has the chosen files and nothing else; others can \
+fetch these files from here, but not the folder as such.";
+
 impl GetArgs {
+    /// What of a folder is wanted.
+    pub(crate) fn selection(&self) -> Result<Selection, String> {
+        Selection::new(self.include.clone(), self.exclude.clone()).map_err(|fault| fault.to_string())
+    }
+
     /// `--from PEER WHAT` reads WHAT as one more peer; without any other WHAT, the last one is meant as such.
     pub(crate) fn settle(mut self) -> Result<Self, String> {
         if self.what.is_empty() && self.from.len() > 1 {
@@ -172,7 +235,7 @@ impl GetArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PeerArgs {
     /// Folder to share; it is created when absent
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "POTLUCK_DIR", hide_env = true)]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
@@ -229,6 +292,22 @@ pub(crate) struct HashArgs {
     /// Files and folders
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The verb whose page is wanted (default: the page of potluck itself)
+    #[arg(conflicts_with = "out")]
+    pub(crate) verb: Option<String>,
+    /// Write the pages of potluck and of all its verbs into this folder
+    #[arg(long = "out", value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -308,7 +387,8 @@ fn lease(text: &str) -> Result<u64, String> {
     seconds.ok_or_else(|| "expected 1 to 3600 seconds".to_owned())
 }
 
-/// Bytes per second, with K, M or G for powers of 1024; 0 is no limit.
+/// Bytes per second, with K, M or G for powers of 1024, or bits per second, with kbit, Mbit or Gbit for powers of 1000 as
+/// networks have them; 0 is no limit.
 fn rate(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
@@ -316,10 +396,17 @@ fn rate(text: &str) -> Result<u64, String> {
         "K" | "KB" | "KIB" => 1 << 10,
         "M" | "MB" | "MIB" => 1 << 20,
         "G" | "GB" | "GIB" => 1 << 30,
+        "KBIT" => 125,
+        "MBIT" => 125_000,
+        "GBIT" => 125_000_000,
         _ => return Err("expected bytes per second, like 500K or 10M".to_owned()),
     };
     let count: u64 = digits.parse().map_err(|_| "expected bytes per second, like 500K or 10M".to_owned())?;
     count.checked_mul(factor).ok_or_else(|| "that is more than can be counted".to_owned())
+}
+
+fn safe_name(text: &str) -> Result<SafeName, String> {
+    SafeName::parse(text).map_err(|fault| fault.to_string())
 }
 
 fn peer_name(text: &str) -> Result<String, String> {
@@ -384,9 +471,14 @@ mod tests {
 
     #[test]
     fn rates_have_units() {
-        for (text, bytes) in
-            [("0", 0), ("700", 700), ("500K", 500 << 10), ("10m", 10 << 20), ("2GiB", 2 << 30)]
-        {
+        for (text, bytes) in [
+            ("0", 0),
+            ("700", 700),
+            ("500K", 500 << 10),
+            ("10m", 10 << 20),
+            ("2GiB", 2 << 30),
+            ("20Mbit", 2_500_000),
+        ] {
             assert_eq!(rate(text).unwrap(), bytes);
         }
         for text in ["", "K", "1.5M", "-1", "9999999999999G", "5x"] {

@@ -1,7 +1,7 @@
 //! The `potluck` command: reads what was typed, runs it over the libraries, and says what came of it.
 //!
-//! Nothing that decides anything about the protocol lives here. [`args`] is the command line, [`commands`] has a file per
-//! verb, [`ui`] is everything that is printed, [`exit`] the exit codes, [`what`] how names, ids and tickets become a
+//! Nothing that decides anything about the protocol lives here. [`args`] is the command line, [`config`] the file of
+//! defaults, [`commands`] has a file per verb, [`ui`] is everything that is printed, [`exit`] the exit codes, [`what`] how names, ids and tickets become a
 //! content, [`session`] a running peer with the events that all serving verbs share.
 
 #![forbid(unsafe_code)]
@@ -11,6 +11,7 @@
 mod addresses;
 mod args;
 mod commands;
+mod config;
 mod exit;
 mod log;
 mod session;
@@ -21,17 +22,19 @@ mod what;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
 
 use crate::args::Potluck;
 use crate::commands::Context;
+use crate::config::Config;
 use crate::exit::{Code, Failure, OutputFault};
 use crate::ui::{Event, Out};
 
 fn main() -> ExitCode {
-    let args = match Potluck::try_parse() {
+    let args = match args() {
         Ok(args) => args,
-        Err(error) => return usage(&error),
+        Err(Unusable::Words(error)) => return usage(&error),
+        Err(Unusable::Config(failure)) => return unusable(&failure),
     };
     let out = Out::new(args.global);
     log::start(&args, &out);
@@ -56,6 +59,50 @@ fn run(args: Potluck, out: &Out) -> anyhow::Result<()> {
     // What still runs on worker threads (a hash, say) is of no use to anybody any more.
     runtime.shutdown_background();
     result
+}
+
+/// Why potluck does not know what to do.
+enum Unusable {
+    /// The words on the command line; or they ask for help.
+    Words(clap::Error),
+    /// The file of defaults.
+    Config(Failure),
+}
+
+/// What was typed, upon what the environment and the configuration say.
+fn args() -> Result<Potluck, Unusable> {
+    let command = Potluck::command().color(color_of_help());
+    // Nobody needs a configuration to read how one is written.
+    let asks_for_help = |arg: std::ffi::OsString| arg == "--help" || arg == "-h" || arg == "help";
+    let config = match Config::load(&command) {
+        Err(_) if std::env::args_os().skip(1).any(asks_for_help) => Config::default(),
+        config => config.map_err(Unusable::Config)?,
+    };
+    let mut command = config.apply(command);
+    let matches = command.try_get_matches_from_mut(std::env::args_os()).map_err(Unusable::Words)?;
+    Potluck::from_arg_matches(&matches).map_err(|error| Unusable::Words(error.format(&mut command)))
+}
+
+/// Help and usage errors are printed while the flags are still being read.
+fn color_of_help() -> ColorChoice {
+    let args: Vec<_> = std::env::args_os().collect();
+    let is = |value: &str| {
+        let pair = args.windows(2).any(|pair| pair[0] == "--color" && pair[1] == value);
+        pair || args.iter().any(|arg| arg.to_str() == Some(&format!("--color={value}")))
+    };
+    match (is("always"), is("never")) {
+        (true, _) => ColorChoice::Always,
+        (_, true) => ColorChoice::Never,
+        _ => ColorChoice::Auto,
+    }
+}
+
+/// Says what is wrong with the configuration.
+fn unusable(failure: &Failure) -> ExitCode {
+    let json = std::env::args_os().any(|arg| arg == "--json");
+    let out = if json { Out::json() } else { Out::plain() };
+    out.failure(failure);
+    ExitCode::from(failure.code as u8)
 }
 
 /// Prints help, the version, or what is wrong with the command line.

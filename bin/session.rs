@@ -8,7 +8,7 @@ use potluck_core::ids::PeerId;
 use potluck_core::limits::PEER_NAME_BYTES_MAX;
 use potluck_core::peer::{PeerEvent, Question};
 use potluck_core::wire::tracker::RefusedRequest;
-use potluck_transport_tcp::{Event, Events, Peer, PeerOptions};
+use potluck_transport_tcp::{Event, Events, Peer, PeerOptions, hash_cache};
 use tokio::sync::watch;
 
 use crate::args::{HostPort, ServeArgs};
@@ -56,6 +56,7 @@ impl Session {
             up_rate: args.limit_up,
             down_rate: args.limit_down,
             record: args.network.record.clone(),
+            hash_cache: hash_cache::default_path(),
             ..PeerOptions::default()
         };
         let (peer, events) = Peer::start(options).await.map_err(|error| {

@@ -3,6 +3,7 @@
 //! Nothing is ever guessed: a name that means several contents is a failure that shows the candidates.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,8 +15,11 @@ use potluck_core::ids::{ContentId, ContentKey};
 use potluck_core::limits::{QUERY_BYTES_MAX, REQUEST_TIMEOUT};
 use potluck_core::peer::{Answer, PeerEvent, Question};
 use potluck_core::wire::tracker::{HolderRow, Matching, PeerRow, RefusedRequest, Row};
-use potluck_transport_tcp::{Event, Peer, PeerOptions, ask_tracker};
+use potluck_transport_tcp::{
+    Event, Peer, PeerOptions, PeersChange, ask_tracker, ask_tracker_by_page, watch_tracker_peers,
+};
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use crate::args::{HostPort, NetworkArgs};
 use crate::exit::{Code, Failure};
@@ -304,6 +308,58 @@ impl TrackerAt {
         }
     }
 
+    /// Contents that match, page by page as they come.
+    pub(crate) async fn contents_by_page(
+        &self,
+        matching: Matching,
+        members: bool,
+        mut each: impl AsyncFnMut(Vec<Row>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let question = Question::Contents { matching, members, limit: u32::MAX };
+        let (pages, mut answers) = mpsc::unbounded_channel();
+        let asking = async move {
+            match &self.recorded {
+                Some(peer) => drop(pages.send(peer.ask(question).await)),
+                None => ask_tracker_by_page(self.addr, question, |page| drop(pages.send(page)))
+                    .await
+                    .map_err(|error| unreachable(error.to_string()))?,
+            }
+            Ok(())
+        };
+        let telling = async {
+            while let Some(answer) = answers.recv().await {
+                match self.checked(answer)? {
+                    Answer::Contents(rows) => each(rows).await?,
+                    other => return Err(unexpected(&other)),
+                }
+            }
+            Ok(())
+        };
+        tokio::try_join!(asking, telling).map(drop)
+    }
+
+    /// Who is here, and then who comes and goes: until it fails.
+    pub(crate) async fn watch_peers(
+        &self,
+        mut each: impl FnMut(PeersChange) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Infallible> {
+        let (changes, mut told) = mpsc::unbounded_channel();
+        let watching = async {
+            let watched = watch_tracker_peers(self.addr, |change| drop(changes.send(change)));
+            watched.await.map_err(|error| anyhow::Error::from(unreachable(error.to_string())))
+        };
+        let telling = async {
+            while let Some(change) = told.recv().await {
+                each(change)?;
+            }
+            Err(self.silent().into())
+        };
+        tokio::select! {
+            ended = watching => ended,
+            ended = telling => ended,
+        }
+    }
+
     /// Who holds a content, and where each can be dialed from here.
     pub(crate) async fn holders(&self, key: ContentKey) -> anyhow::Result<Vec<(HolderRow, SocketAddr)>> {
         match self.ask(Question::Holders { key }).await? {
@@ -325,6 +381,11 @@ impl TrackerAt {
             Some(peer) => peer.ask(question).await,
             None => ask_tracker(self.addr, question).await.map_err(|error| unreachable(error.to_string()))?,
         };
+        self.checked(answer)
+    }
+
+    /// An answer that is one.
+    fn checked(&self, answer: Answer) -> anyhow::Result<Answer> {
         match answer {
             Answer::Unreachable => Err(self.silent().into()),
             Answer::Refused(RefusedRequest::BadQuery(why)) => {

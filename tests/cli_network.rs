@@ -57,6 +57,7 @@ fn two_hosts_share_and_no_loopback_address_is_handed_out() {
         .current_dir(net.dir.path())
         .env("XDG_CACHE_HOME", net.dir.path())
         .env_remove("POTLUCK_TRACKER")
+        .env("POTLUCK_CONFIG", "")
         .output();
     let Ok(output) = output else {
         return eprintln!("not run: there is no `unshare`");

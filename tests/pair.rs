@@ -10,7 +10,9 @@ use std::time::Duration;
 use pair::{Pair, addr, bytes, tracker_addr};
 use potluck_core::content::Kind;
 use potluck_core::ids::{DownloadId, OpId};
-use potluck_core::peer::{Answer, Command, PeerEvent, PeerInput, Place, Question, StorageFault, WaitReason};
+use potluck_core::peer::{
+    Answer, Command, FetchOptions, PeerEvent, PeerInput, Place, Question, StorageFault, WaitReason,
+};
 use potluck_core::wire::peer::PeerMessage;
 use potluck_core::wire::tracker::Matching;
 
@@ -138,7 +140,7 @@ fn retry_of_a_failed_chunk_from_a_remaining_holder() {
         kind: Kind::File,
         name: "a.bin".into(),
         peers: vec![addr(0), addr(1)],
-        only_from: vec![],
+        how: FetchOptions::default(),
     };
     pair.nodes[0].mute = true;
     pair.input(2, PeerInput::Command(fetch));
@@ -224,7 +226,7 @@ fn missing_pieces_are_named_and_fetched_when_a_holder_appears() {
             kind: Kind::File,
             name: "a.bin".into(),
             peers: vec![],
-            only_from: vec![],
+            how: FetchOptions::default(),
         }),
     );
     while pair.nodes[1].peer.held(key).is_none_or(|h| h.count() < 5) {
@@ -384,7 +386,7 @@ fn only_the_named_peers_are_asked() {
         kind: Kind::File,
         name: "a.bin".into(),
         peers: vec![],
-        only_from: vec!["peer1".into()],
+        how: FetchOptions { only_from: vec!["peer1".into()], ..FetchOptions::default() },
     };
     pair.command(2, fetch);
     pair.pass(Duration::from_secs(1));

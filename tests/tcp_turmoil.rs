@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 use conformance::{Hosts, conformance};
 use potluck_core::content::{Kind, SafeName};
 use potluck_core::ids::ContentKey;
-use potluck_core::peer::{Answer, PeerEvent, Question};
+use potluck_core::peer::{Answer, FetchOptions, PeerEvent, Question};
 use potluck_core::seed::Seed;
 use potluck_core::wire::tracker::Matching;
 use potluck_transport_tcp::peer::Crews;
@@ -147,8 +147,14 @@ fn add_downloader(sim: &mut Sim<'_>, name: &'static str, out: &Path, expected: V
         let label = SafeName::parse(&label)?;
         let target = Target::new(&out, &label)?;
         let path = target.path();
-        let fetch =
-            Fetch { key, kind: Kind::File, name: label, peers: Vec::new(), only_from: Vec::new(), target };
+        let fetch = Fetch {
+            key,
+            kind: Kind::File,
+            name: label,
+            peers: Vec::new(),
+            how: FetchOptions::default(),
+            target,
+        };
         let download = peer.fetch(fetch).await;
         while let Some(event) = events.next().await {
             let Event::Peer(event) = event else { continue };

@@ -5,7 +5,7 @@ use potluck_core::wire::tracker::Matching;
 
 use super::Context;
 use crate::args::{ListArgs, RowArgs, SearchArgs};
-use crate::ui::{self, CONTENT_HEADING, ContentRow, Table};
+use crate::ui::{self, ContentRow, ContentTable};
 use crate::what::TrackerAt;
 
 pub(crate) async fn list(args: ListArgs, ctx: &Context) -> anyhow::Result<()> {
@@ -36,19 +36,21 @@ async fn show(
     ctx: &Context,
     nothing: &str,
 ) -> anyhow::Result<()> {
-    let rows = tracker.contents(matching, args.files, u32::MAX).await?;
-    let mut table = Table::new(CONTENT_HEADING);
-    for row in &rows {
-        let holders = if args.holders { Some(holder_names(tracker, row.key).await?) } else { None };
-        let names = holders.as_ref().map(|names| shown(names)).unwrap_or_default();
-        table.content(row, ui::short_id(row.key.id), names);
-        ctx.out.event(&ui::Event::Content { row: ContentRow::from(row), holders })?;
-    }
-    if table.is_empty() {
+    let mut table = ContentTable::new(&ctx.out);
+    tracker
+        .contents_by_page(matching, args.files, async |rows| {
+            for row in &rows {
+                let holders = if args.holders { Some(holder_names(tracker, row.key).await?) } else { None };
+                let names = holders.as_ref().map(|names| shown(names)).unwrap_or_default();
+                table.row(row, ui::short_id(row.key.id), names);
+                ctx.out.event(&ui::Event::Content { row: ContentRow::from(row), holders })?;
+            }
+            Ok(table.flush()?)
+        })
+        .await?;
+    if !table.has_rows() {
         ctx.out.note(nothing);
-        return Ok(());
     }
-    ctx.out.line(table)?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! A file per verb. Each takes what was typed, asks the libraries, and tells what came of it.
 
+mod completions;
 mod demo;
 mod get;
 mod hash;
@@ -49,6 +50,8 @@ pub(crate) async fn run(verb: Verb, ctx: &Context) -> anyhow::Result<()> {
         Verb::Holders(args) => ctx.until_interrupted(holders::run(args, ctx)).await,
         Verb::Info(args) => ctx.until_interrupted(info::run(args, ctx)).await,
         Verb::Sim(args) => sim::run(args, ctx).await,
+        Verb::Completions(args) => completions::completions(&args, ctx),
+        Verb::Man(args) => completions::man(&args, ctx),
         Verb::Hash(args) => ctx.until_interrupted(hash::run(args, ctx)).await,
     }
 }

@@ -21,7 +21,8 @@ pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
         }
     }
     paths.sort();
-    share::run_with(ShareArgs { paths, once: false, serve: args.serve }, Failing::IsTold, ctx).await
+    share::run_with(ShareArgs { paths, label: None, once: false, serve: args.serve }, Failing::IsTold, ctx)
+        .await
 }
 
 /// Part files, and what else people keep out of sight.

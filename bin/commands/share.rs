@@ -1,13 +1,14 @@
 //! `potluck share`: hashes files and folders, serves each as soon as it is hashed, and prints a ticket per PATH.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use potluck_core::content::{SafeName, Ticket};
 use potluck_core::ids::{ContentId, ContentKey};
 use potluck_core::peer::{PeerEvent, Question};
 use potluck_transport_tcp::{Event, Peer, Shared};
+use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
 use super::Context;
@@ -20,12 +21,46 @@ use crate::ui::{self, HashingBar};
 /// How often hashing is told to programs.
 const HASHING_EVERY: Duration = Duration::from_millis(100);
 
-pub(crate) async fn run(args: ShareArgs, ctx: &Context) -> anyhow::Result<()> {
+/// The PATH that means standard input.
+const STDIN: &str = "-";
+/// Its name, if nobody gives it one.
+const STDIN_NAME: &str = "stdin";
+
+pub(crate) async fn run(mut args: ShareArgs, ctx: &Context) -> anyhow::Result<()> {
+    let standard_input = args.paths.iter().position(|path| path == Path::new(STDIN));
+    let mut _kept = None;
+    if let Some(at) = standard_input {
+        if args.paths.iter().filter(|path| *path == Path::new(STDIN)).count() > 1 {
+            return Err(Failure::new(Code::Usage, "there is only one standard input").into());
+        }
+        let (folder, path) = ctx.until_interrupted(read_stdin(args.label.take())).await?;
+        args.paths[at] = path;
+        _kept = Some(folder);
+    } else if args.label.is_some() {
+        return Err(Failure::new(Code::Usage, "--name is for standard input")
+            .hint("Share it as PATH `-`; a file goes by its own name.")
+            .into());
+    }
     // A missing path fails at once, before anything is hashed.
     for path in &args.paths {
         std::fs::metadata(path).map_err(|error| cannot_share(&format!("{}: {error}", path.display())))?;
     }
     run_with(args, Failing::Ends, ctx).await
+}
+
+/// Reads standard input to its end into a file of that name, in a temporary folder that is removed when it is dropped.
+async fn read_stdin(name: Option<SafeName>) -> anyhow::Result<(TempDir, PathBuf)> {
+    let read = move || {
+        let folder = tempfile::Builder::new().prefix("potluck-").tempdir()?;
+        let path = folder.path().join(name.as_ref().map_or(STDIN_NAME, SafeName::as_str));
+        std::io::copy(&mut std::io::stdin().lock(), &mut std::fs::File::create_new(&path)?)?;
+        Ok((folder, path))
+    };
+    let read: std::io::Result<_> = tokio::task::spawn_blocking(read).await?;
+    Ok(read.map_err(|error| {
+        Failure::new(Code::Failed, format!("cannot keep standard input in a temporary file: {error}"))
+            .hint("TMPDIR names the folder in which there is room.")
+    })?)
 }
 
 /// What becomes of it when one of the paths cannot be shared.

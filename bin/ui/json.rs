@@ -50,6 +50,10 @@ pub(crate) enum Event<'a> {
     Waiting { id: ContentId, reason: &'a str, missing: &'a [(PieceIndex, PieceIndex)] },
     /// The verified file stands at `path`.
     Done { path: &'a str, id: ContentId, bytes: u64, seconds: f64, sources: &'a [Source] },
+    /// A file (or empty folder) that would be fetched, `path` below the target's.
+    WouldFetch { path: &'a str, kind: Kind, id: Option<ContentId>, bytes: u64 },
+    /// What would be fetched in all, and where it would go (`get --dry-run`).
+    Planned { path: &'a str, id: ContentId, kind: Kind, files: u64, bytes: u64 },
     /// A part file was removed.
     Discarded { path: &'a str, id: ContentId },
     /// A remote was at fault; `banned`: for everything, else for this content or link.
@@ -102,6 +106,8 @@ pub(crate) enum Event<'a> {
     },
     /// The id of a path.
     Hash { id: ContentId, kind: Kind, path: &'a str, bytes: u64 },
+    /// What is meant to be read as it is: a manual page, a script for a shell.
+    Text { text: &'a str },
     /// A step of the demonstration.
     Demo { step: &'a str },
     /// Before an exit that is not 0.

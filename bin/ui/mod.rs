@@ -9,21 +9,26 @@ mod text;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 
+use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 pub(crate) use json::{ContentRow, Event, Source, size};
 pub(crate) use progress::{DownloadBar, HashingBar};
-pub(crate) use table::{CONTENT_HEADING, Table, number};
+pub(crate) use table::{CONTENT_HEADING, ContentTable, Table, number};
 pub(crate) use text::{bytes, name, peer_name, percent, pieces, rate, refusal, seconds, short_id};
 
-use crate::args::GlobalArgs;
+use crate::args::{Color, GlobalArgs};
 use crate::exit::{Failure, OutputFault};
+
+/// How the word `error` is shown.
+const ERROR: Style = AnsiColor::Red.on_default().bold();
 
 /// Where output goes, and in which form. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Out {
     json: bool,
     quiet: bool,
+    color: Color,
     bars: MultiProgress,
 }
 
@@ -34,12 +39,23 @@ impl Out {
         if args.json || args.quiet {
             bars.set_draw_target(ProgressDrawTarget::hidden());
         }
-        Self { json: args.json, quiet: args.quiet, bars }
+        Self { json: args.json, quiet: args.quiet, color: args.color, bars }
     }
 
     /// Output for programs, before any flag was understood.
     pub(crate) fn json() -> Self {
-        Self::new(GlobalArgs { json: true, verbose: 0, quiet: false, while_stdin: false })
+        Self::new(GlobalArgs {
+            json: true,
+            verbose: 0,
+            quiet: false,
+            color: Color::Never,
+            while_stdin: false,
+        })
+    }
+
+    /// Output for people, before any flag was understood.
+    pub(crate) fn plain() -> Self {
+        Self { json: false, color: Color::Auto, ..Self::json() }
     }
 
     /// The bars on stderr: whoever else writes there does it while they stand aside.
@@ -47,9 +63,21 @@ impl Out {
         &self.bars
     }
 
-    /// Are colours welcome on stderr (a terminal, and no `NO_COLOR`)?
+    /// Are colours welcome on stderr?
     pub(crate) fn colors_on_stderr(&self) -> bool {
-        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                io::stderr().is_terminal() && !unwanted
+            }
+        }
+    }
+
+    /// Is standard output for programs?
+    pub(crate) const fn is_json(&self) -> bool {
+        self.json
     }
 
     /// One object for programs; nothing without `--json`.
@@ -78,7 +106,8 @@ impl Out {
     pub(crate) fn failure(&self, failure: &Failure) {
         // The exit code tells it, too, should stdout be gone.
         let _ = self.event(&Event::error(failure));
-        self.complain(format_args!("error: {failure}"));
+        let style = if self.colors_on_stderr() { ERROR } else { Style::new() };
+        self.complain(format_args!("{style}error:{style:#} {failure}"));
         if let Some(hint) = &failure.hint {
             self.complain(hint);
         }

@@ -1,23 +1,24 @@
 //! Tables: aligned columns without frames, one row a line, so that they read well and pipe well.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Width, presets};
 use potluck_core::content::Kind;
 use potluck_core::wire::tracker::Row;
 
-use super::{size, text};
+use super::{Out, size, text};
+use crate::exit::OutputFault;
 
 /// What a row of a content has; the last column is for the names of holders. Names come late: they may be long.
 pub(crate) const CONTENT_HEADING: [&str; 6] = ["ID", "SIZE", "COMPLETE", "PARTIAL", "NAME", ""];
+
+/// Columns of a page before the name, with the space after them: a short id, a size, two numbers under their headings.
+const PAGE_WIDTHS: [u16; 4] = [14, 13, 10, 9];
 
 /// Rows under a heading.
 pub(crate) struct Table(comfy_table::Table);
 
 impl Table {
     pub(crate) fn new<const N: usize>(heading: [&str; N]) -> Self {
-        let mut table = comfy_table::Table::new();
-        table.load_style(presets::NOTHING);
-        // Never wrapped: a row is a line.
-        table.set_content_arrangement(ContentArrangement::Disabled);
+        let mut table = bare();
         table.set_header(heading.map(Cell::new));
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
@@ -49,6 +50,51 @@ impl Table {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Contents under [`CONTENT_HEADING`], told page by page in columns of one width.
+pub(crate) struct ContentTable {
+    out: Out,
+    page: Table,
+    told: bool,
+}
+
+impl ContentTable {
+    pub(crate) fn new(out: &Out) -> Self {
+        Self { out: out.clone(), page: Table::new(CONTENT_HEADING), told: false }
+    }
+
+    /// Another row of the page.
+    pub(crate) fn row(&mut self, row: &Row, id: String, holders: String) {
+        self.page.content(row, id, holders);
+    }
+
+    /// Tells the page.
+    pub(crate) fn flush(&mut self) -> Result<(), OutputFault> {
+        if self.page.is_empty() {
+            return Ok(());
+        }
+        let mut page = std::mem::replace(&mut self.page, Table(bare()));
+        for (column, width) in page.0.column_iter_mut().zip(PAGE_WIDTHS) {
+            column.set_padding((0, 2));
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+        }
+        self.told = true;
+        self.out.line(page)
+    }
+
+    /// Was there anything to tell?
+    pub(crate) const fn has_rows(&self) -> bool {
+        self.told
+    }
+}
+
+/// A table without frames, never wrapped: a row is a line.
+fn bare() -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table
 }
 
 impl std::fmt::Display for Table {

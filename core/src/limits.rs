@@ -33,6 +33,8 @@ pub const TICKET_BYTES_MAX: usize = 8192;
 pub const TICKET_ADDRS_MAX: usize = 16;
 /// Bytes of a peer's name: fits a table column and a log line.
 pub const PEER_NAME_BYTES_MAX: usize = 64;
+/// Patterns of a selection among the files of a folder: more than a person types.
+pub const SELECTION_GLOBS_MAX: usize = 1024;
 
 /// Bytes of a control frame after its length; a chunk frame has its own cap ([`CHUNK_BYTES`] and its header).
 pub const CONTROL_FRAME_BYTES_MAX: u32 = 256 * 1024;

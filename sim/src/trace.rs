@@ -191,5 +191,8 @@ fn event_code(event: &PeerEvent) -> u64 {
         PeerEvent::UploadBegan { key, .. } => 15 ^ key_code(*key),
         PeerEvent::UploadEnded { key, bytes, .. } => 16 ^ key_code(*key) ^ bytes << 8,
         PeerEvent::Left => 17,
+        PeerEvent::Listed { download, listing } => {
+            18 ^ download.0 << 8 ^ (listing.entries().len() as u64) << 32
+        }
     }
 }

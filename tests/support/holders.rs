@@ -154,7 +154,7 @@ impl World {
             kind: Kind::File,
             name: "it".to_owned(),
             peers,
-            only_from: Vec::new(),
+            how: FetchOptions::default(),
         };
         world.input(PeerInput::Command(fetch));
         world

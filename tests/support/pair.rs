@@ -230,7 +230,7 @@ impl Pair {
         let download = DownloadId(self.next_link);
         self.next_link += 1;
         let name = "got".to_owned();
-        let fetch = Command::Fetch { download, key, kind, name, peers, only_from: Vec::new() };
+        let fetch = Command::Fetch { download, key, kind, name, peers, how: FetchOptions::default() };
         self.input(i, PeerInput::Command(fetch));
         download
     }

@@ -153,8 +153,12 @@ impl Net {
             .env("HOME", self.dir.path())
             .env("XDG_CACHE_HOME", self.dir.path().join("cache"))
             .env("XDG_CONFIG_HOME", self.dir.path().join("config"))
-            .env_remove("POTLUCK_TRACKER")
-            .env_remove("POTLUCK_LOG");
+            .env_remove("NO_COLOR");
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"POTLUCK_"))
+        {
+            command.env_remove(name);
+        }
         command
     }
 
@@ -378,7 +382,7 @@ pub fn tree(root: &Path) -> BTreeMap<String, String> {
             let (path, meta) = (entry.path(), entry.metadata().unwrap());
             let what = if meta.is_dir() {
                 folders.push(path.clone());
-                "folder".to_owned()
+                format!("folder {:?}", meta.modified().unwrap())
             } else {
                 let time = meta.modified().unwrap();
                 format!("{} exec {} {time:?}", b3sum(&path), meta.permissions().mode() & 0o100)

@@ -1,9 +1,10 @@
 //! One question to a tracker, by a visitor that does not join it.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use potluck_core::ids::PeerId;
-use potluck_core::limits::{PEERS_PER_TRACKER, REQUEST_TIMEOUT, ROWS_PER_REPLY};
+use potluck_core::limits::{PEERS_PER_TRACKER, REQUEST_TIMEOUT, ROWS_PER_REPLY, SILENT_LINK};
 use potluck_core::peer::{Answer, CloseReason, DialError, Question};
 use potluck_core::wire::frame::{Header, encode_message};
 use potluck_core::wire::handshake::Seeks;
@@ -80,7 +81,24 @@ pub async fn ask_tracker_by_page(
     each: impl FnMut(Answer),
 ) -> Result<(), AskError> {
     let me = visitor()?;
-    visit(&TcpTransport::default(), me, tracker, question, each).await
+    visit(&TcpTransport::default(), me, tracker).await?.ask(question, each).await
+}
+
+/// Peers that came (or took another name) and where they can be dialed from here, and peers that left, with the name they
+/// had.
+pub type PeersChange = (Vec<(PeerRow, SocketAddr)>, Vec<(PeerId, String)>);
+
+/// Asks a tracker to tell who is here, and from then on who comes and goes, without joining it. The first changes bring who
+/// is here: at most [`ROWS_PER_REPLY`] in each, fewer (perhaps none) in the last. Goes on until it fails, or is dropped.
+///
+/// # Errors
+/// The tracker is not reached, ends the watch, is silent for too long, or does not keep to the protocol.
+pub async fn watch_tracker_peers(
+    tracker: SocketAddr,
+    each: impl FnMut(PeersChange),
+) -> Result<Infallible, AskError> {
+    let visit = visit(&TcpTransport::default(), visitor()?, tracker).await?;
+    visit.watch_peers(each).await
 }
 
 /// Nobody knows a visitor: an id for one question.
@@ -105,18 +123,16 @@ pub async fn ask_tracker_over<T: Transport>(
         (Some(Answer::Peers(rows)), Answer::Peers(more)) => rows.extend(more),
         (whole, page) => *whole = Some(page),
     };
-    visit(transport, me, tracker, question, merge).await?;
+    visit(transport, me, tracker).await?.ask(question, merge).await?;
     whole.ok_or(AskError::NotATracker { tracker })
 }
 
-/// Connects, asks, closes. Each page has [`REQUEST_TIMEOUT`], the first one with the dial.
+/// Connects. The first answer is to come within [`REQUEST_TIMEOUT`] from here on.
 async fn visit<T: Transport>(
     transport: &T,
     me: PeerId,
     tracker: SocketAddr,
-    question: Question,
-    each: impl FnMut(Answer),
-) -> Result<(), AskError> {
+) -> Result<Visit<T::Reader, T::Writer>, AskError> {
     let unreachable = |why| AskError::Unreachable { tracker, why };
     let until = Instant::now() + REQUEST_TIMEOUT;
     let (connection, _) =
@@ -127,7 +143,7 @@ async fn visit<T: Transport>(
             DialError::NotPotluck => AskError::NotATracker { tracker },
         })?;
     let frames = FrameReader::new(connection.reader);
-    Visit { frames, writer: connection.writer, tracker, seq: 0, until }.ask(question, each).await
+    Ok(Visit { frames, writer: connection.writer, tracker, seq: 0, until })
 }
 
 struct Visit<R, W> {
@@ -220,6 +236,25 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
         }
     }
 
+    async fn watch_peers(mut self, mut each: impl FnMut(PeersChange)) -> Result<Infallible, AskError> {
+        let tracker = self.tracker;
+        self.send(&TrackerRequest::WatchPeers { on: true }).await?;
+        loop {
+            let message = match timeout_at(self.until, self.message()).await {
+                Ok(message) => message?,
+                Err(_) => return Err(AskError::Unreachable { tracker, why: "it fell silent" }),
+            };
+            self.until = Instant::now() + SILENT_LINK;
+            match message {
+                Some(TrackerMessage::PeerChange { joined, left }) => {
+                    each((resolve(joined, tracker, |row: &PeerRow| row.reach), left));
+                }
+                Some(_) => return Err(AskError::NotATracker { tracker }),
+                None => {}
+            }
+        }
+    }
+
     async fn send(&mut self, request: &TrackerRequest) -> Result<(), AskError> {
         let mut frame = Vec::new();
         encode_message(request, &mut frame);
@@ -232,6 +267,15 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
 
     /// The next message that is not a ping.
     async fn reply(&mut self) -> Result<TrackerMessage, AskError> {
+        loop {
+            if let Some(message) = self.message().await? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// The next message; `None` for a ping, which was answered, and for what nobody knows.
+    async fn message(&mut self) -> Result<Option<TrackerMessage>, AskError> {
         let tracker = self.tracker;
         let broken = move |reason| {
             if matches!(reason, CloseReason::Misbehaved(_)) {
@@ -239,16 +283,15 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
             }
             AskError::Unreachable { tracker, why: "the connection broke" }
         };
-        loop {
-            let Header::Control { kind, bytes } = self.frames.header().await.map_err(broken)? else {
-                return Err(AskError::NotATracker { tracker });
-            };
-            match self.frames.message::<TrackerMessage>(kind, bytes).await.map_err(broken)? {
-                Some(TrackerMessage::Ping { nonce }) => self.send(&TrackerRequest::Pong { nonce }).await?,
-                Some(message) => return Ok(message),
-                None => {}
-            }
+        let Header::Control { kind, bytes } = self.frames.header().await.map_err(broken)? else {
+            return Err(AskError::NotATracker { tracker });
+        };
+        let message = self.frames.message::<TrackerMessage>(kind, bytes).await.map_err(broken)?;
+        if let Some(TrackerMessage::Ping { nonce }) = message {
+            self.send(&TrackerRequest::Pong { nonce }).await?;
+            return Ok(None);
         }
+        Ok(message)
     }
 }
 

@@ -163,14 +163,14 @@ pub fn hash_bytes(bytes: &[u8]) -> (ContentKey, Option<Arc<PieceTable>>) {
 }
 
 impl FolderPlan {
-    /// The listing of these files and the plan's empty folders.
+    /// The listing of these files and the plan's folders.
     pub(crate) fn listing(&self, mut entries: Vec<ListingEntry>) -> Result<Listing, ListingFault> {
         let folders = self.empty_folders.iter();
         entries.extend(folders.map(|(path, mtime_ns)| ListingEntry {
             path: path.clone(),
             node: Node::Folder { mtime_ns: *mtime_ns },
         }));
-        Listing::new(entries)
+        Ok(Listing::new(entries)?.with_folder_times(|path| self.folder_times.get(path).copied()))
     }
 }
 

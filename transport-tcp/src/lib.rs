@@ -58,6 +58,8 @@ pub mod tracker;
 pub mod transport;
 pub mod workers;
 
-pub use ask::{AskError, ask_tracker, ask_tracker_by_page, ask_tracker_over};
+pub use ask::{
+    AskError, PeersChange, ask_tracker, ask_tracker_by_page, ask_tracker_over, watch_tracker_peers,
+};
 pub use peer::{Event, Events, Fetch, Peer, PeerOptions, ShareError, Shared, StartError};
 pub use tracker::{Tracker, TrackerEvents, TrackerOptions};

@@ -4,6 +4,7 @@
 //! part files are left out, and all of that is told. A name that no peer could receive refuses the folder whole: shared
 //! without it, it would be another folder.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,8 @@ pub struct FolderPlan {
     pub files: Vec<PlannedFile>,
     /// Every folder below it of which nothing is listed, with its mtime in nanoseconds since 1970.
     pub empty_folders: Vec<(SafePath, i64)>,
+    /// The mtime of every other folder below it, and of the folder itself (the empty path).
+    pub folder_times: HashMap<String, i64>,
     /// What was left out.
     pub skipped: Vec<Skipped>,
 }
@@ -160,9 +163,12 @@ fn safe_name(name: &OsStr, path: impl Fn() -> PathBuf) -> Result<SafeName, ScanE
 /// Looks at what lies below an open folder. `shown` is its path, for messages.
 pub(crate) fn scan_folder<D: Folder>(root: &D, shown: &Path) -> Result<FolderPlan, ScanError> {
     let mut scan = Scan { shown, plan: FolderPlan::default(), waiting: Vec::new() };
-    if let Err(error) = scan.look_into(root, None)? {
-        return Err(ScanError::Io { path: shown.to_owned(), error });
-    }
+    let listed = match scan.look_into(root, None)? {
+        Ok(_) => root.mtime_ns(),
+        Err(error) => Err(error),
+    };
+    let mtime_ns = listed.map_err(|error| ScanError::Io { path: shown.to_owned(), error })?;
+    scan.plan.folder_times.insert(String::new(), mtime_ns);
     while let Some(Waiting { parent, name, path, mtime_ns }) = scan.waiting.pop() {
         let listed = match parent.open_folder(&name) {
             Ok(folder) => scan.look_into(&folder, Some(&path))?,
@@ -170,7 +176,7 @@ pub(crate) fn scan_folder<D: Folder>(root: &D, shown: &Path) -> Result<FolderPla
         };
         match listed {
             Ok(0) => scan.plan.empty_folders.push((path, mtime_ns)),
-            Ok(_) => {}
+            Ok(_) => drop(scan.plan.folder_times.insert(path.as_str().to_owned(), mtime_ns)),
             Err(error) => scan.skip(shown.join(path.as_str()), WhySkipped::Unreadable(error.kind())),
         }
     }

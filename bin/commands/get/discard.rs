@@ -1,7 +1,5 @@
 //! `potluck get WHAT --discard`: removes what interrupted downloads of WHAT left, and nothing else.
 
-use potluck_transport_tcp::store::discard;
-
 use super::job::storage_failure;
 use super::plan::Place;
 use crate::args::GetArgs;
@@ -22,19 +20,7 @@ pub(super) fn run(args: &GetArgs, ctx: &Context) -> anyhow::Result<()> {
         }
         for part in parts {
             let path = part.path.to_string_lossy().into_owned();
-            let target = place.target(&part.name)?;
-            match discard(&target, part.key) {
-                Ok(true) => {}
-                Ok(false) => {
-                    return Err(Failure::new(
-                        Code::NotFound,
-                        format!("{} is not of this target", ui::name(&path)),
-                    )
-                    .hint("Give the same --out as the interrupted download had.")
-                    .into());
-                }
-                Err(fault) => return Err(storage_failure(fault, &ui::name(&path)).into()),
-            }
+            part.discard().map_err(|fault| storage_failure(fault, &ui::name(&path)))?;
             ctx.out.event(&ui::Event::Discarded { path: &path, id: part.key.id })?;
             ctx.out.line(format_args!("removed {}", ui::name(&path)))?;
         }

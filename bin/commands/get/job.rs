@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use potluck_core::ids::{ContentId, DownloadId, PieceIndex};
-use potluck_core::peer::{DownloadStatus, FailReason, StorageFault, WaitReason};
+use potluck_core::content::{Listing, Node};
+use potluck_core::ids::{ContentId, ContentKey, DownloadId, PieceIndex};
+use potluck_core::peer::{DownloadStatus, FailReason, FetchOptions, StorageFault, WaitReason};
+use potluck_transport_tcp::store::{Target, discard};
 use serde_json::json;
 
 use super::plan::Wanted;
@@ -15,14 +18,25 @@ use crate::ui::{self, DownloadBar, Event, Out, Source};
 /// The rate told is that of so much time.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
+/// How often, and how many times, it is tried to remove what a worker may still have open.
+const TIDY_EVERY: Duration = Duration::from_millis(10);
+const TIDY_TRIES: u32 = 100;
+
 /// A download of this command.
 pub(super) struct Job {
     pub(super) download: DownloadId,
     id: ContentId,
     name: String,
     path: PathBuf,
-    /// Whom it is fetched from; empty: from all.
-    only_from: Vec<String>,
+    how: FetchOptions,
+    /// Where it goes, and what it is: to take away what is of no use.
+    place: (Target, ContentKey),
+    chose_nothing: bool,
+    /// Standard output is for its bytes.
+    to_stdout: bool,
+    /// Only the listing is wanted: the end is told by whoever wants it.
+    for_listing: bool,
+    listing: Option<Arc<Listing>>,
     out: Out,
     bar: Option<DownloadBar>,
     started: Instant,
@@ -42,7 +56,7 @@ struct Waiting {
 }
 
 impl Job {
-    pub(super) fn new(download: DownloadId, wanted: &Wanted, only_from: &[String], out: &Out) -> Self {
+    pub(super) fn new(download: DownloadId, wanted: &Wanted, how: &FetchOptions, out: &Out) -> Self {
         let (started, name) = (Instant::now(), wanted.name.as_str().to_owned());
         let bar = DownloadBar::new(out.bars(), &name, wanted.key.length);
         bar.say(&match wanted.holders {
@@ -55,7 +69,13 @@ impl Job {
             id: wanted.key.id,
             name,
             path: wanted.target.path(),
-            only_from: only_from.to_vec(),
+            how: how.clone(),
+            place: (wanted.target.clone().selecting(&how.select), wanted.key),
+            chose_nothing: false,
+            // Nobody else reads along.
+            to_stdout: how.in_order,
+            for_listing: false,
+            listing: None,
             out: out.clone(),
             bar: Some(bar),
             started,
@@ -67,6 +87,16 @@ impl Job {
         }
     }
 
+    /// For somebody who wants the listing of a folder, and nothing of what is in it.
+    pub(super) fn for_listing(self) -> Self {
+        Self { for_listing: true, ..self }
+    }
+
+    /// What is in the folder, once that is known to whoever wanted to know.
+    pub(super) fn listing(&self) -> Option<&Listing> {
+        self.listing.as_deref()
+    }
+
     pub(super) fn is_running(&self) -> bool {
         self.ended.is_none()
     }
@@ -75,6 +105,22 @@ impl Job {
     pub(super) fn waits_until(&self, wait: Duration) -> Option<Instant> {
         let waiting = self.waiting.as_ref().filter(|_| self.is_running())?;
         Some(self.moved.map_or(waiting.since, |moved| moved.max(waiting.since)) + wait)
+    }
+
+    /// After the peer has left: a download of nothing leaves nothing.
+    pub(super) async fn tidy(&self) {
+        let (target, key) = &self.place;
+        for _ in 0..TIDY_TRIES {
+            if !self.chose_nothing || discard(target, *key) != Err(StorageFault::Locked) {
+                return;
+            }
+            // A worker is just about to let it go.
+            tokio::time::sleep(TIDY_EVERY).await;
+        }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.ended, Some(Err(_)))
     }
 
     pub(super) fn take_failure(&mut self) -> Option<Failure> {
@@ -92,6 +138,23 @@ impl Job {
         if let Some(bar) = &self.bar {
             bar.say(text);
         }
+    }
+
+    /// What is in a folder is known. False: nothing of it is wanted.
+    pub(super) fn listed(&mut self, listing: &Arc<Listing>) -> bool {
+        if self.for_listing {
+            self.listing = Some(Arc::clone(listing));
+            return true;
+        }
+        let files = files(&self.how.select.of(listing));
+        self.say(&format!("{files} files"));
+        if files == 0 && !self.how.select.is_all() && self.is_running() {
+            let name = ui::name(&self.name);
+            self.chose_nothing = true;
+            self.end(nothing_chosen(&name));
+            return false;
+        }
+        true
     }
 
     /// A piece was verified; true if it is the first.
@@ -156,6 +219,10 @@ impl Job {
         let (bytes, sources) = status.map_or((0, Vec::new()), |status| (status.total, sources(&status)));
         let path = self.path.to_string_lossy();
         self.bar = None;
+        if self.for_listing {
+            self.ended = Some(Ok(()));
+            return Ok(());
+        }
         self.out.event(&Event::Done {
             path: &path,
             id: self.id,
@@ -163,7 +230,12 @@ impl Job {
             seconds: took.as_secs_f64(),
             sources: &sources,
         })?;
-        self.out.line(format_args!("{}  {}", ui::name(&path), summary(bytes, took, &sources)))?;
+        let summary = summary(bytes, took, &sources);
+        if self.to_stdout {
+            self.out.note(format_args!("{}  {summary}", ui::name(&self.name)));
+        } else {
+            self.out.line(format_args!("{}  {summary}", ui::name(&path)))?;
+        }
         self.ended = Some(Ok(()));
         Ok(())
     }
@@ -199,8 +271,8 @@ impl Job {
             why.push_str(&format!("; missing pieces {}", ui::pieces(missing)));
         }
         let mut hint = "Progress is kept: the same command goes on once a holder is back.".to_owned();
-        if !self.only_from.is_empty() {
-            let names: Vec<_> = self.only_from.iter().map(|name| ui::name(name)).collect();
+        if !self.how.only_from.is_empty() {
+            let names: Vec<_> = self.how.only_from.iter().map(|name| ui::name(name)).collect();
             hint.push_str(&format!(" Nobody but {} was asked (--from).", names.join(", ")));
         }
         self.failure(Code::Incomplete, &why)
@@ -219,6 +291,17 @@ impl Job {
         tracing::debug!("{failure}");
         self.ended = Some(Err(failure));
     }
+}
+
+/// Number of files in a listing.
+pub(super) fn files(listing: &Listing) -> usize {
+    listing.entries().iter().filter(|entry| matches!(entry.node, Node::File { .. })).count()
+}
+
+/// No file of the folder `name` is chosen.
+pub(super) fn nothing_chosen(name: &str) -> Failure {
+    Failure::new(Code::NotFound, format!("--include and --exclude leave no file of {name}"))
+        .hint("`get --dry-run` without them lists what is in it.")
 }
 
 fn in_words(reason: WaitReason) -> &'static str {

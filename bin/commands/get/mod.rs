@@ -1,22 +1,28 @@
 //! `potluck get`: fetches names, ids or tickets, serves while it downloads, and ends when the verified files stand under
 //! their final names.
 //!
-//! [`plan`] finds out what is meant and where it goes, [`job`] is one download with its progress; this file runs them all
+//! [`plan`] finds out what is meant and where it goes, [`job`] is one download with its progress, [`stream`] the way of one
+//! to standard output; this file runs them all
 //! in one session until each is done, failed, or has waited too long.
 
 mod discard;
+mod dry_run;
 mod job;
 mod plan;
+mod stream;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use potluck_core::content::Kind;
 use potluck_core::ids::DownloadId;
-use potluck_core::peer::PeerEvent;
+use potluck_core::peer::{FetchOptions, PeerEvent};
 use potluck_transport_tcp::Event;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use self::job::Job;
 use self::plan::Plan;
+use self::stream::{Scratch, Stream};
 use super::Context;
 use crate::args::GetArgs;
 use crate::exit::{Code, Failure};
@@ -27,18 +33,54 @@ use crate::ui;
 /// How often progress is told while it changes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
+/// The `--out` that means standard output.
+const STDOUT: &str = "-";
+
 pub(crate) async fn run(args: GetArgs, ctx: &Context) -> anyhow::Result<()> {
-    let args = args.settle().map_err(|message| Failure::new(Code::Usage, message))?;
+    let mut args = args.settle().map_err(|message| Failure::new(Code::Usage, message))?;
     if args.discard {
         return discard::run(&args, ctx);
     }
+    let scratch = if args.out == Path::new(STDOUT) { Some(to_stdout(&mut args, ctx)?) } else { None };
     let plan = ctx.until_interrupted(Plan::make(&args)).await?;
+    if let Some(folder) = plan.wanted.iter().find(|wanted| scratch.is_some() && wanted.kind == Kind::Folder) {
+        let name = ui::name(folder.name.as_str());
+        return Err(Failure::new(
+            Code::Usage,
+            format!("{name} is a folder: it has no bytes for standard output"),
+        )
+        .hint("Give it a place by --out DIR/.")
+        .into());
+    }
+    if args.dry_run {
+        return dry_run::run(plan, &args, ctx).await;
+    }
     let session = Session::start(&args.serve, plan.tracker.clone(), &ctx.out).await?;
     let session = if args.stay { session } else { session.taciturn() };
-    let mut getting = Getting { session, ctx, jobs: Vec::new(), wait: Duration::from_secs(args.wait.into()) };
+    let mut getting = Getting { to_stdout: scratch.is_some(), ..Getting::new(session, ctx, &args) };
     let result = getting.run(plan, &args).await;
     getting.session.leave().await;
+    for job in &getting.jobs {
+        job.tidy().await;
+    }
     result
+}
+
+/// Has the content downloaded to a temporary folder, from which it goes to standard output.
+fn to_stdout(args: &mut GetArgs, ctx: &Context) -> anyhow::Result<Scratch> {
+    let refused = |why: &str| Failure::new(Code::Usage, format!("--out - {why}"));
+    if args.what.len() > 1 {
+        return Err(refused("takes one WHAT: several would run together").into());
+    }
+    if ctx.out.is_json() || args.dry_run {
+        return Err(refused("leaves no room for other output: without --json and --dry-run, please").into());
+    }
+    let scratch = Scratch::new().map_err(|error| {
+        Failure::new(Code::Failed, format!("cannot make a temporary folder: {error}"))
+            .hint("TMPDIR names the folder in which there is room.")
+    })?;
+    args.out = scratch.out();
+    Ok(scratch)
 }
 
 struct Getting<'a> {
@@ -46,13 +88,30 @@ struct Getting<'a> {
     ctx: &'a Context,
     jobs: Vec<Job>,
     wait: Duration,
+    to_stdout: bool,
+    /// The content that goes to standard output, until all of it has.
+    stream: Option<Stream>,
 }
 
-impl Getting<'_> {
+impl<'a> Getting<'a> {
+    fn new(session: Session, ctx: &'a Context, args: &GetArgs) -> Self {
+        let wait = Duration::from_secs(args.wait.into());
+        Self { session, ctx, jobs: Vec::new(), wait, to_stdout: false, stream: None }
+    }
+
     async fn run(&mut self, plan: Plan, args: &GetArgs) -> anyhow::Result<()> {
+        let how = FetchOptions {
+            only_from: args.from.clone(),
+            holders_max: args.max_holders,
+            select: plan.select,
+            in_order: self.to_stdout,
+        };
         for wanted in plan.wanted {
-            let download = self.session.peer.fetch(wanted.fetch(&args.from)).await;
-            self.jobs.push(Job::new(download, &wanted, &args.from, &self.ctx.out));
+            let download = self.session.peer.fetch(wanted.fetch(&how, wanted.target.clone())).await;
+            if self.to_stdout {
+                self.stream = Some(Stream::start(&self.session.peer, wanted.key));
+            }
+            self.jobs.push(Job::new(download, &wanted, &how, &self.ctx.out));
         }
         self.until_all_ended().await?;
         if let Some(failure) = self.jobs.iter_mut().find_map(Job::take_failure) {
@@ -68,23 +127,34 @@ impl Getting<'_> {
     async fn until_all_ended(&mut self) -> anyhow::Result<()> {
         let mut progress = interval(PROGRESS_EVERY);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while self.jobs.iter().any(Job::is_running) {
+        while self.jobs.iter().any(Job::is_running) || self.is_streaming() {
             let give_up = self.jobs.iter().filter_map(|job| job.waits_until(self.wait)).min();
             tokio::select! {
                 code = self.ctx.interrupts.wait() => {
                     self.jobs.clear();
-                    return Err(interrupted(code).hint("Progress is kept: the same command goes on.").into());
+                    let failure = interrupted(code);
+                    let kept = "Progress is kept: the same command goes on.";
+                    return Err(if self.to_stdout { failure } else { failure.hint(kept) }.into());
                 }
                 event = self.session.next() => {
                     if self.handle(event?).await? {
                         progress.reset();
                     }
                 }
+                ended = streamed(&mut self.stream) => {
+                    self.stream = None;
+                    ended?;
+                }
                 _ = progress.tick() => self.tell_progress().await?,
                 () = until(give_up) => self.give_up(),
             }
         }
         Ok(())
+    }
+
+    /// Is there something to write that was, or will be, downloaded?
+    fn is_streaming(&self) -> bool {
+        self.stream.is_some() && self.jobs.iter().all(|job| !job.has_failed())
     }
 
     /// Goes on serving until interrupted.
@@ -103,6 +173,12 @@ impl Getting<'_> {
             Event::Checking { download, bytes, total } => {
                 if let Some(job) = self.job(download) {
                     job.checking(bytes, total)?;
+                }
+            }
+            Event::Peer(PeerEvent::Listed { download, listing }) => {
+                let fits = self.job(download).is_none_or(|job| job.listed(&listing));
+                if !fits {
+                    self.session.peer.stop(download).await;
                 }
             }
             Event::Peer(PeerEvent::PieceVerified { download, piece, from, .. }) => {
@@ -128,6 +204,9 @@ impl Getting<'_> {
             }
             Event::Peer(PeerEvent::Completed { download }) => {
                 let status = self.session.peer.status(download).await;
+                if let Some(stream) = &self.stream {
+                    stream.complete();
+                }
                 if let Some(job) = self.job(download) {
                     job.done(status)?;
                 }
@@ -157,6 +236,9 @@ impl Getting<'_> {
 
     async fn tell(&mut self, download: DownloadId) -> anyhow::Result<()> {
         let status = self.session.peer.status(download).await;
+        if let (Some(stream), Some(status)) = (&self.stream, &status) {
+            stream.advance(status);
+        }
         if let (Some(job), Some(status)) = (self.job(download), status) {
             job.tell(&status)?;
         }
@@ -170,6 +252,14 @@ impl Getting<'_> {
                 job.give_up();
             }
         }
+    }
+}
+
+/// Waits until all is written to standard output; for ever, if nothing is to be.
+async fn streamed(stream: &mut Option<Stream>) -> anyhow::Result<()> {
+    match stream {
+        Some(stream) => stream.ended().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use potluck_core::content::{Kind, SafeName, Ticket};
+use potluck_core::content::{Kind, SafeName, Selection, Ticket};
 use potluck_core::ids::ContentKey;
+use potluck_core::peer::FetchOptions;
 use potluck_core::wire::tracker::Row;
 use potluck_transport_tcp::Fetch;
 use potluck_transport_tcp::store::{PartInfo, Target, find_parts};
@@ -19,6 +20,8 @@ use crate::what::{self, TrackerAt, What};
 pub(super) struct Plan {
     pub(super) tracker: HostPort,
     pub(super) wanted: Vec<Wanted>,
+    /// What of the folders is wanted.
+    pub(super) select: Selection,
 }
 
 /// One content and its place.
@@ -35,14 +38,15 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn fetch(&self, from: &[String]) -> Fetch {
+    /// The download; `how` it is to be done, `target` where it goes.
+    pub(super) fn fetch(&self, how: &FetchOptions, target: Target) -> Fetch {
         Fetch {
             key: self.key,
             kind: self.kind,
             name: self.name.clone(),
             peers: self.peers.clone(),
-            only_from: from.to_vec(),
-            target: self.target.clone(),
+            how: how.clone(),
+            target,
         }
     }
 }
@@ -55,6 +59,7 @@ impl Plan {
         if args.what.len() > 1 && !place.is_folder() {
             return Err(Failure::new(Code::Usage, "several WHAT need a folder: end --out in /").into());
         }
+        let select = args.selection().map_err(|why| Failure::new(Code::Usage, why))?;
         let tracker = what::choose_tracker(&args.serve.network, &args.what).await;
         let mut wanted: Vec<Wanted> = Vec::new();
         for what in &args.what {
@@ -62,6 +67,13 @@ impl Plan {
                 What::Ticket(ticket) => by_ticket(ticket, &place, &tracker).await?,
                 What::Text(_) => by_text(what, &place, &tracker).await?,
             };
+            if next.kind == Kind::File && !select.is_all() {
+                return Err(Failure::new(
+                    Code::Usage,
+                    format!("--include and --exclude choose among the files of a folder; `{what}` is a file"),
+                )
+                .into());
+            }
             if wanted.iter().any(|other| other.key == next.key) {
                 continue;
             }
@@ -73,7 +85,7 @@ impl Plan {
             }
             wanted.push(next);
         }
-        Ok(Self { tracker, wanted })
+        Ok(Self { tracker, wanted, select })
     }
 }
 

@@ -13,10 +13,12 @@
 //!   path     u16, then so many bytes of UTF-8
 //!   length   u64       bytes of the file        (not of a folder)
 //!   id       32 bytes  the file's content id    (not of a folder)
+//! then, or nothing:
+//!   mtimes   i64 each  of the folder itself, and of every folder that entries lie in, in the order of their paths
 //! ```
 //!
 //! Only leaves are listed: files, and folders with nothing in them. No entry lies below another, no path stands
-//! twice, and nothing follows the last entry; anything else is refused whole.
+//! twice; anything else is refused whole.
 
 use std::collections::BTreeMap;
 
@@ -38,12 +40,21 @@ const TAG_FOLDER: u8 = 2;
 
 /// What lies in a folder, checked and in canonical order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<ListingEntry>", into = "Vec<ListingEntry>")]
+#[serde(try_from = "Unchecked", into = "Unchecked")]
 pub struct Listing {
     /// Sorted by path; no entry lies below another.
     entries: Vec<ListingEntry>,
     /// Bytes of all files.
     total_bytes: u64,
+    /// Last change of each of [`folder_paths`](Self::folder_paths); or nothing, where that is not told.
+    folder_times: Vec<i64>,
+}
+
+/// A listing that was not looked at yet.
+#[derive(Serialize, Deserialize)]
+struct Unchecked {
+    entries: Vec<ListingEntry>,
+    folder_times: Vec<i64>,
 }
 
 /// One leaf of a folder.
@@ -53,6 +64,17 @@ pub struct ListingEntry {
     pub path: SafePath,
     /// What it is.
     pub node: Node,
+}
+
+impl ListingEntry {
+    /// Bytes of the file; none of a folder.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        match self.node {
+            Node::File { key, .. } => key.length,
+            Node::Folder { .. } => 0,
+        }
+    }
 }
 
 /// What an entry is.
@@ -180,7 +202,50 @@ impl Listing {
                 .filter(|_| key.is_plausible())
                 .ok_or_else(|| ListingFault::BadLength(entry.path.clone())),
         })?;
-        Ok(Self { entries, total_bytes })
+        Ok(Self { entries, total_bytes, folder_times: Vec::new() })
+    }
+
+    /// The same with the times of the folders that entries lie in: `time` tells that of the folder itself for the empty
+    /// path. If it does not know one of them, or there is no room for them, none is told.
+    #[must_use]
+    pub fn with_folder_times(self, time: impl Fn(&str) -> Option<i64>) -> Self {
+        let times: Option<Vec<i64>> = self.folder_paths().into_iter().map(time).collect();
+        let fits = |times: &Vec<i64>| encoded_bytes(&self.entries) + 8 * times.len() <= LISTING_BYTES_MAX;
+        let folder_times = times.filter(fits).unwrap_or_default();
+        Self { folder_times, ..self }
+    }
+
+    /// The folders that entries lie in, the folder itself first (as the empty path), in the order of their paths.
+    fn folder_paths(&self) -> Vec<&str> {
+        let mut paths = vec![""];
+        let mut before = "";
+        for entry in &self.entries {
+            let path = entry.path.as_str();
+            let shared = shared_names_bytes(before, path);
+            before = path;
+            let ends = path.match_indices('/').map(|(at, _)| at);
+            paths.extend(ends.filter(|end| *end > shared).map(|end| &path[..end]));
+        }
+        paths
+    }
+
+    /// Last change of the folder itself (the empty path) and of each folder that entries lie in, in nanoseconds since
+    /// 1970-01-01 00:00 UTC; nothing, where that is not told.
+    pub fn folder_times(&self) -> impl Iterator<Item = (&str, i64)> + '_ {
+        let paths = if self.folder_times.is_empty() { Vec::new() } else { self.folder_paths() };
+        paths.into_iter().zip(self.folder_times.iter().copied())
+    }
+
+    /// The listing of those entries for which `wanted` holds.
+    #[must_use]
+    pub fn only(&self, wanted: impl FnMut(&ListingEntry) -> bool) -> Self {
+        let mut wanted = wanted;
+        let entries: Vec<_> = self.entries.iter().filter(|entry| wanted(entry)).cloned().collect();
+        // A part of a sum that is a number is one.
+        let total_bytes = entries.iter().map(ListingEntry::bytes).sum();
+        let times: BTreeMap<&str, i64> = self.folder_times().collect();
+        let only = Self { entries, total_bytes, folder_times: Vec::new() };
+        if times.is_empty() { only } else { only.with_folder_times(|path| times.get(path).copied()) }
     }
 
     /// The entries, sorted by path.
@@ -198,7 +263,7 @@ impl Listing {
     /// The canonical bytes: the content.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(encoded_bytes(&self.entries));
+        let mut out = Vec::with_capacity(encoded_bytes(&self.entries) + 8 * self.folder_times.len());
         out.extend_from_slice(&MAGIC);
         // At most LISTING_ENTRIES_MAX; a path at most PATH_BYTES_MAX.
         out.extend_from_slice(&(self.entries.len() as u32).to_le_bytes());
@@ -218,6 +283,7 @@ impl Listing {
                 out.extend_from_slice(&key.id.0);
             }
         }
+        out.extend(self.folder_times.iter().flat_map(|time| time.to_le_bytes()));
         out
     }
 
@@ -245,10 +311,13 @@ impl Listing {
         for entry in 0..count {
             entries.push(reader.entry(entry)?);
         }
-        match reader.0.len() {
-            0 => Self::sorted(entries),
-            left => Err(ListingFault::Trailing(left)),
+        let (times, rest) = reader.0.as_chunks();
+        let folder_times = times.iter().map(|time| i64::from_le_bytes(*time)).collect();
+        let trailing = ListingFault::Trailing(reader.0.len());
+        if !rest.is_empty() {
+            return Err(trailing);
         }
+        Unchecked { entries, folder_times }.checked().ok_or(trailing)?
     }
 
     /// Paths that would be one on a file system that ignores case or normalises Unicode (NFC): at most `max` pairs.
@@ -336,16 +405,29 @@ fn path(bytes: &[u8]) -> Result<SafePath, ListingFault> {
     SafePath::parse(text).map_err(|fault| refused(fault.into()))
 }
 
-impl TryFrom<Vec<ListingEntry>> for Listing {
-    type Error = ListingFault;
-    fn try_from(entries: Vec<ListingEntry>) -> Result<Self, ListingFault> {
-        Self::sorted(entries)
+impl Unchecked {
+    /// The listing, or what is wrong with its entries; `None`: the times are not as many as there are folders.
+    fn checked(self) -> Option<Result<Listing, ListingFault>> {
+        let listing = match Listing::sorted(self.entries) {
+            Ok(listing) => Listing { folder_times: self.folder_times, ..listing },
+            Err(fault) => return Some(Err(fault)),
+        };
+        let times = listing.folder_times.len();
+        (times == 0 || times == listing.folder_paths().len()).then_some(Ok(listing))
     }
 }
 
-impl From<Listing> for Vec<ListingEntry> {
+impl TryFrom<Unchecked> for Listing {
+    type Error = ListingFault;
+    fn try_from(unchecked: Unchecked) -> Result<Self, ListingFault> {
+        let trailing = ListingFault::Trailing(unchecked.folder_times.len());
+        unchecked.checked().ok_or(trailing)?
+    }
+}
+
+impl From<Listing> for Unchecked {
     fn from(listing: Listing) -> Self {
-        listing.entries
+        Self { entries: listing.entries, folder_times: listing.folder_times }
     }
 }
 

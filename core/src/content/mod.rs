@@ -3,7 +3,7 @@
 //! - [`Geometry`]: where pieces and chunks lie in a content of a given length.
 //! - [`PieceSet`]: which pieces somebody holds.
 //! - [`PieceTable`], [`chunk_value`], [`fold_piece`], [`fold_table`], [`ContentHasher`]: from bytes up to the id.
-//! - [`Listing`]: a folder as a content.
+//! - [`Listing`]: a folder as a content. [`Selection`]: a choice among its files.
 //! - [`SafeName`], [`SafePath`]: the only way in which foreign text becomes a file name.
 //! - [`Ticket`]: a content as one line of text. [`escape()`]: foreign text made safe to print.
 
@@ -13,6 +13,7 @@ mod hash;
 mod listing;
 mod piece_set;
 mod safe_name;
+mod selection;
 mod table;
 mod ticket;
 
@@ -28,6 +29,7 @@ pub use hash::{ContentHasher, PieceHasher, chunk_value, empty_id, fold_piece, fo
 pub use listing::{Collision, Listing, ListingEntry, ListingFault, Node};
 pub use piece_set::{PieceSet, SliceFault};
 pub use safe_name::{NameFault, NameWarning, SafeName, SafePath, portability};
+pub use selection::{Selection, SelectionFault};
 pub use table::{PieceTable, TableFault};
 pub use ticket::{Ticket, TicketFault};
 

@@ -13,7 +13,9 @@ use super::picker::Picker;
 use super::swarm::{Arrived, Collecting, Fetching, Held, Phase, Swarm, SwarmId};
 use super::timers::Timer;
 use super::waiting::WAITING_EVERY;
-use super::{FailReason, Opening, Peer, PeerEffect, PeerEvent, Place, StorageFault, WaitReason};
+use super::{
+    FailReason, FetchOptions, Opening, Peer, PeerEffect, PeerEvent, Place, StorageFault, WaitReason,
+};
 
 /// What was asked for by one `Fetch`.
 #[derive(Debug)]
@@ -22,7 +24,9 @@ pub(super) struct Download {
     pub(super) kind: Kind,
     pub(super) name: String,
     pub(super) peers: Vec<SocketAddr>,
-    pub(super) only_from: Vec<String>,
+    pub(super) how: FetchOptions,
+    /// Links in use, where their number is bounded.
+    pub(super) sources: BTreeSet<LinkId>,
     pub(super) stopped: bool,
     /// It was stopped since the person left the network: joining goes on with it.
     pub(super) left: bool,
@@ -75,7 +79,7 @@ impl Peer {
         kind: Kind,
         name: String,
         peers: Vec<SocketAddr>,
-        only_from: Vec<String>,
+        how: FetchOptions,
     ) {
         if self.downloads.contains_key(&id) {
             return;
@@ -85,7 +89,8 @@ impl Peer {
             kind,
             name,
             peers,
-            only_from,
+            how,
+            sources: BTreeSet::new(),
             stopped: self.session.has_left(),
             left: self.session.has_left(),
             done: false,
@@ -131,13 +136,13 @@ impl Peer {
         let mut swarm = Swarm::new(key, kind, name, geometry, Held::Some(nothing.clone()));
         swarm.member = matches!(place, Place::Member { .. });
         if let Some(download) = self.downloads.get(&download) {
-            swarm.only_from.clone_from(&download.only_from);
+            swarm.only_from.clone_from(&download.how.only_from);
         }
         swarm.fetching = Some(Box::new(Fetching {
             download,
             place,
             phase: Phase::Opening { op },
-            picker: Picker::new(&nothing, self.config.seed.fork("picker").rng()),
+            picker: Picker::new(&nothing, self.config.seed.fork("picker").rng(), false),
             asked: BTreeMap::new(),
             arrived: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -256,8 +261,9 @@ impl Peer {
         }
         let proven = swarm.geometry.last_piece().is_none_or(|p| have.contains(p));
         let Some(fetching) = &mut swarm.fetching else { return };
+        let in_order = self.downloads.get(&fetching.download).is_some_and(|d| d.how.in_order);
         let salt = self.config.seed.fork("picker").fork(&swarm.key.id.to_string());
-        fetching.picker = Picker::new(&wanted, salt.rng());
+        fetching.picker = Picker::new(&wanted, salt.rng(), in_order);
         for partner in swarm.partners.values() {
             for piece in partner.have.set().into_iter().flat_map(|set| set.iter().collect::<Vec<_>>()) {
                 fetching.picker.gained(piece);
@@ -525,7 +531,7 @@ impl Peer {
         }
     }
 
-    fn restart_follower(&mut self, place: Place) {
+    pub(super) fn restart_follower(&mut self, place: Place) {
         let content = self.downloads.get(&place.download()).and_then(|d| match place {
             Place::Root(_) => Some((d.key, d.kind, d.name.clone())),
             Place::Member { entry, .. } => d.folder.as_ref()?.content(entry),

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::content::{Kind, Listing, Node};
+use crate::content::{Kind, Listing, ListingEntry, Node, Selection};
 use crate::ids::{ContentKey, DownloadId, LinkId, OpId};
 use crate::limits;
 
 use super::downloads::StorageOp;
 use super::swarm::SwarmId;
-use super::{FailReason, Peer, PeerEffect, Place, StorageFault};
+use super::{FailReason, Peer, PeerEffect, PeerEvent, Place, StorageFault};
 
 /// The progress of a folder's members.
 #[derive(Debug)]
@@ -21,9 +21,31 @@ pub(super) struct Folder {
     active: u32,
     /// Bytes of all members.
     pub(super) total: u64,
+    /// Which entries are wanted; `None`: all.
+    chosen: Option<Vec<bool>>,
 }
 
 impl Folder {
+    fn new(listing: Arc<Listing>, select: &Selection) -> Self {
+        let chosen = (!select.is_all()).then(|| select.chosen(&listing));
+        let mut folder = Self { listing, next: 0, active: 0, total: 0, chosen };
+        folder.total = folder.files().map(|(entry, _)| entry.bytes()).sum();
+        folder
+    }
+
+    fn is_chosen(&self, entry: u32) -> bool {
+        self.chosen.as_ref().is_none_or(|chosen| chosen.get(entry as usize).copied().unwrap_or(false))
+    }
+
+    /// The files that are wanted.
+    fn files(&self) -> impl Iterator<Item = (&ListingEntry, ContentKey)> + '_ {
+        let chosen = (0..).zip(self.listing.entries()).filter(|(entry, _)| self.is_chosen(*entry));
+        chosen.filter_map(|(_, entry)| match &entry.node {
+            Node::File { key, .. } => Some((entry, *key)),
+            Node::Folder { .. } => None,
+        })
+    }
+
     /// The content of an entry; `None` for a folder within the folder.
     pub(super) fn content(&self, entry: u32) -> Option<(ContentKey, Kind, String)> {
         let entry = self.listing.entries().get(entry as usize)?;
@@ -48,10 +70,11 @@ impl Peer {
             Ok(Some(listing)) => {
                 let total = listing.total_bytes();
                 d.bytes = 0;
-                d.folder = Some(Folder { listing, next: 0, active: 0, total });
+                d.folder = Some(Folder::new(Arc::clone(&listing), &d.how.select));
                 if let Some(swarm) = self.by_key.get(&d.key).and_then(|swarm| self.swarms.get_mut(swarm)) {
                     swarm.total = total;
                 }
+                self.report(PeerEvent::Listed { download: id, listing });
                 self.start_members(id);
             }
             Ok(None) => self.fail_download(id, FailReason::BadListing),
@@ -71,6 +94,9 @@ impl Peer {
                 break;
             }
             folder.next += 1;
+            if !folder.is_chosen(entry) {
+                continue;
+            }
             let Some((key, kind, name)) = folder.content(entry) else { continue };
             folder.active += 1;
             self.start_content(Place::Member { download: id, entry }, key, kind, name);
@@ -120,15 +146,25 @@ impl Peer {
             return self.fail_download(id, FailReason::Storage(fault));
         }
         let Some(d) = self.downloads.get(&id) else { return };
-        let (key, members) = (d.key, d.folder.as_ref().map(|f| Arc::clone(&f.listing)));
+        let key = d.key;
+        let whole = d.folder.as_ref().is_none_or(|f| f.chosen.is_none());
+        let members: Vec<ContentKey> = d.folder.iter().flat_map(Folder::files).map(|(_, key)| key).collect();
         let root = self.by_key.get(&key).copied();
         match root.filter(|root| self.swarms.get(root).is_some_and(|s| s.fetching.is_some())) {
-            Some(root) => {
+            Some(root) if whole => {
                 self.swarm_done(root);
                 let links: Vec<LinkId> =
                     self.swarms.get(&root).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
                 for link in links {
                     self.say_holding(link, root);
+                }
+            }
+            Some(root) => {
+                // Some of its files are here, not the folder: it is offered no longer.
+                let followers = self.remove_swarm(root);
+                self.place_done(id, Place::Root(id));
+                for place in followers {
+                    self.restart_follower(place);
                 }
             }
             None => self.place_done(id, Place::Root(id)),
@@ -138,21 +174,16 @@ impl Peer {
                 swarm.staged = None;
             }
         }
-        for entry in members.iter().flat_map(|l| l.entries()) {
-            if let Node::File { key, .. } = &entry.node {
-                self.announce_content(*key);
-            }
+        for key in members {
+            self.announce_content(key);
         }
     }
 
     /// Complete members that stand nowhere but in the folder's staging place.
     pub(super) fn staged_members(&self, id: DownloadId) -> Vec<SwarmId> {
-        let listing = self.downloads.get(&id).and_then(|d| d.folder.as_ref()).map(|f| &f.listing);
-        let keys = listing.iter().flat_map(|l| l.entries()).filter_map(|entry| match &entry.node {
-            Node::File { key, .. } => Some(key),
-            Node::Folder { .. } => None,
-        });
+        let folder = self.downloads.get(&id).and_then(|d| d.folder.as_ref());
         let staged = |swarm: &&SwarmId| self.swarms.get(swarm).is_some_and(|s| s.staged == Some(id));
-        keys.filter_map(|key| self.by_key.get(key)).filter(staged).copied().collect()
+        let files = folder.into_iter().flat_map(Folder::files);
+        files.filter_map(|(_, key)| self.by_key.get(&key)).filter(staged).copied().collect()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::content::{Kind, Listing, PieceSet, PieceTable};
+use crate::content::{Kind, Listing, PieceSet, PieceTable, Selection};
 use crate::ids::{
     ChainingValue, ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot,
 };
@@ -170,6 +170,20 @@ pub enum Opening {
     NeedsTable,
 }
 
+/// How a download is to be done. The default: all of it, from everybody, in whichever order is best.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FetchOptions {
+    /// Fetch only from peers of these names; empty: from all.
+    pub only_from: Vec<String>,
+    /// Fetch from at most so many peers at a time; 0: from as many as there are.
+    pub holders_max: u32,
+    /// Fetch from the beginning to the end, for somebody who reads along. Costs a swarm its variety.
+    pub in_order: bool,
+    /// Of a folder, fetch only these files. The peer does not become a holder of the folder then, only of the files.
+    pub select: Selection,
+}
+
 /// What the person, or the program around the peer, wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
@@ -212,8 +226,8 @@ pub enum Command {
         name: String,
         /// Where holders may be found, besides those the tracker knows.
         peers: Vec<SocketAddr>,
-        /// Fetch only from peers of these names; empty: from all.
-        only_from: Vec<String>,
+        /// From whom, in which order, and what of it.
+        how: FetchOptions,
     },
     /// Pause a download; what is verified stays.
     Stop {
@@ -621,6 +635,13 @@ pub enum PeerEvent {
         joined: Vec<PeerRow>,
         /// Left, with the name they had.
         left: Vec<(PeerId, String)>,
+    },
+    /// The listing of a folder was read: what is in it, chosen or not.
+    Listed {
+        /// The download.
+        download: DownloadId,
+        /// What is in the folder.
+        listing: Arc<Listing>,
     },
     /// A piece is verified and held.
     PieceVerified {

@@ -364,6 +364,7 @@ impl Peer {
         for id in l.swarms() {
             self.drop_partner(link, id);
         }
+        self.gives_up_places(link);
         self.links.remove(&link);
         if self.by_peer.get(&peer) == Some(&link) {
             self.by_peer.remove(&peer);
@@ -457,6 +458,7 @@ impl Peer {
             partner.dropped = true;
         }
         self.take_back_all(link, id, true);
+        self.gives_up_places(link);
         self.offence(peer, addr, key, what);
     }
 

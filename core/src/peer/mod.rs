@@ -16,6 +16,7 @@
 //! | `downloads` | a download from `Fetch` to its final name |
 //! | `faults`, `waiting` | a disk that refuses; whether there is a way to go on |
 //! | `shares` | what is offered |
+//! | `sources` | which holders a download with a bounded number of them uses |
 //! | `folders` | the members of a folder |
 //! | `status`, `explain` | what may be looked at; why a download is as fast as it is |
 //! | `outgoing` | how many chunks leave at once, how many links are served |
@@ -41,6 +42,7 @@ mod rate;
 mod requests;
 mod session;
 mod shares;
+mod sources;
 mod status;
 mod swarm;
 mod talk;
@@ -212,8 +214,8 @@ impl Peer {
                 self.share(Offered { key, kind, name, member, total, table });
             }
             Command::Unshare { key } => self.unshare(key),
-            Command::Fetch { download, key, kind, name, peers, only_from } => {
-                self.fetch(download, key, kind, name, peers, only_from);
+            Command::Fetch { download, key, kind, name, peers, how } => {
+                self.fetch(download, key, kind, name, peers, how);
             }
             Command::Stop { download } => {
                 self.stop_download(download);

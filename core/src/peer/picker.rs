@@ -29,11 +29,13 @@ pub(super) struct Picker {
     rng: ChaCha8Rng,
     /// Word of the open set at which the next search by the holder's set begins.
     cursor: usize,
+    /// Somebody reads along: the first open piece is picked, whichever is rarest.
+    in_order: bool,
 }
 
 impl Picker {
     /// All pieces of `wanted` are open, nobody has any.
-    pub(super) fn new(wanted: &PieceSet, mut rng: ChaCha8Rng) -> Self {
+    pub(super) fn new(wanted: &PieceSet, mut rng: ChaCha8Rng, in_order: bool) -> Self {
         let pieces = wanted.len() as usize;
         let mut order: Vec<u32> = wanted.iter().map(|p| p.0).collect();
         for i in (1..order.len()).rev() {
@@ -44,7 +46,12 @@ impl Picker {
             pos[*p as usize] = i as u32;
         }
         let ends = vec![order.len() as u32];
-        Self { counts: vec![0; pieces], order, pos, ends, open: wanted.clone(), rng, cursor: 0 }
+        Self { counts: vec![0; pieces], order, pos, ends, open: wanted.clone(), rng, cursor: 0, in_order }
+    }
+
+    /// Are pieces picked from the first to the last?
+    pub(super) const fn is_in_order(&self) -> bool {
+        self.in_order
     }
 
     /// Number of open pieces.
@@ -151,13 +158,16 @@ impl Picker {
         self.swap(hole, into);
     }
 
-    /// The rarest open piece that `takes`; `theirs` is what the holder has (`None`: all).
+    /// The rarest open piece (or, in order, the first one) that `takes`; `theirs` is what the holder has (`None`: all).
     pub(super) fn pick(
         &mut self,
         theirs: Option<&PieceSet>,
         mut takes: impl FnMut(PieceIndex) -> bool,
     ) -> Option<PieceIndex> {
         let has = |p: PieceIndex| theirs.is_none_or(|set| set.contains(p));
+        if self.in_order {
+            return self.open.iter().find(|p| has(*p) && takes(*p));
+        }
         for p in self.order.iter().take(SCAN_MAX).map(|p| PieceIndex(*p)) {
             if has(p) && takes(p) {
                 return Some(p);
@@ -217,7 +227,7 @@ mod tests {
 
     /// One digit per piece: how many partial holders have it.
     fn picker(counts: &str) -> Picker {
-        let mut picker = Picker::new(&PieceSet::full(counts.len() as u32), Seed::from_number(1).rng());
+        let mut picker = Picker::new(&PieceSet::full(counts.len() as u32), Seed::from_number(1).rng(), false);
         for (i, c) in counts.bytes().enumerate() {
             for _ in b'0'..c {
                 picker.gained(PieceIndex(i as u32));
@@ -247,8 +257,20 @@ mod tests {
     }
 
     #[test]
+    fn in_order_the_first_is_picked_however_common() {
+        let mut picker = Picker::new(&PieceSet::full(1000), Seed::from_number(1).rng(), true);
+        picker.gained(PieceIndex(0));
+        assert_eq!(picker.pick(None, |_| true), Some(PieceIndex(0)));
+        picker.close(PieceIndex(0));
+        assert_eq!(picker.pick(None, |_| true), Some(PieceIndex(1)));
+        picker.reopen(PieceIndex(0));
+        assert_eq!(picker.pick(Some(&set("#.")), |_| true), Some(PieceIndex(0)));
+        assert_eq!(picker.pick(None, |p| p.0 > 700), Some(PieceIndex(701)));
+    }
+
+    #[test]
     fn finds_the_only_piece_of_a_poor_holder_among_many() {
-        let mut picker = Picker::new(&PieceSet::full(10_000), Seed::from_number(2).rng());
+        let mut picker = Picker::new(&PieceSet::full(10_000), Seed::from_number(2).rng(), false);
         let mut theirs = PieceSet::empty(10_000);
         theirs.insert(PieceIndex(7_777));
         for p in theirs.iter().collect::<Vec<_>>() {
@@ -260,7 +282,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_order_survives_any_sequence(ops in prop::collection::vec((0u8..4, 0u32..40), 0..400)) {
-            let mut picker = Picker::new(&PieceSet::full(40), Seed::from_number(3).rng());
+            let mut picker = Picker::new(&PieceSet::full(40), Seed::from_number(3).rng(), false);
             for (op, p) in ops {
                 let p = PieceIndex(p);
                 match op {

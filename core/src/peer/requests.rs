@@ -104,6 +104,9 @@ impl Peer {
             }
             let room = target - l.inflight;
             if !self.ask_next(link, room) {
+                if self.links.get(&link).is_some_and(|l| l.inflight == 0) {
+                    self.gives_up_places(link);
+                }
                 return;
             }
             *budget -= 1;
@@ -121,17 +124,24 @@ impl Peer {
             }
         }
         let Some(l) = self.links.get(&link) else { return false };
-        let (swarms, turn) = (l.swarms(), l.turn);
+        let turn = l.turn;
+        let mut swarms = l.swarms();
+        swarms.retain(|id| self.may_ask(link, *id));
         for i in 0..swarms.len() {
             let at = (turn + i) % swarms.len();
             if self.begin_piece(link, swarms[at], room) {
                 if let Some(l) = self.links.get_mut(&link) {
                     l.turn = at + 1;
                 }
+                self.takes_place(link, swarms[at]);
                 return true;
             }
         }
-        swarms.into_iter().any(|id| self.overtake(link, id, room))
+        let overtaken = swarms.into_iter().find(|id| self.overtake(link, *id, room));
+        if let Some(id) = overtaken {
+            self.takes_place(link, id);
+        }
+        overtaken.is_some()
     }
 
     /// Takes an open piece, or several to choose from.
@@ -169,7 +179,7 @@ impl Peer {
         let Some(piece) = pick else { return false };
         // What is here of a piece already would be fetched again by a choice.
         let is_begun = |p: &PieceIndex| fetching.arrived.contains_key(p);
-        if is_sole(&fetching.picker, piece) && !is_begun(&piece) {
+        if is_sole(&fetching.picker, piece) && !is_begun(&piece) && !fetching.picker.is_in_order() {
             let rare = fetching.picker.rarest().take(4 * CHOICE_PIECES);
             let pieces: Vec<PieceIndex> = proof
                 .into_iter()
@@ -627,5 +637,6 @@ impl Peer {
         partner.not_before = Some(now + pause);
         self.timers.set(Timer::Retry(link, id), now + pause);
         self.take_back_all(link, id, true);
+        self.gives_up_places(link);
     }
 }

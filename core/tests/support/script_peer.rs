@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use potluck_core::Machine;
-use potluck_core::content::{Geometry, Kind, PieceSet};
+use potluck_core::content::{Geometry, Kind, PieceSet, Selection};
 use potluck_core::ids::{
     ChainingValue, ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot,
 };
@@ -432,7 +432,10 @@ impl Run {
                 let peers = choices.some(3, Choices::addr);
                 let only_from = if choices.rarely(8) { vec![choices.name()] } else { Vec::new() };
                 self.downloads.entry(download).or_insert(key);
-                Command::Fetch { download, key, kind, name: choices.name(), peers, only_from }
+                let holders_max = if choices.rarely(8) { 1 } else { 0 };
+                let select = if choices.rarely(8) { Selection::nothing() } else { Selection::default() };
+                let how = FetchOptions { only_from, holders_max, in_order: choices.rarely(8), select };
+                Command::Fetch { download, key, kind, name: choices.name(), peers, how }
             }
             7..10 => {
                 let content = choices.content();

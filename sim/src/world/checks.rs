@@ -304,6 +304,7 @@ impl World<'_> {
             | PeerEvent::PeersChanged { .. }
             | PeerEvent::Retracted { .. }
             | PeerEvent::Withdrawn { .. }
+            | PeerEvent::Listed { .. }
             | PeerEvent::UploadBegan { .. }
             | PeerEvent::UploadEnded { .. } => {}
         }

@@ -317,8 +317,8 @@ impl World<'_> {
             self.host(host).downloads.insert(download, fresh);
         }
         debug_assert!(SafeName::parse(&name).is_ok());
-        let only_from = Vec::new();
-        self.command(host, Command::Fetch { download, key, kind, name, peers, only_from });
+        let how = potluck_core::peer::FetchOptions::default();
+        self.command(host, Command::Fetch { download, key, kind, name, peers, how });
     }
 
     /// The person says something.

@@ -148,6 +148,7 @@ fn fate_of(event: &PeerEvent) -> Fate<EventKey> {
         PeerEvent::Answer { .. }
         | PeerEvent::Completed { .. }
         | PeerEvent::Failed { .. }
+        | PeerEvent::Listed { .. }
         | PeerEvent::Left => return Fate::Kept,
         PeerEvent::Joined { .. }
         | PeerEvent::NameTaken { .. }

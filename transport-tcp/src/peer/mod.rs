@@ -6,7 +6,7 @@
 //! ```no_run
 //! # use potluck_core::content::{Kind, SafeName};
 //! # use potluck_core::ids::ContentKey;
-//! # use potluck_core::peer::PeerEvent;
+//! # use potluck_core::peer::{FetchOptions, PeerEvent};
 //! use potluck_transport_tcp::store::Target;
 //! use potluck_transport_tcp::{Event, Fetch, Peer, PeerOptions};
 //!
@@ -14,7 +14,7 @@
 //! let (peer, mut events) = Peer::start(PeerOptions::default()).await?;
 //! let name = SafeName::parse("big.iso")?;
 //! let target = Target::new("downloads/".as_ref(), &name)?;
-//! let fetch = Fetch { key, kind: Kind::File, name, peers: vec![holder], only_from: Vec::new(), target };
+//! let fetch = Fetch { key, kind: Kind::File, name, peers: vec![holder], how: FetchOptions::default(), target };
 //! let download = peer.fetch(fetch).await;
 //! while let Some(event) = events.next().await {
 //!     if event == Event::Peer(PeerEvent::Completed { download }) {
@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use potluck_core::content::{Kind, SafeName};
 use potluck_core::ids::{ContentKey, DownloadId, PeerId};
 use potluck_core::peer::{
-    Answer, Command, DownloadStatus, Explanation, PeerConfig, PeerInput, Question, Role,
+    Answer, Command, DownloadStatus, Explanation, FetchOptions, PeerConfig, PeerInput, Question, Role,
 };
 use potluck_core::seed::Seed;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -59,7 +59,7 @@ use crate::limits::{COPYING_BYTES_MAX, LEAVE_TIMEOUT, STORAGE_THREADS};
 use crate::link::{ChunkGear, Landings, Receiving, Sending};
 use crate::pool::BufferPool;
 use crate::record::Recorder;
-use crate::store::{Store, StoreOptions, Target, raise_open_files};
+use crate::store::{SourceHandle, Store, StoreOptions, Target, raise_open_files};
 use crate::tcp::TcpTransport;
 use crate::transport::{Copying, Listener, Transport};
 use crate::workers::Workers;
@@ -181,8 +181,8 @@ pub struct Fetch {
     pub name: SafeName,
     /// Where holders may be found, besides those that the tracker knows.
     pub peers: Vec<SocketAddr>,
-    /// Fetch only from peers of these names; empty: from all.
-    pub only_from: Vec<String>,
+    /// From whom, in which order, and what of it.
+    pub how: FetchOptions,
     /// Where it goes.
     pub target: Target,
 }
@@ -378,11 +378,11 @@ impl Peer {
     /// Begins a download. [`PeerEvent::Completed`](potluck_core::peer::PeerEvent::Completed) or
     /// [`PeerEvent::Failed`](potluck_core::peer::PeerEvent::Failed) ends it.
     pub async fn fetch(&self, what: Fetch) -> DownloadId {
-        let Fetch { key, kind, name, peers, only_from, target } = what;
+        let Fetch { key, kind, name, peers, how, target } = what;
         let download = DownloadId(self.0.last_download.fetch_add(1, Ordering::Relaxed) + 1);
         let label = name.as_str().to_owned();
-        self.0.store.set_target(download, target, kind, name);
-        self.command(Command::Fetch { download, key, kind, name: label, peers, only_from }).await;
+        self.0.store.set_target(download, target.selecting(&how.select), kind, name);
+        self.command(Command::Fetch { download, key, kind, name: label, peers, how }).await;
         download
     }
 
@@ -414,6 +414,14 @@ impl Peer {
     /// Why a download is as fast or slow as it is; `None` for an unknown one, or after the peer has left.
     pub async fn explain(&self, download: DownloadId) -> Option<Explanation> {
         self.ask_actor(|answer| Ask::Explain(download, answer)).await.flatten()
+    }
+
+    /// Opens a content for reading: what is shared, what was downloaded, and what is there of what is being downloaded (only
+    /// what is verified is sure to be right). `None`: it is not here, or its file changed. Blocks for as long as opening a
+    /// file does.
+    #[must_use]
+    pub fn open(&self, key: ContentKey) -> Option<SourceHandle> {
+        self.0.store.source(key)
     }
 
     /// Where a download stands, or will stand.

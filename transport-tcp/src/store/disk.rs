@@ -47,6 +47,8 @@ pub(crate) trait Folder: Clone + fmt::Debug + Send + Sync + Sized + 'static {
     fn open(&self, name: &OsStr, write: bool) -> io::Result<Self::File>;
     /// What stands under a name.
     fn stat(&self, name: &OsStr) -> io::Result<Stat>;
+    /// When the folder changed last, in nanoseconds since 1970.
+    fn mtime_ns(&self) -> io::Result<i64>;
     /// All names, in no order.
     fn names(&self) -> io::Result<Vec<OsString>>;
     /// Gives a file or folder another name in another folder. Fails with `AlreadyExists` if anything has that name.

@@ -1,8 +1,8 @@
 //! What interrupted downloads left: finding it, and removing it when the person says so.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use potluck_core::content::{Kind, SafeName};
@@ -50,23 +50,25 @@ pub fn find_parts(folder: &Path) -> Vec<PartInfo> {
 fn sidecar_of(folder: &OsFolder, name: &OsStr) -> io::Result<Option<Sidecar>> {
     match folder.stat(name)?.nature {
         Nature::Folder => staging::sidecar(&folder.open_folder(name)?),
-        Nature::File => {
-            let stem = name.as_bytes().strip_suffix(b".part").unwrap_or_default();
-            Sidecar::read(&folder.open(OsStr::from_bytes(&[stem, b".meta"].concat()), false)?)
-        }
+        Nature::File => Sidecar::read(&folder.open(&sidecar_name(name), false)?),
         Nature::Symlink | Nature::Special => Ok(None),
     }
 }
 
 /// Where the part file of a file download lies.
 pub(crate) fn file_spot(folder: &OsFolder, target: &Target, key: ContentKey) -> Spot<OsFolder> {
-    Spot {
-        folder: folder.clone(),
-        name: target.part_name(key.id),
-        sidecar: (folder.clone(), target.sidecar_name(key.id)),
-        locked: true,
-        always_sidecar: true,
-    }
+    spot(folder, target.part_name(key.id))
+}
+
+/// A part file and its sidecar, by the part file's name.
+fn spot(folder: &OsFolder, name: OsString) -> Spot<OsFolder> {
+    let sidecar = (folder.clone(), sidecar_name(&name));
+    Spot { folder: folder.clone(), name, sidecar, locked: true, always_sidecar: true }
+}
+
+fn sidecar_name(part: &OsStr) -> OsString {
+    let stem = part.as_bytes().strip_suffix(b".part").unwrap_or_default();
+    OsString::from_vec([stem, b".meta"].concat())
 }
 
 /// Removes what an interrupted download left: only potluck's own part file or staging folder, and its sidecar. Returns
@@ -75,16 +77,32 @@ pub(crate) fn file_spot(folder: &OsFolder, target: &Target, key: ContentKey) -> 
 /// # Errors
 /// [`StorageFault::Locked`]: it is being downloaded; or the disk fails.
 pub fn discard(target: &Target, key: ContentKey) -> Result<bool, StorageFault> {
-    let folder = match OsFolder::at(target.folder()) {
+    discard_in(target.folder(), target.part_name(key.id))
+}
+
+impl PartInfo {
+    /// Removes it: only potluck's own part file or staging folder, and its sidecar. Returns whether it was still there.
+    ///
+    /// # Errors
+    /// [`StorageFault::Locked`]: it is being downloaded; or the disk fails.
+    pub fn discard(&self) -> Result<bool, StorageFault> {
+        match (self.path.parent(), self.path.file_name()) {
+            (Some(folder), Some(name)) => discard_in(folder, name.to_owned()),
+            _ => Ok(false),
+        }
+    }
+}
+
+fn discard_in(folder: &Path, name: OsString) -> Result<bool, StorageFault> {
+    let folder = match OsFolder::at(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         folder => folder.map_err(failed("opening the target's folder"))?,
     };
-    let name = target.part_name(key.id);
     match folder.stat(&name) {
         Ok(stat) if stat.nature == Nature::Folder => staging::discard(&folder, &name).map(|()| true),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(failed("looking for a part file")(error))
         }
-        _ => file_spot(&folder, target, key).discard(),
+        _ => spot(&folder, name).discard(),
     }
 }

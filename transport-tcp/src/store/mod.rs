@@ -271,7 +271,9 @@ impl Store {
                     if let Some(other) = staging.finish(target.name(), how)? {
                         self.add_members(&other);
                     }
-                    if let Some((_, bytes)) = staging.listing()? {
+                    if staging.selection().is_all()
+                        && let Some((_, bytes)) = staging.listing()?
+                    {
                         self.add_source(key, Source::Memory(bytes));
                     }
                     // What is served from it keeps open what it needs.
@@ -333,8 +335,15 @@ impl Store {
     /// # Errors
     /// The disk fails, or the place is not open.
     pub fn read_listing(&self, download: DownloadId) -> Result<Option<Arc<Listing>>, StorageFault> {
-        match self.folder(Place::Root(download))?.as_deref() {
-            Some(FolderPlace::Staged(staging)) => Ok(staging.listing()?.map(|(listing, _)| listing)),
+        let place = Place::Root(download);
+        match self.folder(place)?.as_deref() {
+            Some(FolderPlace::Staged(staging)) => {
+                let Some((listing, _)) = staging.listing()? else { return Ok(None) };
+                if !staging.selection().is_all() {
+                    self.part_stands(place, staging)?;
+                }
+                Ok(Some(listing))
+            }
             Some(FolderPlace::Standing(whole)) => Ok(Some(Arc::clone(&whole.listing))),
             None => Err(StorageFault::BadPath),
         }

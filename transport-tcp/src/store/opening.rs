@@ -105,6 +105,8 @@ impl Store {
         let name = target.part_name(key.id);
         match staging::standing_beside(&parent, &name, target.name(), key, how)? {
             StandingFolder::Nothing => {}
+            // What stands there may be the part that is wanted. That shows once the listing is here.
+            StandingFolder::Other if !target.selection().is_all() => {}
             StandingFolder::Other => return Err(StorageFault::Occupied),
             StandingFolder::Same(whole) => return Ok(self.folder_stands(place, download, key, whole)),
         }
@@ -112,6 +114,7 @@ impl Store {
             StagingOpening::NeedsTable => Opening::NeedsTable,
             StagingOpening::Open { staging, table, have } => {
                 self.set_place(place, OpenPlace::Part(Arc::clone(staging.listing_part())));
+                let staging = staging.selecting(target.selection());
                 *lock(&download.folder) = Some(Arc::new(FolderPlace::Staged(staging)));
                 Opening::Part { table, have }
             }
@@ -130,6 +133,18 @@ impl Store {
         self.set_place(place, OpenPlace::Done);
         *lock(&download.folder) = Some(Arc::new(FolderPlace::Standing(whole)));
         Opening::Finished { table }
+    }
+
+    /// Serves the chosen part of a folder from its final path if it stands there.
+    pub(super) fn part_stands(&self, place: Place, staging: &Staging) -> Result<(), StorageFault> {
+        let download = self.download(place)?;
+        let standing =
+            self.checking(place, &|_, _| (), |how| staging.standing(download.target.name(), how))?;
+        if let Some(part) = standing {
+            self.set_place(place, OpenPlace::Done);
+            *lock(&download.folder) = Some(Arc::new(FolderPlace::Standing(part)));
+        }
+        Ok(())
     }
 
     pub(super) fn open_member(

@@ -70,6 +70,10 @@ impl Folder for OsFolder {
         Ok(stat(&fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?))
     }
 
+    fn mtime_ns(&self) -> io::Result<i64> {
+        Ok(stat(&fs::fstat(&self.0)?).identity.mtime_ns)
+    }
+
     fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in fs::Dir::read_from(&self.0)? {

@@ -17,7 +17,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use potluck_core::content::{Kind, Listing, ListingEntry, Node, PieceSet, PieceTable, SafePath};
+use potluck_core::content::{Kind, Listing, ListingEntry, Node, PieceSet, PieceTable, SafePath, Selection};
 use potluck_core::ids::ContentKey;
 use potluck_core::limits::LISTING_BYTES_MAX;
 use potluck_core::peer::StorageFault;
@@ -46,6 +46,8 @@ pub(crate) struct Staging<D: Folder> {
     listing: OnceLock<ReadListing>,
     /// Members that are complete, by entry.
     done: Mutex<HashMap<u32, FileIdentity>>,
+    /// What of the folder is wanted.
+    select: Selection,
 }
 
 /// A listing, and its bytes.
@@ -132,10 +134,20 @@ impl<D: Folder> Staging<D> {
                     listing_part: part,
                     listing: OnceLock::new(),
                     done: Mutex::default(),
+                    select: Selection::default(),
                 };
                 Ok(StagingOpening::Open { staging, table, have })
             }
         }
+    }
+
+    /// Only this of the folder is to stand in the end.
+    pub(crate) fn selecting(self, select: &Selection) -> Self {
+        Self { select: select.clone(), ..self }
+    }
+
+    pub(crate) const fn selection(&self) -> &Selection {
+        &self.select
     }
 
     pub(crate) const fn listing_part(&self) -> &Arc<Part<D>> {
@@ -285,10 +297,14 @@ impl<D: Folder> Staging<D> {
         let mut other = None;
         match self.folder.stat(OsStr::new(CONTENT)) {
             Ok(_) => {
-                self.make_empty_folders(&listing).map_err(failed("making an empty folder"))?;
-                self.check_members(&listing, how)?;
+                let chosen = self.select.chosen(&listing);
+                let entries = (0..).zip(listing.entries()).zip(chosen).filter(|(_, chosen)| *chosen);
+                let entries: Vec<(u32, &ListingEntry)> = entries.map(|(entry, _)| entry).collect();
+                self.make_empty_folders(&entries).map_err(failed("making an empty folder"))?;
+                self.check_members(&entries, how)?;
+                self.set_folder_times(&listing).map_err(failed("setting the time of a folder"))?;
                 self.sync()?;
-                other = self.rename(final_name, how)?;
+                other = self.rename(final_name, &listing, how)?;
             }
             // An earlier call renamed it, and could not sync that.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -303,11 +319,16 @@ impl<D: Folder> Staging<D> {
         Ok(other)
     }
 
-    fn rename(&self, final_name: &OsStr, how: Checking<'_>) -> Result<Option<WholeFolder<D>>, StorageFault> {
+    fn rename(
+        &self,
+        final_name: &OsStr,
+        listing: &Listing,
+        how: Checking<'_>,
+    ) -> Result<Option<WholeFolder<D>>, StorageFault> {
         match self.folder.rename(OsStr::new(CONTENT), &self.parent, final_name) {
             Ok(()) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let standing = standing_folder(&self.parent, final_name, self.listing_part.key(), how)?;
+                let standing = standing_folder(&self.parent, final_name, self.wanted_key(listing), how)?;
                 let StandingFolder::Same(other) = standing else { return Err(StorageFault::Occupied) };
                 walk::remove_tree(&self.folder, OsStr::new(CONTENT))
                     .map_err(failed("removing a staging folder"))?;
@@ -317,8 +338,40 @@ impl<D: Folder> Staging<D> {
         }
     }
 
-    fn make_empty_folders(&self, listing: &Listing) -> io::Result<()> {
-        for entry in listing.entries() {
+    /// What the finished folder would be shared as.
+    fn wanted_key(&self, listing: &Listing) -> ContentKey {
+        if self.select.is_all() {
+            return self.listing_part.key();
+        }
+        hashing::hash_bytes(&self.select.of(listing).encode()).0
+    }
+
+    /// The chosen part of the folder, if it stands under its final name already. `Occupied` if something else does.
+    pub(crate) fn standing(
+        &self,
+        final_name: &OsStr,
+        how: Checking<'_>,
+    ) -> Result<Option<WholeFolder<D>>, StorageFault> {
+        let (listing, bytes) = self.listing()?.ok_or(StorageFault::BadPath)?;
+        let part = match standing_folder(&self.parent, final_name, self.wanted_key(&listing), how)? {
+            StandingFolder::Nothing => return Ok(None),
+            StandingFolder::Other => return Err(StorageFault::Occupied),
+            StandingFolder::Same(part) => part,
+        };
+        // Its members go by their entries in the whole listing.
+        let chosen = (0..).zip(self.select.chosen(&listing)).filter(|(_, chosen)| *chosen);
+        let chosen: Vec<u32> = chosen.map(|(entry, _)| entry).collect();
+        let whole = |(entry, member)| Some((*chosen.get(entry as usize)?, member));
+        let members = part.members.into_iter().filter_map(whole).collect();
+        self.release();
+        if let Err(error) = walk::remove_tree(&self.parent, &self.name) {
+            tracing::warn!(%error, "removing a staging folder");
+        }
+        Ok(Some(WholeFolder { listing, bytes, members, table: None, ..part }))
+    }
+
+    fn make_empty_folders(&self, entries: &[(u32, &ListingEntry)]) -> io::Result<()> {
+        for (_, entry) in entries {
             if let Node::Folder { mtime_ns } = entry.node {
                 let (folder, name) = walk::parent(&self.content, &entry.path, true)?;
                 where_possible(walk::make_folder(&folder, name)?.set_mtime(mtime_ns))?;
@@ -327,14 +380,25 @@ impl<D: Folder> Staging<D> {
         Ok(())
     }
 
+    /// Nothing more is made in the folders: they get the times that the listing tells.
+    fn set_folder_times(&self, listing: &Listing) -> io::Result<()> {
+        for (path, mtime_ns) in self.select.of(listing).folder_times() {
+            let mut folder = self.content.clone();
+            for name in path.split('/').filter(|name| !name.is_empty()) {
+                folder = folder.open_folder(OsStr::new(name))?;
+            }
+            where_possible(folder.set_mtime(mtime_ns))?;
+        }
+        Ok(())
+    }
+
     /// What is about to be renamed is what was verified: every entry of the listing, and nothing else. Somebody may have
     /// moved things about in the staging folder.
-    fn check_members(&self, listing: &Listing, how: Checking<'_>) -> Result<(), StorageFault> {
+    fn check_members(&self, entries: &[(u32, &ListingEntry)], how: Checking<'_>) -> Result<(), StorageFault> {
         let plan = scan_folder(&self.content, Path::new("")).map_err(|error| {
             tracing::warn!(%error, "looking through a staging folder");
             StorageFault::Occupied
         })?;
-        let entries = listing.entries();
         if let Some(strange) = plan.skipped.first() {
             tracing::warn!(path = ?strange.path, "something else lies in a staging folder");
             return Err(StorageFault::Occupied);
@@ -345,7 +409,7 @@ impl<D: Folder> Staging<D> {
         }
         let mut files = plan.files.iter().peekable();
         let mut done = self.done();
-        for (entry, listed) in (0..).zip(entries) {
+        for &(entry, listed) in entries {
             let Node::File { key, .. } = listed.node else { continue };
             let found = files.next_if(|file| file.path == listed.path);
             let right = match (found, done.get(&entry)) {
@@ -478,16 +542,21 @@ fn standing_folder<D: Folder>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(StandingFolder::Nothing),
         Err(error) => return Err(failed("looking at the target")(error)),
     };
-    let Ok(plan) = scan_folder(&content, Path::new(name)) else { return Ok(StandingFolder::Other) };
+    let Ok(mut plan) = scan_folder(&content, Path::new(name)) else { return Ok(StandingFolder::Other) };
     // A listing's length does not depend on the ids: most other folders are told without reading their files.
     let unread = plan.files.iter().map(|file| {
         let key = ContentKey { id: potluck_core::content::empty_id(), length: file.identity.size };
         let node = Node::File { key, executable: file.executable, mtime_ns: file.identity.mtime_ns };
         ListingEntry { path: file.path.clone(), node }
     });
-    match plan.listing(unread.collect()) {
-        Ok(listing) if listing.encode().len() as u64 == key.length => {}
-        _ => return Ok(StandingFolder::Other),
+    let Ok(listing) = plan.listing(unread.collect()) else { return Ok(StandingFolder::Other) };
+    let is_as_long = |listing: &Listing| listing.encode().len() as u64 == key.length;
+    if !is_as_long(&listing) {
+        // Whoever shared it may not have told the times of folders.
+        plan.folder_times.clear();
+        if !is_as_long(&listing.with_folder_times(|_| None)) {
+            return Ok(StandingFolder::Other);
+        }
     }
     whole_folder(content, &plan, key, how)
 }

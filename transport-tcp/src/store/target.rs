@@ -5,15 +5,11 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf, absolute};
 
-use potluck_core::content::SafeName;
+use potluck_core::content::{SafeName, Selection};
 use potluck_core::ids::ContentId;
 
 /// Bytes of the target's name that go into the part file's: what potluck adds to them fits into the 255 of a name.
 const NAME_BYTES_KEPT: usize = 200;
-/// How a part file's name ends.
-const PART: &str = "part";
-/// How a sidecar's name ends.
-const SIDECAR: &str = "meta";
 
 /// The folder and the final name of a download.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +18,8 @@ pub struct Target {
     name: OsString,
     /// The person asked for a folder by a trailing `/`: it is created with the download.
     create_folder: bool,
+    /// Of a folder, what of it goes there.
+    select: Selection,
 }
 
 impl Target {
@@ -38,12 +36,14 @@ impl Target {
                 folder: absolute(out)?,
                 name: name.as_str().into(),
                 create_folder: ends_in_slash,
+                select: Selection::default(),
             });
         }
         let path = absolute(out)?;
         match (path.parent(), path.file_name()) {
             (Some(folder), Some(name)) => {
-                Ok(Self { folder: folder.to_owned(), name: name.to_owned(), create_folder: false })
+                let (folder, name) = (folder.to_owned(), name.to_owned());
+                Ok(Self { folder, name, create_folder: false, select: Selection::default() })
             }
             _ => Err(io::ErrorKind::InvalidFilename.into()),
         }
@@ -67,23 +67,32 @@ impl Target {
         &self.name
     }
 
+    /// The same place, for a part of a folder. What was downloaded of the whole folder stays beside it.
+    #[must_use]
+    pub fn selecting(self, select: &Selection) -> Self {
+        Self { select: select.clone(), ..self }
+    }
+
+    pub(crate) const fn selection(&self) -> &Selection {
+        &self.select
+    }
+
     pub(crate) const fn creates_folder(&self) -> bool {
         self.create_folder
     }
 
     /// `.<name cut>.<8 hex of the id>.part`: the part file, or the staging folder.
     pub(crate) fn part_name(&self, id: ContentId) -> OsString {
-        self.beside(id, PART)
-    }
-
-    /// `.<name cut>.<8 hex of the id>.meta`: the sidecar of a part file.
-    pub(crate) fn sidecar_name(&self, id: ContentId) -> OsString {
-        self.beside(id, SIDECAR)
-    }
-
-    fn beside(&self, id: ContentId, ending: &str) -> OsString {
-        let [a, b, c, d, ..] = id.0;
-        let tail = format!(".{a:02x}{b:02x}{c:02x}{d:02x}.{ending}");
+        let [a, b, c, d, ..] = if self.select.is_all() {
+            id.0
+        } else {
+            // Another choice among the same files has a staging folder of its own.
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&id.0);
+            hasher.update(format!("{:?}", self.select).as_bytes());
+            *hasher.finalize().as_bytes()
+        };
+        let tail = format!(".{a:02x}{b:02x}{c:02x}{d:02x}.part");
         let name = self.name.as_bytes();
         let kept = match self.name.to_str() {
             Some(text) => text.floor_char_boundary(NAME_BYTES_KEPT),

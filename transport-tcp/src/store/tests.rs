@@ -132,7 +132,7 @@ impl World {
     }
 
     fn sidecar_path(&self, id: ContentId) -> PathBuf {
-        self.path(self.target().sidecar_name(id))
+        self.part_path(id).with_extension("meta")
     }
 
     fn names(&self) -> Vec<OsString> {

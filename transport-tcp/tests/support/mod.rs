@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use potluck_core::content::{Kind, SafeName};
 use potluck_core::ids::{ContentKey, DownloadId};
-use potluck_core::peer::PeerEvent;
+use potluck_core::peer::{FetchOptions, PeerEvent};
 use potluck_transport_tcp::store::Target;
 use potluck_transport_tcp::{Event, Events, Fetch, Peer, PeerOptions, Shared, Tracker, TrackerOptions};
 use tokio::time::timeout;
@@ -53,7 +53,7 @@ pub(crate) fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 pub(crate) fn into_folder(key: ContentKey, kind: Kind, name: &str, folder: &Path) -> Fetch {
     let name = SafeName::parse(name).unwrap();
     let target = Target::new(folder, &name).unwrap();
-    Fetch { key, kind, name, peers: Vec::new(), only_from: Vec::new(), target }
+    Fetch { key, kind, name, peers: Vec::new(), how: FetchOptions::default(), target }
 }
 
 pub(crate) fn what(shared: &Shared, folder: &Path) -> Fetch {

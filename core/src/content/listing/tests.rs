@@ -60,6 +60,31 @@ fn bytes_are_as_documented() {
 }
 
 #[test]
+fn times_of_folders_follow_the_entries() {
+    let listing =
+        Listing::new(vec![file("a/b/c", 1), file("a/d", 1), folder("a/e"), file("f/g", 1), file("h", 1)])
+            .unwrap();
+    let bare = listing.encode();
+    let times = |path: &str| Some(path.len() as i64 + 10);
+    let timed = listing.clone().with_folder_times(times);
+    let told: Vec<_> = timed.folder_times().collect();
+    assert_eq!(told, [("", 10), ("a", 11), ("a/b", 13), ("f", 11)]);
+    let tail: Vec<u8> = [10_i64, 11, 13, 11].iter().flat_map(|time| time.to_le_bytes()).collect();
+    let bytes = [bare.clone(), tail].concat();
+    assert_eq!(timed.encode(), bytes);
+    assert_eq!(Listing::decode(&bytes), Ok(timed.clone()));
+    let json = serde_json::to_string(&timed).unwrap();
+    assert_eq!(serde_json::from_str::<Listing>(&json).unwrap(), timed);
+    let part = timed.only(|entry| entry.path.as_str().starts_with("a/d"));
+    assert_eq!(part.folder_times().collect::<Vec<_>>(), [("", 10), ("a", 11)]);
+    assert_eq!(listing.clone().with_folder_times(|path| times(path).filter(|_| path != "f")), listing);
+    for wrong in [8, 24, 33, 40] {
+        let bytes = [bare.clone(), vec![0; wrong]].concat();
+        assert_eq!(Listing::decode(&bytes), Err(ListingFault::Trailing(wrong)));
+    }
+}
+
+#[test]
 fn entries_are_sorted_and_checked() {
     let listing = Listing::new(vec![file("a.b", 1), file("a/c", 1), file("B", 1), folder("a/b")]).unwrap();
     let paths: Vec<&str> = listing.entries().iter().map(|entry| entry.path.as_str()).collect();

@@ -363,6 +363,10 @@ impl Folder for MemoryFolder {
         Ok(state.stat(node))
     }
 
+    fn mtime_ns(&self) -> io::Result<i64> {
+        Ok(self.disk.state().stat(self.node).identity.mtime_ns)
+    }
+
     fn names(&self) -> io::Result<Vec<OsString>> {
         Ok(self.disk.state().nodes.get_mut(&self.node).unwrap().names().keys().cloned().collect())
     }

@@ -1,0 +1,253 @@
+//! What people set once: a file of defaults. A flag wins over the environment, the environment over the file.
+//!
+//! `~/.config/potluck/config.toml` (below `XDG_CONFIG_HOME` where that is set), or the file that `POTLUCK_CONFIG` names; empty:
+//! none. Each key is the default of the flag of its name, wherever a verb has that flag, and is read by the same parser.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, Command};
+use toml::{Table, Value};
+
+use crate::exit::{Code, Failure};
+use crate::ui;
+
+/// Names the file, in place of the usual one.
+const FILE: &str = "POTLUCK_CONFIG";
+/// Bytes that are read of it at most: a file that is longer is none of ours.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// Keys, and the flag that each is the default of.
+const KEYS: [(&str, &str); 11] = [
+    ("tracker", "tracker"),
+    ("as", "name"),
+    ("listen", "listen"),
+    ("limit_up", "limit_up"),
+    ("limit_down", "limit_down"),
+    ("out", "out"),
+    ("wait", "wait"),
+    ("max_holders", "max_holders"),
+    ("dir", "dir"),
+    ("color", "color"),
+    ("quiet", "quiet"),
+];
+/// Verbs whose flags mean something else.
+const NOT_FOR: [(&str, &str); 3] = [("tracker", "listen"), ("man", "out"), ("sim", "out")];
+
+/// Defaults, by the flag that they are for.
+#[derive(Debug, Default)]
+pub(crate) struct Config(Vec<(&'static str, Vec<String>)>);
+
+impl Config {
+    /// Reads the file, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be read, is no TOML, has unknown keys, or values that `command` does not take.
+    pub(crate) fn load(command: &Command) -> Result<Self, Failure> {
+        let named = std::env::var_os(FILE).map(PathBuf::from);
+        let Some(path) = named.clone().or_else(usual_path).filter(|path| !path.as_os_str().is_empty()) else {
+            return Ok(Self::default());
+        };
+        match read(&path) {
+            Ok(text) => Self::parse(&text, command).map_err(|why| wrong(&path, why)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+                Ok(Self::default())
+            }
+            Err(error) => Err(wrong(&path, format!("cannot be read: {error}"))),
+        }
+    }
+
+    fn parse(text: &str, command: &Command) -> Result<Self, String> {
+        let table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+        let mut config = Self::default();
+        for (key, value) in &table {
+            let (_, flag) = KEYS.iter().find(|(known, _)| known == key).ok_or_else(|| unknown(key))?;
+            let values = texts(value).ok_or_else(|| format!("`{key}` is neither text nor a number"))?;
+            let arg = flags(command, flag).next().ok_or_else(|| unknown(key))?;
+            try_values(arg.clone(), &values).map_err(|why| format!("`{key}`: {why}"))?;
+            config.0.push((flag, values));
+        }
+        Ok(config)
+    }
+
+    /// Makes the defaults those of the file.
+    pub(crate) fn apply(&self, mut command: Command) -> Command {
+        for (flag, values) in &self.0 {
+            command = set(command, flag, values);
+        }
+        command
+    }
+}
+
+/// Where the file of this user lies, if that can be told.
+fn usual_path() -> Option<PathBuf> {
+    let given = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let configs = given.or_else(|| Some(std::env::home_dir()?.join(".config")))?;
+    Some(configs.join("potluck").join("config.toml"))
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > BYTES_MAX {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(text)
+}
+
+fn wrong(path: &Path, why: impl fmt::Display) -> Failure {
+    let path = ui::name(&path.to_string_lossy());
+    Failure::new(Code::Usage, format!("the configuration {path} cannot be used: {why}")).hint(format!(
+        "Correct it, or set {FILE} to another file (to nothing: none is read). The keys are {}.",
+        KEYS.map(|(key, _)| key).join(", ")
+    ))
+}
+
+fn unknown(key: &str) -> String {
+    let near = KEYS.iter().max_by(|a, b| {
+        let likeness = |known: &str| strsim::jaro_winkler(key, known);
+        likeness(a.0).total_cmp(&likeness(b.0))
+    });
+    match near {
+        Some((near, _)) => format!("`{}` is no key; the nearest is `{near}`", ui::name(key)),
+        None => format!("`{}` is no key", ui::name(key)),
+    }
+}
+
+/// A value as it would be typed; a list as several.
+fn texts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Integer(number) => Some(vec![number.to_string()]),
+        Value::Boolean(yes) => Some(vec![yes.to_string()]),
+        Value::Array(values) => {
+            values.iter().map(texts).collect::<Option<Vec<_>>>().map(|texts| texts.concat())
+        }
+        Value::Float(_) | Value::Datetime(_) | Value::Table(_) => None,
+    }
+}
+
+/// The flags of this name, of the command and of its verbs.
+fn flags<'a>(command: &'a Command, flag: &'a str) -> impl Iterator<Item = &'a Arg> {
+    let verbs = command.get_subcommands().filter(move |verb| is_for(verb.get_name(), flag));
+    let all = std::iter::once(command).chain(verbs).flat_map(Command::get_arguments);
+    all.filter(move |arg| arg.get_id() == flag)
+}
+
+fn is_for(verb: &str, flag: &str) -> bool {
+    !NOT_FOR.contains(&(verb, flag))
+}
+
+/// Would the flag take these values?
+fn try_values(arg: Arg, values: &[String]) -> Result<(), String> {
+    let takes = arg.get_action().takes_values();
+    if !takes {
+        return match values {
+            [value] if value == "true" || value == "false" => Ok(()),
+            _ => Err("expected true or false".to_owned()),
+        };
+    }
+    let words = values.iter().map(|value| format!("--value={value}"));
+    let arg = arg.long("value").short(None).required(false).global(false);
+    let tried = Command::new("config").no_binary_name(true).arg(reset(arg)).try_get_matches_from(words);
+    tried.map(drop).map_err(|error| {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        // `error: invalid value 'x' for '--value <RATE>': expected …`
+        line.split_once(">': ").map_or(line, |(_, why)| why).to_owned()
+    })
+}
+
+/// Without what refers to other flags.
+fn reset(arg: Arg) -> Arg {
+    let mut alone = Arg::new(arg.get_id().clone()).long("value").action(arg.get_action().clone());
+    if let Some(names) = arg.get_value_names() {
+        alone = alone.value_names(names.to_vec());
+    }
+    alone.value_parser(arg.get_value_parser().clone())
+}
+
+fn set(command: Command, flag: &'static str, values: &[String]) -> Command {
+    let verbs: Vec<String> = command
+        .get_subcommands()
+        .filter(|verb| is_for(verb.get_name(), flag))
+        .map(|verb| verb.get_name().to_owned())
+        .collect();
+    let has = |command: &Command| command.get_arguments().any(|arg| arg.get_id() == flag);
+    let defaulted = |arg: Arg| arg.required(false).default_values(values.to_vec());
+    let mut command = if has(&command) { command.mut_arg(flag, defaulted) } else { command };
+    for verb in verbs {
+        command = command.mut_subcommand(
+            verb,
+            |verb| {
+                if has(&verb) { verb.mut_arg(flag, defaulted) } else { verb }
+            },
+        );
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, FromArgMatches as _};
+
+    use super::*;
+    use crate::args::{Color, Potluck, Verb};
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, &Potluck::command())
+    }
+
+    fn typed(config: &str, words: &[&str]) -> Potluck {
+        let command = parse(config).unwrap().apply(Potluck::command());
+        command.clone().debug_assert();
+        let words = ["potluck"].iter().chain(words);
+        Potluck::from_arg_matches(&command.get_matches_from(words)).unwrap()
+    }
+
+    #[test]
+    fn every_key_is_the_default_of_a_flag() {
+        let command = Potluck::command();
+        for (key, flag) in KEYS {
+            assert!(flags(&command, flag).next().is_some(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let config = "tracker = \"nas\"\nlimit_up = \"2M\"\nlimit_down = 700\nwait = 5\ncolor = \"always\"\nquiet = true";
+        let Potluck { global, verb: Verb::Get(args) } = typed(config, &["get", "x", "--limit-up", "3M"])
+        else {
+            panic!("get")
+        };
+        assert_eq!((global.color, global.quiet), (Color::Always, true));
+        assert_eq!((args.serve.limit_up, args.serve.limit_down, args.wait), (3 << 20, 700, 5));
+        assert_eq!(args.serve.network.tracker.unwrap().to_string(), "nas:7070");
+    }
+
+    #[test]
+    fn what_is_for_peers_is_not_for_the_tracker() {
+        let config = "listen = \"127.0.0.1:1\"\ndir = \"/x\"";
+        let Verb::Tracker(tracker) = typed(config, &["tracker"]).verb else { panic!("tracker") };
+        assert_eq!(tracker.listen.port(), 7070);
+        let Verb::Peer(peer) = typed(config, &["peer"]).verb else { panic!("peer") };
+        assert_eq!((peer.serve.listen.port(), peer.dir.to_str()), (1, Some("/x")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, words) in [
+            ("limit-up = 1", &["limit-up", "limit_up"][..]),
+            ("trakcer = \"x\"", &["trakcer", "nearest is `tracker`"]),
+            ("limit_up = \"fast\"", &["limit_up", "expected bytes per second"]),
+            ("quiet = 3", &["quiet", "true or false"]),
+            ("wait = 1.5", &["wait"]),
+            ("color = \"red\"", &["color"]),
+            ("as =", &["line 1"]),
+        ] {
+            let why = parse(text).unwrap_err();
+            assert!(words.iter().all(|word| why.contains(word)), "{text}: {why}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Defaults from the environment and the configuration file, and what is made from the definition of the command line.
+
+mod support;
+
+use std::fs;
+
+use support::processes::{Net, number, text};
+
+fn configure(net: &Net, text: &str) {
+    fs::write(net.path("config/potluck/config.toml"), text).unwrap();
+}
+
+#[test]
+fn flags_win_over_the_environment_and_the_environment_over_the_file() {
+    let net = Net::new();
+    let path = net.file("src/f", 10, 1);
+    let (_holder, _) = net.share("h", &path, &[]);
+    configure(&net, &format!("tracker = \"{}\"", net.addr));
+    assert_eq!(net.run(&["list"]).all("content").count(), 1, "from the file");
+    let mut list = net.bare(&["list", "--json"]);
+    let output = list.env("POTLUCK_TRACKER", "127.0.0.1:9").output().unwrap();
+    assert_eq!(output.status.code(), Some(6), "the environment wins over the file");
+    let mut list = net.bare(&["list", "--json", "--tracker", &net.addr]);
+    let output = list.env("POTLUCK_TRACKER", "127.0.0.1:9").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "a flag wins over the environment");
+    let mut list = net.bare(&["list", "--json"]);
+    let output = list.env("POTLUCK_CONFIG", "").output().unwrap();
+    assert_eq!(output.status.code(), Some(6), "without the file, nobody is at the usual address");
+}
+
+#[test]
+fn the_file_names_the_peer_and_the_folder() {
+    let net = Net::new();
+    let path = net.file("src/f", 10, 1);
+    let (_holder, id) = net.share("h", &path, &[]);
+    let out = net.dir.path().join("downloads/");
+    configure(
+        &net,
+        &format!("tracker = \"{}\"\nas = \"me\"\nlisten = \"127.0.0.1:0\"\nout = {out:?}", net.addr),
+    );
+    let ran = net.run(&["get", &id]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(text(ran.one("joined"), "as"), "me");
+    assert!(out.join("f").exists());
+}
+
+#[test]
+fn a_wrong_file_is_a_usage_error_that_says_what_is_wrong() {
+    let net = Net::without_tracker();
+    for (config, words) in [
+        ("trakcer = \"x\"", &["config.toml", "trakcer", "`tracker`"][..]),
+        ("limit_up = \"fast\"", &["limit_up", "bytes per second"]),
+        ("tracker = ", &["config.toml", "line 1"]),
+        ("[network]\ntracker = \"x\"", &["network"]),
+    ] {
+        configure(&net, config);
+        let ran = net.run(&["hash", "x"]);
+        assert_eq!((ran.code, number(ran.one("error"), "code")), (Some(2), 2), "{config}");
+        assert!(words.iter().all(|word| ran.stderr.contains(word)), "{config}: {}", ran.stderr);
+        assert_eq!(net.typed(&["--help"]).code, Some(0), "help is there all the same");
+    }
+    let mut hash = net.bare(&["hash", "x"]);
+    let output = hash.env("POTLUCK_CONFIG", "/no/such/file.toml").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/no/such/file.toml"));
+}
+
+#[test]
+fn shells_and_man_get_their_pages() {
+    let net = Net::without_tracker();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = net.typed(&["completions", shell]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(ran.stdout.contains("max-holders"), "{shell}");
+    }
+    assert_eq!(net.typed(&["completions", "nosuch"]).code, Some(2));
+    let page = net.typed(&["man"]).stdout;
+    assert!(page.starts_with(".ie") && page.contains("potluck"), "{page}");
+    assert!(net.typed(&["man", "get"]).stdout.contains("include"));
+    assert_eq!(net.typed(&["man", "nosuch"]).code, Some(2));
+    assert_eq!(net.typed(&["man", "--out", "pages"]).code, Some(0));
+    for page in ["potluck.1", "potluck-get.1", "potluck-share.1", "potluck-sim-run.1"] {
+        assert!(net.dir.path().join("pages").join(page).is_file(), "{page}");
+    }
+}
+
+#[test]
+fn colours_follow_the_flag() {
+    let net = Net::without_tracker();
+    let shown = |words: &[&str]| net.typed(words).stderr;
+    assert!(!shown(&["hash", "nosuch"]).contains('\u{1b}'), "no terminal");
+    assert!(shown(&["hash", "nosuch", "--color", "always"]).contains('\u{1b}'));
+    assert!(shown(&["nosuch", "--color=always"]).contains('\u{1b}'));
+    assert!(!shown(&["hash", "nosuch", "--color", "never"]).contains('\u{1b}'));
+}
