@@ -40,7 +40,7 @@ fn a_holder_that_delivered_is_dialed_again_soon_however_often_it_went_away() {
     let mut case = Case::new();
     let (key, table) = (content.key, content.table.clone());
     let (kind, name, peers) = (Kind::File, "it".to_owned(), vec![addr(1)]);
-    case.command(Command::Fetch { download: DOWNLOAD, key, kind, name, peers, only_from: Vec::new() });
+    case.command(Command::Fetch { download: DOWNLOAD, key, kind, name, peers, how: FetchOptions::default() });
     case.open(Opening::Part { table, have: PieceSet::empty(40) });
     let mut effects = std::mem::take(&mut case.done);
     for round in 0..20u64 {

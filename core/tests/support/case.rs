@@ -96,8 +96,8 @@ impl Case {
 
     pub(crate) fn fetch_kind(&mut self, content: &Synthetic, kind: Kind) {
         let (key, name) = (content.key, "it".to_owned());
-        let (peers, only_from) = (Vec::new(), Vec::new());
-        self.command(Command::Fetch { download: DOWNLOAD, key, kind, name, peers, only_from });
+        let (peers, how) = (Vec::new(), FetchOptions::default());
+        self.command(Command::Fetch { download: DOWNLOAD, key, kind, name, peers, how });
     }
 
     pub(crate) fn open(&mut self, opening: Opening) -> Vec<PeerEffect> {
