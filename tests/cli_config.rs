@@ -7,7 +7,7 @@ use std::fs;
 use support::processes::{Net, number, text};
 
 fn configure(net: &Net, text: &str) {
-    fs::write(net.path("config/potluck/config.toml"), text).unwrap();
+    fs::write(net.path("config/potluck/config.toml"), text).expect("a configuration");
 }
 
 #[test]

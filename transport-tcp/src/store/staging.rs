@@ -47,7 +47,7 @@ pub(crate) struct Staging<D: Folder> {
     /// Members that are complete, by entry.
     done: Mutex<HashMap<u32, FileIdentity>>,
     /// What of the folder is wanted.
-    select: Selection,
+    select: Box<Selection>,
 }
 
 /// A listing, and its bytes.
@@ -134,7 +134,7 @@ impl<D: Folder> Staging<D> {
                     listing_part: part,
                     listing: OnceLock::new(),
                     done: Mutex::default(),
-                    select: Selection::default(),
+                    select: Box::default(),
                 };
                 Ok(StagingOpening::Open { staging, table, have })
             }
@@ -143,7 +143,7 @@ impl<D: Folder> Staging<D> {
 
     /// Only this of the folder is to stand in the end.
     pub(crate) fn selecting(self, select: &Selection) -> Self {
-        Self { select: select.clone(), ..self }
+        Self { select: Box::new(select.clone()), ..self }
     }
 
     pub(crate) const fn selection(&self) -> &Selection {
