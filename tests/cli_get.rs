@@ -19,7 +19,7 @@ fn folder(net: &Net) -> PathBuf {
         net.file(&format!("src/tree/{path}"), bytes, bytes);
     }
     let root = net.dir.path().join("src/tree");
-    fs::create_dir_all(root.join("nothing")).unwrap();
+    fs::create_dir_all(root.join("nothing")).expect("an empty folder");
     root
 }
 

@@ -177,6 +177,8 @@ pub struct Node {
     /// Events that were read.
     pub seen: Vec<Value>,
     stderr: Arc<Mutex<String>>,
+    /// Reads standard error to its end.
+    reading: Option<std::thread::JoinHandle<()>>,
     /// Events before this one were handed out by [`Node::event`].
     next: usize,
 }
@@ -196,13 +198,14 @@ impl Node {
         });
         let stderr = Arc::new(Mutex::new(String::new()));
         let (words, mut from) = (stderr.clone(), child.stderr.take().unwrap());
-        std::thread::spawn(move || {
+        let reading = std::thread::spawn(move || {
             let mut block = [0; 4096];
             while let Ok(count @ 1..) = from.read(&mut block) {
                 words.lock().unwrap().push_str(&String::from_utf8_lossy(&block[..count]));
             }
         });
-        Self { name: name.to_owned(), child, lines, seen: Vec::new(), stderr, next: 0 }
+        let reading = Some(reading);
+        Self { name: name.to_owned(), child, lines, seen: Vec::new(), stderr, reading, next: 0 }
     }
 
     /// The next event of this kind that was not handed out yet.
@@ -299,6 +302,7 @@ impl Node {
     /// Waits for its end; what it printed, and how it ended.
     pub fn ran(mut self) -> Ran {
         let status = self.wait();
+        self.reading.take().map(std::thread::JoinHandle::join);
         let events = std::mem::take(&mut self.seen);
         let stdout = events.iter().map(|event| format!("{event}\n")).collect();
         Ran { code: status.code(), stdout, stderr: self.stderr(), events }
