@@ -237,6 +237,9 @@ pub(crate) struct PeerArgs {
     /// Folder to share; it is created when absent
     #[arg(long, value_name = "DIR", env = "POTLUCK_DIR", hide_env = true)]
     pub(crate) dir: PathBuf,
+    /// Share nothing by itself: only what `share` names
+    #[arg(long)]
+    pub(crate) no_share: bool,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
 }
@@ -389,7 +392,7 @@ fn lease(text: &str) -> Result<u64, String> {
 
 /// Bytes per second, with K, M or G for powers of 1024, or bits per second, with kbit, Mbit or Gbit for powers of 1000 as
 /// networks have them; 0 is no limit.
-fn rate(text: &str) -> Result<u64, String> {
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
         "" | "B" => 1,
@@ -409,7 +412,7 @@ fn safe_name(text: &str) -> Result<SafeName, String> {
     SafeName::parse(text).map_err(|fault| fault.to_string())
 }
 
-fn peer_name(text: &str) -> Result<String, String> {
+pub(crate) fn peer_name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > PEER_NAME_BYTES_MAX {
         return Err(format!("a peer's name has 1 to {PEER_NAME_BYTES_MAX} bytes"));
     }

@@ -42,6 +42,11 @@ impl Failure {
         Self { code, message: message.into(), hint: None, fields: Map::new() }
     }
 
+    /// The failure that an error is; without a code of its own, [`Code::Failed`].
+    pub(crate) fn of(error: anyhow::Error) -> Self {
+        error.downcast().unwrap_or_else(|error| Self::new(Code::Failed, format!("{error:#}")))
+    }
+
     /// Adds what a person reads below the message.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

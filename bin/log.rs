@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use indicatif::MultiProgress;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -26,26 +25,26 @@ pub(crate) fn start(args: &Potluck, out: &Out) {
     );
     let chosen = std::env::var("POTLUCK_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(AboveBars(out.bars().clone()))
+        .with_writer(ThroughOut(out.clone()))
         .with_ansi(out.colors_on_stderr())
         .with_target(false);
     // Only a second start can fail, and there is none.
     let _ = tracing_subscriber::registry().with(chosen.unwrap_or(ours)).with(lines).try_init();
 }
 
-/// Writes to stderr while the bars stand aside.
-struct AboveBars(MultiProgress);
+/// Writes where notes go.
+struct ThroughOut(Out);
 
-impl<'a> MakeWriter<'a> for AboveBars {
+impl<'a> MakeWriter<'a> for ThroughOut {
     type Writer = Self;
     fn make_writer(&'a self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl Write for AboveBars {
+impl Write for ThroughOut {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write_all(bytes))?;
+        self.0.log(bytes)?;
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {

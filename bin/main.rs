@@ -2,7 +2,8 @@
 //!
 //! Nothing that decides anything about the protocol lives here. [`args`] is the command line, [`config`] the file of
 //! defaults, [`commands`] has a file per verb, [`ui`] is everything that is printed, [`exit`] the exit codes, [`what`] how
-//! names, ids and tickets become a content, [`session`] a running peer with the events that all serving verbs share.
+//! names, ids and tickets become a content, [`session`] a running peer with the events that all serving verbs share,
+//! [`shell`] what a person types to one.
 
 #![forbid(unsafe_code)]
 // A driver must see every effect; a verb tells what concerns it.
@@ -15,6 +16,7 @@ mod config;
 mod exit;
 mod log;
 mod session;
+mod shell;
 mod signals;
 mod ui;
 mod what;
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
     tracing::debug!(limit = potluck_transport_tcp::store::raise_open_files(), "open files");
     match run(args, &out) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report(&error, &out),
+        Err(error) => report(error, &out),
     }
 }
 
@@ -54,7 +56,11 @@ fn run(args: Potluck, out: &Out) -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         let interrupts =
             signals::Interrupts::listen(args.global.while_stdin).context("cannot listen for signals")?;
-        commands::run(args.verb, &Context { out: out.clone(), interrupts }).await
+        commands::run(
+            args.verb,
+            &Context { out: out.clone(), interrupts, while_stdin: args.global.while_stdin },
+        )
+        .await
     });
     // What still runs on worker threads (a hash, say) is of no use to anybody any more.
     runtime.shutdown_background();
@@ -121,18 +127,11 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// Says what went wrong, to people on stderr and to programs on stdout.
-fn report(error: &anyhow::Error, out: &Out) -> ExitCode {
+fn report(error: anyhow::Error, out: &Out) -> ExitCode {
     if error.downcast_ref::<OutputFault>().is_some_and(OutputFault::is_closed_pipe) {
         return ExitCode::SUCCESS;
     }
-    let unnamed;
-    let failure = match error.downcast_ref::<Failure>() {
-        Some(failure) => failure,
-        None => {
-            unnamed = Failure::new(Code::Failed, format!("{error:#}"));
-            &unnamed
-        }
-    };
-    out.failure(failure);
+    let failure = Failure::of(error);
+    out.failure(&failure);
     ExitCode::from(failure.code as u8)
 }

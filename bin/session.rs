@@ -28,6 +28,8 @@ pub(crate) enum Tracking {
     Joined(SocketAddr),
     /// It does not answer.
     Lost,
+    /// The person left the network.
+    Left,
 }
 
 /// A peer that runs for a verb.
@@ -39,6 +41,10 @@ pub(crate) struct Session {
     out: Out,
     /// Somebody sits before it and wants to know how it stands with the tracker.
     talkative: bool,
+    /// What we are called, or want to be.
+    name: String,
+    /// A shell tells uploads in its own way, and can ask for another name.
+    shell: bool,
     joined_before: bool,
     tracking: watch::Sender<Tracking>,
 }
@@ -49,9 +55,10 @@ impl Session {
     /// # Errors
     /// The address to listen at cannot be had, or the recording cannot be written.
     pub(crate) async fn start(args: &ServeArgs, tracker: HostPort, out: &Out) -> anyhow::Result<Self> {
+        let name = args.name.clone().unwrap_or_else(usual_name);
         let options = PeerOptions {
             any_name: args.name.is_none(),
-            name: args.name.clone().unwrap_or_else(usual_name),
+            name: name.clone(),
             listen: args.listen,
             up_rate: args.limit_up,
             down_rate: args.limit_down,
@@ -81,6 +88,8 @@ impl Session {
             taken: None,
             out: out.clone(),
             talkative: true,
+            name,
+            shell: false,
             joined_before: false,
             tracking,
         })
@@ -92,6 +101,12 @@ impl Session {
         self
     }
 
+    /// Leaves to a shell what that tells in its own way.
+    pub(crate) fn with_shell(mut self) -> Self {
+        self.shell = true;
+        self
+    }
+
     fn say(&self, text: std::fmt::Arguments<'_>) {
         if self.talkative { self.out.note(text) } else { tracing::info!("{text}") }
     }
@@ -99,6 +114,16 @@ impl Session {
     /// How it stands with the tracker, now and later.
     pub(crate) fn tracking(&self) -> watch::Receiver<Tracking> {
         self.tracking.subscribe()
+    }
+
+    /// What we are called, as far as is known.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// For who changes how it stands with the tracker.
+    pub(crate) fn tracking_sender(&self) -> watch::Sender<Tracking> {
+        self.tracking.clone()
     }
 
     /// Says where links are accepted.
@@ -139,13 +164,17 @@ impl Session {
                 self.out.event(&ui::Event::Joined { tracker, name: &name, peer_id, contents })?;
                 let again = if self.joined_before { "again " } else { "" };
                 self.say(format_args!(
-                    "Joined the tracker at {tracker} {again}as {}, {contents} contents registered.",
+                    "Joined the tracker at {tracker} {again}as {} (peer {peer_id:?}), {contents} contents registered.",
                     ui::name(&name)
                 ));
                 self.joined_before = true;
+                self.name = name;
                 self.tracking.send_replace(Tracking::Joined(tracker));
             }
             PeerEvent::Registered { contents } => self.out.event(&ui::Event::Registered { contents })?,
+            PeerEvent::NameTaken { .. } if self.shell && !self.joined_before => {
+                return Ok(Some(Event::Peer(event)));
+            }
             PeerEvent::NameTaken { offer } => self.name_taken(&offer)?,
             PeerEvent::JoinRefused { tracker, why } => self.join_refused(tracker, &why)?,
             PeerEvent::AnnounceRefused { why, contents } => {
@@ -156,7 +185,11 @@ impl Session {
                 ));
             }
             PeerEvent::TrackerLost { tracker } => {
-                if *self.tracking.borrow() != Tracking::Lost {
+                let before = *self.tracking.borrow();
+                if before == Tracking::Left {
+                    return Ok(None);
+                }
+                if before != Tracking::Lost {
                     self.out.event(&ui::Event::TrackerLost { tracker })?;
                     self.say(format_args!(
                         "The tracker at {tracker} does not answer; trying on. Peers that know each other do without it."
@@ -174,7 +207,7 @@ impl Session {
                 tracing::warn!("{} retracted {}: its file changed", ui::name(name), ui::short_id(key.id));
                 self.out.event(&ui::Event::Retracted { peer: name, id: key.id })?;
             }
-            PeerEvent::UploadBegan { key, .. } => {
+            PeerEvent::UploadBegan { key, .. } if !self.shell => {
                 tracing::info!("{} fetches {}", ui::name(name), ui::short_id(key.id));
                 self.out.event(&ui::Event::UploadBegan { peer: name, id: key.id })?;
             }
@@ -203,16 +236,19 @@ impl Session {
     /// away) what runs goes on under the name that is offered.
     fn name_taken(&self, offer: &str) -> anyhow::Result<()> {
         if !self.joined_before {
-            let shown = ui::name(offer);
-            return Err(Failure::new(Code::Failed, "the name is taken by another peer")
-                .hint(format!("`--as {shown}` is free; without --as a free name is found."))
-                .field("offer", offer.into())
-                .into());
+            return Err(Self::name_is_taken(offer).into());
         }
         self.out.note(format_args!("Our name was taken meanwhile; going on as {}.", ui::name(offer)));
         let (peer, name) = (self.peer.clone(), offer.to_owned());
         tokio::spawn(async move { peer.ask(Question::Rename { name }).await });
         Ok(())
+    }
+
+    /// The failure of who wants a name that somebody has.
+    pub(crate) fn name_is_taken(offer: &str) -> Failure {
+        Failure::new(Code::Failed, "the name is taken by another peer")
+            .hint(format!("`--as {}` is free; without --as a free name is found.", ui::name(offer)))
+            .field("offer", offer.into())
     }
 
     /// Leaves in order.

@@ -11,9 +11,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use potluck_core::content::{Kind, Ticket, TicketFault};
-use potluck_core::ids::{ContentId, ContentKey};
+use potluck_core::ids::{ContentId, ContentKey, PeerId};
 use potluck_core::limits::{QUERY_BYTES_MAX, REQUEST_TIMEOUT};
 use potluck_core::peer::{Answer, PeerEvent, Question};
+use potluck_core::wire::peer::Offer;
 use potluck_core::wire::tracker::{HolderRow, Matching, PeerRow, RefusedRequest, Row};
 use potluck_transport_tcp::{
     Event, Peer, PeerOptions, PeersChange, ask_tracker, ask_tracker_by_page, watch_tracker_peers,
@@ -30,7 +31,7 @@ const PREFIX_DIGITS_MIN: usize = 8;
 /// Hex digits of a whole id.
 const ID_DIGITS: usize = 64;
 /// Rows looked at for one WHAT: more candidates than that help nobody.
-const ROWS_MAX: u32 = 1024;
+pub(crate) const ROWS_MAX: u32 = 1024;
 /// Near names that are suggested.
 const SUGGESTIONS: usize = 5;
 /// Time that one of several addresses has to accept: all of them are tried within the time that a request has.
@@ -83,7 +84,7 @@ impl What {
     }
 
     /// The questions whose answers together are what it may mean.
-    fn questions(&self) -> Vec<Matching> {
+    pub(crate) fn questions(&self) -> Vec<Matching> {
         match self {
             Self::Ticket(ticket) => vec![Matching::IdPrefix(ticket.id.to_string())],
             Self::Text(text) => {
@@ -131,6 +132,15 @@ pub(crate) async fn rows(tracker: &TrackerAt, what: &What) -> anyhow::Result<Vec
 /// # Errors
 /// They are about several.
 pub(crate) fn one_of(rows: &[Row], what: &What) -> Result<Option<Row>, Failure> {
+    let mut contents = distinct(rows);
+    match contents.len() {
+        0 | 1 => Ok(contents.pop()),
+        _ => Err(ambiguous(rows, what)),
+    }
+}
+
+/// The contents that rows are about, each once.
+pub(crate) fn distinct(rows: &[Row]) -> Vec<Row> {
     // Of several lengths stated for one id, at most one can be true: the one that more holders have verified stands for it.
     let mut contents: BTreeMap<(ContentId, Kind), &Row> = BTreeMap::new();
     for row in rows {
@@ -139,11 +149,19 @@ pub(crate) fn one_of(rows: &[Row], what: &What) -> Result<Option<Row>, Failure> 
             *best = row;
         }
     }
-    let mut contents = contents.into_values();
-    match (contents.next(), contents.next()) {
-        (None, _) => Ok(None),
-        (Some(row), None) => Ok(Some(row.clone())),
-        (Some(_), Some(_)) => Err(ambiguous(rows, what)),
+    contents.into_values().cloned().collect()
+}
+
+/// Adds what peers offer while no tracker answers: how much of it they hold is not known then.
+pub(crate) fn add_offers(rows: &mut Vec<Row>, offers: Vec<(PeerId, Offer)>) {
+    for (_, Offer { key, kind, name }) in offers {
+        match rows.iter_mut().find(|row| (row.key, row.kind) == (key, kind)) {
+            Some(row) => row.partial += 1,
+            None => {
+                let total = if kind == Kind::File { key.length } else { 0 };
+                rows.push(Row { key, kind, name, complete: 0, partial: 1, total });
+            }
+        }
     }
 }
 
@@ -161,17 +179,23 @@ fn ambiguous(rows: &[Row], what: &What) -> Failure {
 }
 
 /// Says that nobody knows it, and what else is called nearly so.
-async fn not_found(tracker: &TrackerAt, what: &What) -> Failure {
+pub(crate) async fn not_found(tracker: &TrackerAt, what: &What) -> Failure {
     let failure = Failure::new(Code::NotFound, format!("nobody shares `{what}`"));
     let near = match what {
         What::Ticket(_) => Vec::new(),
         What::Text(text) => near_names(tracker, text).await,
     };
+    let failure = failure.hint(did_you_mean(&near, "`potluck list` shows what is shared."));
+    if near.is_empty() { failure } else { failure.field("near", json!(near)) }
+}
+
+/// Suggests names, or says something else where there is none to suggest.
+pub(crate) fn did_you_mean(near: &[String], otherwise: &str) -> String {
     if near.is_empty() {
-        return failure.hint("`potluck list` shows what is shared.");
+        return otherwise.to_owned();
     }
     let shown: Vec<_> = near.iter().map(|name| format!("  {}", ui::name(name))).collect();
-    failure.hint(format!("Did you mean:\n{}", shown.join("\n"))).field("near", json!(near))
+    format!("Did you mean:\n{}", shown.join("\n"))
 }
 
 /// Names like `wanted`, the most alike first.
@@ -181,19 +205,21 @@ async fn near_names(tracker: &TrackerAt, wanted: &str) -> Vec<String> {
         // A suggestion is a kindness: without an answer there is none.
         rows.extend(tracker.contents(matching, false, ROWS_MAX).await.unwrap_or_default());
     }
+    near(wanted, rows.iter().map(|row| row.name.as_str()))
+}
+
+/// Of some names those like `wanted`, the most alike first.
+pub(crate) fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wanted = wanted.to_lowercase();
     let likeness = |name: &str| {
         let name = name.to_lowercase();
         if name.contains(&wanted) { 1.0 } else { strsim::jaro_winkler(&wanted, &name) }
     };
-    let mut names: Vec<(f64, String)> = rows
-        .into_iter()
-        .map(|row| (likeness(&row.name), row.name))
-        .filter(|(alike, _)| *alike >= ALIKE)
-        .collect();
-    names.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    let alike = names.map(|name| (likeness(name), name)).filter(|(alike, _)| *alike >= ALIKE);
+    let mut names: Vec<(f64, &str)> = alike.collect();
+    names.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     names.dedup_by(|a, b| a.1 == b.1);
-    names.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
+    names.into_iter().take(SUGGESTIONS).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// The tracker that a flag or the environment names, else one of a ticket's, else the usual one.
@@ -247,6 +273,13 @@ impl TrackerAt {
             peer.leave().await;
         }
         done
+    }
+
+    /// A tracker that a running peer has joined, or joins, and asks.
+    pub(crate) fn over(written: HostPort, peer: Peer) -> Self {
+        // A peer knows by itself where it is.
+        let addr = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { written, addr, recorded: Some(peer) }
     }
 
     /// Joins as a peer whose inputs are recorded.

@@ -16,7 +16,8 @@ pub(crate) async fn run(args: WhatArgs, ctx: &Context) -> anyhow::Result<()> {
     .await
 }
 
-async fn tell(tracker: &TrackerAt, what: &What, ctx: &Context) -> anyhow::Result<()> {
+/// Tells it of one content.
+pub(crate) async fn tell(tracker: &TrackerAt, what: &What, ctx: &Context) -> anyhow::Result<()> {
     let known = what::find(tracker, what).await?;
     let of = Geometry::new(known.key.length).map_or(0, |geometry| geometry.pieces());
     let mut table = Table::new(["PEER", "ADDRESS", "PIECES", "OF", ""]);

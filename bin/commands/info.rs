@@ -16,7 +16,8 @@ pub(crate) async fn run(args: WhatArgs, ctx: &Context) -> anyhow::Result<()> {
     .await
 }
 
-async fn tell(tracker: &TrackerAt, what: &What, ctx: &Context) -> anyhow::Result<()> {
+/// Tells it of one content.
+pub(crate) async fn tell(tracker: &TrackerAt, what: &What, ctx: &Context) -> anyhow::Result<()> {
     let found = what::find(tracker, what).await?;
     let Some(geometry) = Geometry::new(found.key.length) else {
         return Err(Failure::new(Code::Failed, "its stated length is not one that a content can have").into());

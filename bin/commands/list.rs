@@ -8,28 +8,36 @@ use crate::args::{ListArgs, RowArgs, SearchArgs};
 use crate::ui::{self, ContentRow, ContentTable};
 use crate::what::TrackerAt;
 
+/// Said where nothing is shared.
+pub(crate) const NOTHING: &str = "Nothing is shared at present.";
+
 pub(crate) async fn list(args: ListArgs, ctx: &Context) -> anyhow::Result<()> {
-    let nothing = "Nothing is shared at present.";
     TrackerAt::visit(&args.network, &[], async |tracker| {
-        show(tracker, Matching::All, args.rows, ctx, nothing).await
+        show(tracker, Matching::All, args.rows, ctx, NOTHING).await
     })
     .await
 }
 
 pub(crate) async fn search(args: SearchArgs, ctx: &Context) -> anyhow::Result<()> {
-    let nothing = format!("Nothing is called like `{}`.", ui::name(&args.query));
-    let matching = if args.query.contains(['*', '?', '[', '{']) {
-        Matching::Glob(args.query)
-    } else {
-        Matching::Substring(args.query)
-    };
+    let (nothing, matching) = (nothing_like(&args.query), pattern(args.query));
     TrackerAt::visit(&args.network, &[], async |tracker| {
         show(tracker, matching, args.rows, ctx, &nothing).await
     })
     .await
 }
 
-async fn show(
+/// Said where nothing matches.
+pub(crate) fn nothing_like(query: &str) -> String {
+    format!("Nothing is called like `{}`.", ui::name(query))
+}
+
+/// What a query asks for: a pattern if it looks like one, else a part of a name.
+pub(crate) fn pattern(query: String) -> Matching {
+    if query.contains(['*', '?', '[', '{']) { Matching::Glob(query) } else { Matching::Substring(query) }
+}
+
+/// Lists what matches.
+pub(crate) async fn show(
     tracker: &TrackerAt,
     matching: Matching,
     args: RowArgs,

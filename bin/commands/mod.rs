@@ -2,14 +2,13 @@
 
 mod completions;
 mod demo;
-mod get;
+pub(crate) mod get;
 mod hash;
-mod holders;
-mod info;
-mod list;
-mod peer;
-mod peers;
-mod share;
+pub(crate) mod holders;
+pub(crate) mod info;
+pub(crate) mod list;
+pub(crate) mod peers;
+pub(crate) mod share;
 mod sim;
 mod tracker;
 
@@ -24,6 +23,8 @@ use crate::ui::Out;
 pub(crate) struct Context {
     pub(crate) out: Out,
     pub(crate) interrupts: Interrupts,
+    /// Standard input is not for reading: its end means to leave.
+    pub(crate) while_stdin: bool,
 }
 
 impl Context {
@@ -42,7 +43,7 @@ pub(crate) async fn run(verb: Verb, ctx: &Context) -> anyhow::Result<()> {
         Verb::Tracker(args) => tracker::run(args, ctx).await,
         Verb::Share(args) => share::run(args, ctx).await,
         Verb::Get(args) => get::run(args, ctx).await,
-        Verb::Peer(args) => peer::run(args, ctx).await,
+        Verb::Peer(args) => crate::shell::run(args, ctx).await,
         Verb::Demo(args) => demo::run(args, ctx).await,
         Verb::List(args) => ctx.until_interrupted(list::list(args, ctx)).await,
         Verb::Search(args) => ctx.until_interrupted(list::search(args, ctx)).await,

@@ -26,7 +26,8 @@ pub(crate) async fn run(args: PeersArgs, ctx: &Context) -> anyhow::Result<()> {
     .await
 }
 
-async fn tell_present(tracker: &TrackerAt, ctx: &Context) -> anyhow::Result<()> {
+/// Lists who is here.
+pub(crate) async fn tell_present(tracker: &TrackerAt, ctx: &Context) -> anyhow::Result<()> {
     let mut table = Table::new(["PEER", "ADDRESS"]);
     for (row, addr) in tracker.peers().await? {
         ctx.out.event(&Event::Peer { peer: &row.name, addr })?;

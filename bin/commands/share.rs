@@ -45,7 +45,10 @@ pub(crate) async fn run(mut args: ShareArgs, ctx: &Context) -> anyhow::Result<()
     for path in &args.paths {
         std::fs::metadata(path).map_err(|error| cannot_share(&format!("{}: {error}", path.display())))?;
     }
-    run_with(args, Failing::Ends, ctx).await
+    let mut sharing = Sharing::start(&args, ctx).await?;
+    let result = sharing.serve(args.paths, args.once).await;
+    sharing.session.leave().await;
+    result
 }
 
 /// Reads standard input to its end into a file of that name, in a temporary folder that is removed when it is dropped.
@@ -63,22 +66,6 @@ async fn read_stdin(name: Option<SafeName>) -> anyhow::Result<(TempDir, PathBuf)
     })?)
 }
 
-/// What becomes of it when one of the paths cannot be shared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failing {
-    /// All of it ends.
-    Ends,
-    /// The others are shared all the same.
-    IsTold,
-}
-
-pub(crate) async fn run_with(args: ShareArgs, failing: Failing, ctx: &Context) -> anyhow::Result<()> {
-    let mut sharing = Sharing::start(&args, failing, ctx).await?;
-    let result = sharing.serve(args.paths, args.once).await;
-    sharing.session.leave().await;
-    result
-}
-
 /// `why` begins with the path that it is about.
 fn cannot_share(why: &str) -> Failure {
     Failure::new(Code::Failed, format!("cannot share {}", ui::name(why)))
@@ -88,7 +75,6 @@ fn cannot_share(why: &str) -> Failure {
 struct Sharing<'a> {
     session: Session,
     ctx: &'a Context,
-    failing: Failing,
     tickets: Tickets,
     bars: BTreeMap<PathBuf, Hashing>,
     /// What each path came to, as it was last told.
@@ -96,13 +82,13 @@ struct Sharing<'a> {
 }
 
 impl<'a> Sharing<'a> {
-    async fn start(args: &ShareArgs, failing: Failing, ctx: &'a Context) -> anyhow::Result<Self> {
+    async fn start(args: &ShareArgs, ctx: &'a Context) -> anyhow::Result<Self> {
         let serve = &args.serve;
         let tracker = serve.network.tracker.clone().unwrap_or_default();
         let session = Session::start(serve, tracker.clone(), &ctx.out).await?;
         session.tell_listening()?;
-        let tickets = Tickets { tracker, tracker_chosen: serve.network.tracker.is_some() };
-        Ok(Self { session, ctx, failing, tickets, bars: BTreeMap::new(), told: BTreeMap::new() })
+        let tickets = Tickets::new(tracker, serve.network.tracker.is_some());
+        Ok(Self { session, ctx, tickets, bars: BTreeMap::new(), told: BTreeMap::new() })
     }
 
     /// Shares until interrupted; with `once` until each path was delivered completely.
@@ -123,7 +109,6 @@ impl<'a> Sharing<'a> {
                     unshared -= 1;
                     match result {
                         Ok(shared) => self.tell_sharing(&shared).await?,
-                        Err(error) if self.failing == Failing::IsTold => tracing::warn!("{error:#}"),
                         Err(error) => return Err(error),
                     }
                     if unshared == 0 {
@@ -236,19 +221,26 @@ impl Hashing {
 }
 
 /// Makes tickets: with every address at which others can reach this peer, and its tracker.
-struct Tickets {
+pub(crate) struct Tickets {
     tracker: HostPort,
     /// Somebody named the tracker: it belongs into the ticket though it may not answer at present.
     tracker_chosen: bool,
 }
 
 impl Tickets {
-    async fn make(&self, shared: &Shared, session: &Session) -> anyhow::Result<Ticket> {
+    pub(crate) const fn new(tracker: HostPort, tracker_chosen: bool) -> Self {
+        Self { tracker, tracker_chosen }
+    }
+
+    /// The ticket of something that is shared.
+    pub(crate) async fn make(&self, shared: &Shared, session: &Session) -> anyhow::Result<Ticket> {
         let listen = session.peer.listen_addr();
         let tracking = *session.tracking().borrow();
         let tracker = match tracking {
             Tracking::Joined(at) => addresses::tracker_for_others(&self.tracker, at, listen).await,
-            Tracking::Joining | Tracking::Lost => self.tracker_chosen.then(|| self.tracker.to_string()),
+            Tracking::Joining | Tracking::Lost | Tracking::Left => {
+                self.tracker_chosen.then(|| self.tracker.to_string())
+            }
         };
         Ok(Ticket {
             id: shared.key.id,

@@ -54,6 +54,63 @@ pub(crate) enum Event<'a> {
     WouldFetch { path: &'a str, kind: Kind, id: Option<ContentId>, bytes: u64 },
     /// What would be fetched in all, and where it would go (`get --dry-run`).
     Planned { path: &'a str, id: ContentId, kind: Kind, files: u64, bytes: u64 },
+    /// A download began; `holders` is what the tracker says (`peer`).
+    Fetching {
+        id: ContentId,
+        name: &'a str,
+        path: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        holders: Option<u32>,
+    },
+    /// A download was stopped by a command.
+    Stopped { name: &'a str },
+    /// A row of `downloads`; `state` is running, stopped, paused, done or failed.
+    Download {
+        id: ContentId,
+        name: &'a str,
+        path: &'a str,
+        state: &'a str,
+        bytes: u64,
+        total: u64,
+        rate: u64,
+        holders: usize,
+    },
+    /// Why a download is as fast as it is; `missing` are pieces, `limit` is our own cap (0: none).
+    Explain {
+        id: ContentId,
+        stage: &'a str,
+        bytes: u64,
+        total: u64,
+        rate: u64,
+        missing: &'a [(PieceIndex, PieceIndex)],
+        missing_bytes: u64,
+        unreachable_bytes: u64,
+        limit: u64,
+        holders: &'a [Explained],
+    },
+    /// A row of `local`; `state` is shared, not_shared, waiting, hashing, partial or refused.
+    Local {
+        name: &'a str,
+        kind: Kind,
+        bytes: u64,
+        state: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<ContentId>,
+    },
+    /// Something is shared no longer, since a command said so.
+    Unshared { path: &'a str },
+    /// We have another name.
+    Renamed { name: &'a str },
+    /// The network was left by a command; so many downloads are paused.
+    LeftNetwork { paused: usize },
+    /// Caps on the rates, in bytes per second; 0: none.
+    Limits { up: u64, down: u64 },
+    /// Several are meant: the next line says which, by number (from 1) or as it stands here; or `cancel`.
+    Choose { choices: &'a [&'a str] },
+    /// While no tracker answers: a peer said whether it has what is wanted.
+    Heard { peer: &'a str, has: bool },
+    /// A command of the shell is done; one that fails gives an `error` with its `command`.
+    Answered { command: &'a str },
     /// A part file was removed.
     Discarded { path: &'a str, id: ContentId },
     /// A remote was at fault; `banned`: for everything, else for this content or link.
@@ -123,6 +180,21 @@ impl<'a> Event<'a> {
     pub(crate) fn error(failure: &'a Failure) -> Self {
         Self::Error { code: failure.code as u8, message: &failure.message, fields: &failure.fields }
     }
+}
+
+/// One holder's part in `explain`; bytes, and bytes per second.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Explained {
+    pub(crate) peer: String,
+    pub(crate) addr: SocketAddr,
+    pub(crate) state: &'static str,
+    pub(crate) delivered: u64,
+    pub(crate) rate: u64,
+    pub(crate) inflight: u64,
+    /// Missing bytes that it has.
+    pub(crate) needed: u64,
+    /// Missing bytes that only it has.
+    pub(crate) only: u64,
 }
 
 /// How much of a download came from whom.

@@ -7,12 +7,13 @@ mod table;
 mod text;
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
+use std::sync::{Arc, OnceLock};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
-pub(crate) use json::{ContentRow, Event, Source, size};
+pub(crate) use json::{ContentRow, Event, Explained, Source, size};
 pub(crate) use progress::{DownloadBar, HashingBar};
 pub(crate) use table::{CONTENT_HEADING, ContentTable, Table, number};
 pub(crate) use text::{bytes, name, peer_name, percent, pieces, rate, refusal, seconds, short_id};
@@ -30,6 +31,19 @@ pub(crate) struct Out {
     quiet: bool,
     color: Color,
     bars: MultiProgress,
+    /// Who prints instead, once there is somebody: the editor of a shell.
+    printer: Arc<OnceLock<Printer>>,
+}
+
+type Print = dyn Fn(&str) + Send + Sync;
+
+/// Prints whole lines to the terminal.
+struct Printer(Box<Print>);
+
+impl std::fmt::Debug for Printer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Printer")
+    }
 }
 
 impl Out {
@@ -39,7 +53,7 @@ impl Out {
         if args.json || args.quiet {
             bars.set_draw_target(ProgressDrawTarget::hidden());
         }
-        Self { json: args.json, quiet: args.quiet, color: args.color, bars }
+        Self { json: args.json, quiet: args.quiet, color: args.color, bars, printer: Arc::default() }
     }
 
     /// Output for programs, before any flag was understood.
@@ -58,6 +72,22 @@ impl Out {
         Self { json: false, color: Color::Auto, ..Self::json() }
     }
 
+    /// From here on everything goes through `print`, and no bars are drawn. For the one editor of a process.
+    pub(crate) fn print_through(&self, print: impl Fn(&str) + Send + Sync + 'static) {
+        self.bars.set_draw_target(ProgressDrawTarget::hidden());
+        // There is one already: it goes on printing.
+        let _ = self.printer.set(Printer(Box::new(print)));
+    }
+
+    /// Lines of the log.
+    pub(crate) fn log(&self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(Printer(print)) = self.printer.get() {
+            print(&String::from_utf8_lossy(bytes));
+            return Ok(());
+        }
+        self.bars.suspend(|| io::stderr().write_all(bytes))
+    }
+
     /// The bars on stderr: whoever else writes there does it while they stand aside.
     pub(crate) fn bars(&self) -> &MultiProgress {
         &self.bars
@@ -65,12 +95,16 @@ impl Out {
 
     /// Are colours welcome on stderr?
     pub(crate) fn colors_on_stderr(&self) -> bool {
+        self.colors(&io::stderr())
+    }
+
+    fn colors(&self, stream: &impl io::IsTerminal) -> bool {
         match self.color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
                 let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-                io::stderr().is_terminal() && !unwanted
+                stream.is_terminal() && !unwanted
             }
         }
     }
@@ -78,6 +112,11 @@ impl Out {
     /// Is standard output for programs?
     pub(crate) const fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Are colours welcome on stdout?
+    pub(crate) fn colors_on_stdout(&self) -> bool {
+        self.colors(&io::stdout())
     }
 
     /// One object for programs; nothing without `--json`.
@@ -114,11 +153,18 @@ impl Out {
     }
 
     fn complain(&self, text: impl Display) {
+        if let Some(Printer(print)) = self.printer.get() {
+            return print(&format!("{text}\n"));
+        }
         // Nobody is left to be told when stderr is gone.
         let _ = self.bars.suspend(|| writeln!(io::stderr(), "{text}"));
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), OutputFault> {
+        if let Some(Printer(print)) = self.printer.get() {
+            print(&String::from_utf8_lossy(bytes));
+            return Ok(());
+        }
         self.bars.suspend(|| {
             let mut stdout = io::stdout().lock();
             stdout.write_all(bytes)?;

@@ -23,8 +23,8 @@ const TIDY_EVERY: Duration = Duration::from_millis(10);
 const TIDY_TRIES: u32 = 100;
 
 /// A download of this command.
-pub(super) struct Job {
-    pub(super) download: DownloadId,
+pub(crate) struct Job {
+    pub(crate) download: DownloadId,
     id: ContentId,
     name: String,
     path: PathBuf,
@@ -56,7 +56,7 @@ struct Waiting {
 }
 
 impl Job {
-    pub(super) fn new(download: DownloadId, wanted: &Wanted, how: &FetchOptions, out: &Out) -> Self {
+    pub(crate) fn new(download: DownloadId, wanted: &Wanted, how: &FetchOptions, out: &Out) -> Self {
         let (started, name) = (Instant::now(), wanted.name.as_str().to_owned());
         let bar = DownloadBar::new(out.bars(), &name, wanted.key.length);
         bar.say(&match wanted.holders {
@@ -88,27 +88,27 @@ impl Job {
     }
 
     /// For somebody who wants the listing of a folder, and nothing of what is in it.
-    pub(super) fn for_listing(self) -> Self {
+    pub(crate) fn for_listing(self) -> Self {
         Self { for_listing: true, ..self }
     }
 
     /// What is in the folder, once that is known to whoever wanted to know.
-    pub(super) fn listing(&self) -> Option<&Listing> {
+    pub(crate) fn listing(&self) -> Option<&Listing> {
         self.listing.as_deref()
     }
 
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.ended.is_none()
     }
 
     /// When it has waited for `wait`, counted from the last that moved.
-    pub(super) fn waits_until(&self, wait: Duration) -> Option<Instant> {
+    pub(crate) fn waits_until(&self, wait: Duration) -> Option<Instant> {
         let waiting = self.waiting.as_ref().filter(|_| self.is_running())?;
         Some(self.moved.map_or(waiting.since, |moved| moved.max(waiting.since)) + wait)
     }
 
     /// After the peer has left: a download of nothing leaves nothing.
-    pub(super) async fn tidy(&self) {
+    pub(crate) async fn tidy(&self) {
         let (target, key) = &self.place;
         for _ in 0..TIDY_TRIES {
             if !self.chose_nothing || discard(target, *key) != Err(StorageFault::Locked) {
@@ -119,16 +119,16 @@ impl Job {
         }
     }
 
-    pub(super) fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         matches!(self.ended, Some(Err(_)))
     }
 
-    pub(super) fn take_failure(&mut self) -> Option<Failure> {
+    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
         self.ended.take().and_then(Result::err)
     }
 
     /// What an earlier download left, or what stands under the target's name, is being hashed.
-    pub(super) fn checking(&self, bytes: u64, total: u64) -> anyhow::Result<()> {
+    pub(crate) fn checking(&self, bytes: u64, total: u64) -> anyhow::Result<()> {
         self.say(&format!("checking what is there: {} of {}", ui::bytes(bytes), ui::bytes(total)));
         self.out.event(&Event::Checking { id: self.id, bytes, total })?;
         Ok(())
@@ -141,7 +141,7 @@ impl Job {
     }
 
     /// What is in a folder is known. False: nothing of it is wanted.
-    pub(super) fn listed(&mut self, listing: &Arc<Listing>) -> bool {
+    pub(crate) fn listed(&mut self, listing: &Arc<Listing>) -> bool {
         if self.for_listing {
             self.listing = Some(Arc::clone(listing));
             return true;
@@ -158,12 +158,12 @@ impl Job {
     }
 
     /// A piece was verified; true if it is the first.
-    pub(super) fn verified(&mut self) -> bool {
+    pub(crate) fn verified(&mut self) -> bool {
         self.moved.replace(Instant::now()).is_none()
     }
 
     /// Tells where it stands, if that changed.
-    pub(super) fn tell(&mut self, status: &DownloadStatus) -> anyhow::Result<()> {
+    pub(crate) fn tell(&mut self, status: &DownloadStatus) -> anyhow::Result<()> {
         let rate = self.rate.at(Instant::now(), status.holders.iter().map(|holder| holder.bytes).sum());
         let sources = sources(status);
         if let Some(bar) = &self.bar {
@@ -185,7 +185,7 @@ impl Job {
         Ok(())
     }
 
-    pub(super) fn waiting(
+    pub(crate) fn waiting(
         &mut self,
         reason: WaitReason,
         missing: Vec<(PieceIndex, PieceIndex)>,
@@ -207,14 +207,14 @@ impl Job {
         Ok(())
     }
 
-    pub(super) fn resumed(&mut self) {
+    pub(crate) fn resumed(&mut self) {
         if self.waiting.take().is_some() {
             self.say("going on");
         }
     }
 
     /// The verified content stands under its final name.
-    pub(super) fn done(&mut self, status: Option<DownloadStatus>) -> anyhow::Result<()> {
+    pub(crate) fn done(&mut self, status: Option<DownloadStatus>) -> anyhow::Result<()> {
         let took = self.started.elapsed();
         let (bytes, sources) = status.map_or((0, Vec::new()), |status| (status.total, sources(&status)));
         let path = self.path.to_string_lossy();
@@ -240,7 +240,7 @@ impl Job {
         Ok(())
     }
 
-    pub(super) fn failed(&mut self, reason: FailReason) {
+    pub(crate) fn failed(&mut self, reason: FailReason) {
         let path = ui::name(&self.path.to_string_lossy());
         let failure = match reason {
             FailReason::Storage(fault) => storage_failure(fault, &path),
@@ -256,7 +256,7 @@ impl Job {
     }
 
     /// It has waited long enough.
-    pub(super) fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         let Some(waiting) = self.waiting.take() else { return };
         let failure = match waiting.reason {
             WaitReason::Storage(fault) => storage_failure(fault, &ui::name(&self.path.to_string_lossy())),
@@ -294,17 +294,17 @@ impl Job {
 }
 
 /// Number of files in a listing.
-pub(super) fn files(listing: &Listing) -> usize {
+pub(crate) fn files(listing: &Listing) -> usize {
     listing.entries().iter().filter(|entry| matches!(entry.node, Node::File { .. })).count()
 }
 
 /// No file of the folder `name` is chosen.
-pub(super) fn nothing_chosen(name: &str) -> Failure {
+pub(crate) fn nothing_chosen(name: &str) -> Failure {
     Failure::new(Code::NotFound, format!("--include and --exclude leave no file of {name}"))
         .hint("`get --dry-run` without them lists what is in it.")
 }
 
-fn in_words(reason: WaitReason) -> &'static str {
+pub(crate) fn in_words(reason: WaitReason) -> &'static str {
     match reason {
         WaitReason::NoHolder => "no holder is in reach",
         WaitReason::MissingPieces => "no holder in reach has what is missing",
@@ -324,7 +324,7 @@ fn storage_in_words(fault: StorageFault) -> &'static str {
     }
 }
 
-pub(super) fn storage_failure(fault: StorageFault, path: &str) -> Failure {
+pub(crate) fn storage_failure(fault: StorageFault, path: &str) -> Failure {
     let next = match fault {
         StorageFault::Full => "Make room and run the same command again; progress is kept.",
         StorageFault::Io => "The system's log says more. Progress is kept.",

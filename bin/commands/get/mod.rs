@@ -20,8 +20,9 @@ use potluck_core::peer::{FetchOptions, PeerEvent};
 use potluck_transport_tcp::Event;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use self::job::Job;
+pub(crate) use self::job::{Job, in_words};
 use self::plan::Plan;
+pub(crate) use self::plan::{Place, Wanted, by_part, by_ticket, by_tracker};
 use self::stream::{Scratch, Stream};
 use super::Context;
 use crate::args::GetArgs;

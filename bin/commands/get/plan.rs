@@ -17,29 +17,29 @@ use crate::ui;
 use crate::what::{self, TrackerAt, What};
 
 /// Everything that is wanted, and the tracker to join for it.
-pub(super) struct Plan {
-    pub(super) tracker: HostPort,
-    pub(super) wanted: Vec<Wanted>,
+pub(crate) struct Plan {
+    pub(crate) tracker: HostPort,
+    pub(crate) wanted: Vec<Wanted>,
     /// What of the folders is wanted.
-    pub(super) select: Selection,
+    pub(crate) select: Selection,
 }
 
 /// One content and its place.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) key: ContentKey,
-    pub(super) kind: Kind,
-    pub(super) name: SafeName,
+pub(crate) struct Wanted {
+    pub(crate) key: ContentKey,
+    pub(crate) kind: Kind,
+    pub(crate) name: SafeName,
     /// Where holders may be found, besides those the tracker knows.
-    pub(super) peers: Vec<SocketAddr>,
+    pub(crate) peers: Vec<SocketAddr>,
     /// Number of holders that the tracker knows.
-    pub(super) holders: Option<u32>,
-    pub(super) target: Target,
+    pub(crate) holders: Option<u32>,
+    pub(crate) target: Target,
 }
 
 impl Wanted {
     /// The download; `how` it is to be done, `target` where it goes.
-    pub(super) fn fetch(&self, how: &FetchOptions, target: Target) -> Fetch {
+    pub(crate) fn fetch(&self, how: &FetchOptions, target: Target) -> Fetch {
         Fetch {
             key: self.key,
             kind: self.kind,
@@ -54,7 +54,7 @@ impl Wanted {
 impl Plan {
     /// # Errors
     /// Something that was named is not found, ambiguous, or cannot be put where it is to go: then nothing is begun.
-    pub(super) async fn make(args: &GetArgs) -> anyhow::Result<Self> {
+    pub(crate) async fn make(args: &GetArgs) -> anyhow::Result<Self> {
         let place = Place::of(&args.out)?;
         if args.what.len() > 1 && !place.is_folder() {
             return Err(Failure::new(Code::Usage, "several WHAT need a folder: end --out in /").into());
@@ -90,7 +90,7 @@ impl Plan {
 }
 
 /// A ticket says all there is to know; a tracker is asked only where it names no peer.
-async fn by_ticket(ticket: &Ticket, place: &Place, tracker: &HostPort) -> anyhow::Result<Wanted> {
+pub(crate) async fn by_ticket(ticket: &Ticket, place: &Place, tracker: &HostPort) -> anyhow::Result<Wanted> {
     let name = place.name_for(ticket.name.as_str())?;
     let mut wanted = Wanted {
         key: ticket.key(),
@@ -129,7 +129,7 @@ async fn by_text(what: &What, place: &Place, tracker: &HostPort) -> anyhow::Resu
     }
 }
 
-fn by_tracker(known: Row, place: &Place) -> anyhow::Result<Wanted> {
+pub(crate) fn by_tracker(known: Row, place: &Place) -> anyhow::Result<Wanted> {
     let name = place.name_for(&known.name)?;
     Ok(Wanted {
         key: known.key,
@@ -141,18 +141,18 @@ fn by_tracker(known: Row, place: &Place) -> anyhow::Result<Wanted> {
     })
 }
 
-fn by_part(part: PartInfo, place: &Place) -> anyhow::Result<Wanted> {
+pub(crate) fn by_part(part: PartInfo, place: &Place) -> anyhow::Result<Wanted> {
     let target = place.target(&part.name)?;
     Ok(Wanted { key: part.key, kind: part.kind, name: part.name, peers: Vec::new(), holders: None, target })
 }
 
 /// Where `--out` puts what is fetched.
-pub(super) struct Place {
+pub(crate) struct Place {
     out: PathBuf,
 }
 
 impl Place {
-    pub(super) fn of(out: &Path) -> Result<Self, Failure> {
+    pub(crate) fn of(out: &Path) -> Result<Self, Failure> {
         let place = Self { out: out.to_owned() };
         if !place.is_folder() && !place.folder().is_dir() {
             let folder = ui::name(&place.folder().to_string_lossy());
@@ -191,7 +191,7 @@ impl Place {
             .map_err(|fault| Failure::new(Code::Failed, fault.to_string()))
     }
 
-    pub(super) fn target(&self, name: &SafeName) -> Result<Target, Failure> {
+    pub(crate) fn target(&self, name: &SafeName) -> Result<Target, Failure> {
         Target::new(&self.out, name).map_err(|error| {
             let out = ui::name(&self.out.to_string_lossy());
             Failure::new(Code::Failed, format!("cannot download to {out}: {error}"))
@@ -199,7 +199,7 @@ impl Place {
     }
 
     /// Parts of interrupted downloads that `what` means.
-    pub(super) fn parts(&self, what: &What) -> Vec<PartInfo> {
+    pub(crate) fn parts(&self, what: &What) -> Vec<PartInfo> {
         let mut parts = find_parts(self.folder());
         parts.retain(|part| what.means(part.key.id, part.name.as_str()));
         parts
@@ -209,7 +209,7 @@ impl Place {
         !self.parts(what).is_empty()
     }
 
-    fn part(&self, what: &What) -> Result<Option<PartInfo>, Failure> {
+    pub(crate) fn part(&self, what: &What) -> Result<Option<PartInfo>, Failure> {
         let mut parts = self.parts(what);
         let part = parts.pop();
         if parts.is_empty() {

@@ -199,6 +199,11 @@ impl SharedFolder {
         self.inner.until(|state| state.queue.is_empty() && state.hashing.is_none()).await;
     }
 
+    /// Returns once the folder was looked through for the first time: all that is in it is known by name.
+    pub async fn listed(&self) {
+        self.inner.until(|state| !state.look_through).await;
+    }
+
     /// Returns once everything that was found so far is offered, or cannot be.
     pub async fn settled(&self) {
         let done = |s: &State| !s.look_through && s.queue.is_empty() && s.hashing.is_none();

@@ -1,0 +1,193 @@
+//! What commands and events both work on: the peer, its folder, its downloads, and what is known of the network.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use potluck_core::ids::{ContentId, ContentKey, DownloadId, PeerId};
+use potluck_core::wire::tracker::Reach;
+use potluck_transport_tcp::folder::{SharedFolder, Standing};
+use potluck_transport_tcp::{Peer, Shared};
+use tokio::sync::{Notify, watch};
+
+use crate::args::HostPort;
+use crate::commands::Context;
+use crate::commands::get::Job;
+use crate::exit::{Code, Failure};
+use crate::session::Tracking;
+use crate::ui::{self, Out};
+use crate::what::{self, TrackerAt, What};
+
+/// Everything that a command has at hand.
+pub(super) struct Desk {
+    pub(super) ctx: Context,
+    pub(super) peer: Peer,
+    pub(super) folder: SharedFolder,
+    /// How it stands with the tracker.
+    pub(super) tracking: watch::Sender<Tracking>,
+    /// A download has ended, or was stopped.
+    pub(super) moved: Notify,
+    state: Mutex<State>,
+}
+
+/// What changes.
+#[derive(Default)]
+pub(super) struct State {
+    /// Our name: the prompt.
+    pub(super) name: String,
+    pub(super) tracker: HostPort,
+    pub(super) downloads: Vec<Download>,
+    /// Paths outside of the folder that were shared by a command.
+    pub(super) outside: BTreeMap<PathBuf, Shared>,
+    /// Bytes hashed, and to be hashed in all, of what is being hashed.
+    pub(super) hashing: Option<(PathBuf, u64, u64)>,
+    /// Peers that are here, by what they were last called.
+    pub(super) peers: BTreeMap<PeerId, String>,
+    /// Names of contents that were listed, for completion.
+    pub(super) listed: BTreeMap<ContentId, String>,
+    /// What the folder had in it when the shell began: that it is shared is told in one line.
+    pub(super) initial: BTreeSet<String>,
+    /// Caps on the rates, up and down; 0: none.
+    pub(super) caps: (u64, u64),
+}
+
+/// A download that was begun here.
+pub(super) struct Download {
+    pub(super) id: DownloadId,
+    pub(super) key: ContentKey,
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) job: Job,
+    pub(super) phase: Phase,
+}
+
+/// How it stands with a download.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It runs, or waits for a holder.
+    Running,
+    /// The person stopped it.
+    Stopped,
+    /// `leave` stopped it; `join` goes on with it.
+    Left,
+    Done,
+    Failed(Code),
+}
+
+impl Desk {
+    pub(super) fn new(
+        ctx: &Context,
+        peer: Peer,
+        folder: SharedFolder,
+        tracking: watch::Sender<Tracking>,
+        state: State,
+    ) -> Arc<Self> {
+        let (ctx, state) = (ctx.clone(), Mutex::new(state));
+        Arc::new(Self { ctx, peer, folder, tracking, moved: Notify::new(), state })
+    }
+
+    pub(super) fn out(&self) -> &Out {
+        &self.ctx.out
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells a failure, and goes on.
+    pub(super) fn fail(&self, failure: &Failure) {
+        self.out().failure(failure);
+    }
+
+    /// The tracker, asked by this very peer.
+    pub(super) fn tracker(&self) -> Result<TrackerAt, Failure> {
+        let written = self.state().tracker.clone();
+        let tracking = *self.tracking.borrow();
+        match tracking {
+            Tracking::Left => Err(Failure::new(Code::Unreachable, "you have left the network")
+                .hint("`join` comes back, `join HOST:PORT` goes elsewhere.")),
+            Tracking::Joined(_) | Tracking::Joining | Tracking::Lost => {
+                Ok(TrackerAt::over(written, self.peer.clone()))
+            }
+        }
+    }
+
+    /// Is the tracker known not to answer?
+    pub(super) fn is_lost(&self) -> bool {
+        *self.tracking.borrow() == Tracking::Lost
+    }
+
+    /// Where somebody is reached from here: who is on the tracker's own machine, at the tracker's address.
+    pub(super) fn addr_of(&self, reach: Reach) -> SocketAddr {
+        let tracker = match *self.tracking.borrow() {
+            Tracking::Joined(at) => at.ip(),
+            Tracking::Joining | Tracking::Lost | Tracking::Left => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        SocketAddr::new(reach.ip.unwrap_or(tracker), reach.port)
+    }
+
+    /// How a content is called here; `None`: it is unknown, or a part of a folder.
+    pub(super) fn name_of(&self, id: ContentId) -> Option<String> {
+        let shared = self.folder.entries().into_iter().find_map(|entry| match entry.standing {
+            Standing::Shared(shared) if shared.key.id == id => Some(entry.name),
+            _ => None,
+        });
+        let state = self.state();
+        let downloaded = || state.downloads.iter().find(|d| d.key.id == id).map(|d| d.name.clone());
+        let outside = || state.outside.values().find(|s| s.key.id == id).map(|s| s.name.clone());
+        shared.or_else(downloaded).or_else(outside).map(|name| ui::name(&name))
+    }
+
+    /// The downloads that are meant; of no name, all for which `fits` holds.
+    ///
+    /// # Errors
+    /// Nothing of that name is being downloaded.
+    pub(super) fn meant(
+        &self,
+        what: Option<&What>,
+        fits: impl Fn(Phase) -> bool,
+    ) -> Result<Vec<DownloadId>, Failure> {
+        let state = self.state();
+        let Some(what) = what else {
+            return Ok(state.downloads.iter().filter(|d| fits(d.phase)).map(|d| d.id).collect());
+        };
+        // Of several with the same name, those that are still of interest come first.
+        let all: Vec<&Download> = state.downloads.iter().filter(|d| d.is_meant_by(what)).collect();
+        let found: Vec<_> = all.iter().filter(|d| fits(d.phase)).map(|d| d.id).collect();
+        match (found.is_empty(), all.last()) {
+            (false, _) => Ok(found),
+            (true, Some(last)) => Ok(vec![last.id]),
+            (true, None) => {
+                let names = state.downloads.iter().map(|d| d.name.as_str());
+                let near = what::near(&what.to_string(), names);
+                Err(Failure::new(Code::NotFound, format!("`{what}` is not being downloaded"))
+                    .hint(what::did_you_mean(&near, "`downloads` lists what is.")))
+            }
+        }
+    }
+
+    /// The folder's name that a path means, if it lies directly in the folder.
+    pub(super) fn name_in_folder(&self, path: &Path) -> Option<String> {
+        let plain = path.components().count() == 1 && path.file_name().is_some();
+        let inside = self.folder.dir().join(path);
+        if plain && std::fs::symlink_metadata(&inside).is_ok() {
+            return path.to_str().map(str::to_owned);
+        }
+        let name = path.file_name()?;
+        let folder = path.parent()?.canonicalize().ok()?;
+        (folder == self.folder.dir()).then(|| name.to_str().map(str::to_owned)).flatten()
+    }
+}
+
+impl State {
+    pub(super) fn download(&mut self, id: DownloadId) -> Option<&mut Download> {
+        self.downloads.iter_mut().find(|download| download.id == id)
+    }
+}
+
+impl Download {
+    pub(super) fn is_meant_by(&self, what: &What) -> bool {
+        what.means(self.key.id, &self.name)
+    }
+}

@@ -1,0 +1,280 @@
+//! `explain`: why a download is as fast or slow as it is.
+
+use std::time::Duration;
+
+use comfy_table::Cell;
+use potluck_core::ids::DownloadId;
+use potluck_core::peer::{Explanation, HolderExplained, HolderState, Stage};
+
+use super::desk::{Desk, Phase};
+use super::downloads::named;
+use crate::exit::{Code, Failure};
+use crate::ui::{self, Event, Explained, Table, number};
+use crate::what::What;
+
+/// Tells it of one download; without a name, of the only one there is.
+pub(super) async fn explain(desk: &Desk, what: Option<&What>) -> anyhow::Result<()> {
+    let meant = desk.meant(what, |phase| matches!(phase, Phase::Running))?;
+    let id = match (meant.as_slice(), what) {
+        ([], _) => {
+            return Err(Failure::new(Code::NotFound, "nothing is being downloaded")
+                .hint("`downloads` lists what was.")
+                .into());
+        }
+        ([only], _) | ([only, ..], Some(_)) => *only,
+        ([_, ..], None) => {
+            return Err(Failure::new(Code::Ambiguous, "several downloads run")
+                .hint("`downloads` lists them; say which one: explain WHAT.")
+                .into());
+        }
+    };
+    let (name, phase) = named(desk, id);
+    let explanation = desk.peer.explain(id).await;
+    match explanation {
+        Some(explanation) => tell(desk, id, &name, &explanation),
+        None => {
+            desk.out().line(format_args!("{name} is {}.", super::downloads::in_words(phase)))?;
+            Ok(())
+        }
+    }
+}
+
+fn tell(desk: &Desk, id: DownloadId, name: &str, e: &Explanation) -> anyhow::Result<()> {
+    let holders: Vec<Explained> = e.holders.iter().map(explained).collect();
+    let rate: u64 = e.holders.iter().map(|holder| holder.rate).sum();
+    let missing = &e.status.missing;
+    let content = desk.state().download(id).map(|d| d.key.id);
+    if let Some(id) = content {
+        desk.out().event(&Event::Explain {
+            id,
+            stage: stage(e.stage),
+            bytes: e.status.bytes,
+            total: e.status.total,
+            rate,
+            missing,
+            missing_bytes: e.missing_bytes,
+            unreachable_bytes: e.unreachable_bytes,
+            limit: e.down_rate_max,
+            holders: &holders,
+        })?;
+    }
+    let out = desk.out();
+    let (done, total) = (ui::bytes(e.status.bytes), ui::bytes(e.status.total));
+    let percent = ui::percent(e.status.bytes, e.status.total);
+    out.line(format_args!("{name}: {percent} ({done} of {total}), {}, {}", ui::rate(rate), stage(e.stage)))?;
+    if !e.holders.is_empty() {
+        out.line(table(e))?;
+    }
+    for line in reasons(e, rate) {
+        out.line(line)?;
+    }
+    Ok(())
+}
+
+fn table(e: &Explanation) -> Table {
+    let delivered: u64 = e.holders.iter().map(|holder| holder.delivered).sum();
+    let mut table = Table::new(["HOLDER", "SHARE", "RATE", "HAS OF IT", "ONLY IT HAS", "ROUND TRIP", ""]);
+    for holder in &e.holders {
+        let share = if delivered == 0 { "-".to_owned() } else { ui::percent(holder.delivered, delivered) };
+        let has =
+            if e.missing_bytes == 0 { "-".to_owned() } else { ui::percent(holder.needed, e.missing_bytes) };
+        let trip = holder.round_trip.map_or_else(|| "-".to_owned(), milliseconds);
+        table.row([
+            Cell::new(ui::name(&ui::peer_name(&holder.name, holder.peer))),
+            number(share),
+            number(ui::rate(holder.rate)),
+            number(has),
+            number(ui::bytes(holder.only)),
+            number(trip),
+            Cell::new(does(holder)),
+        ]);
+    }
+    table
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+fn does(holder: &HolderExplained) -> String {
+    let owed = ui::bytes(holder.inflight);
+    match holder.state {
+        HolderState::Sending => format!("sends; {owed} asked for"),
+        HolderState::Asked => format!("asked for {owed}, nothing came yet"),
+        HolderState::Silent => format!("silent; what it owes is asked of others ({owed})"),
+        HolderState::Busy => "busy with others; asked again soon".to_owned(),
+        HolderState::Dropped => "sent wrong bytes; not asked any more".to_owned(),
+        HolderState::NothingNew => "has nothing that is missing".to_owned(),
+        HolderState::Capped => "waits: our own cap is reached".to_owned(),
+        HolderState::Spare => "all that it has is asked of others".to_owned(),
+    }
+}
+
+/// What bounds it, in sentences.
+fn reasons(e: &Explanation, rate: u64) -> Vec<String> {
+    let mut lines = Vec::new();
+    match e.stage {
+        Stage::Opening => {
+            lines.push("What an earlier run left is being checked; nothing is fetched until then.".to_owned())
+        }
+        Stage::Table => lines.push("The piece table is being fetched; pieces come after it.".to_owned()),
+        Stage::Finishing => lines.push("Everything is verified; it is being put in place.".to_owned()),
+        Stage::Disk(_) => lines.push("The disk refuses; it is tried again by itself.".to_owned()),
+        Stage::Stopped => lines.push("It is stopped; `resume` goes on with it.".to_owned()),
+        Stage::Done => lines.push("It is complete, and can be fetched from here.".to_owned()),
+        Stage::Fetching => {}
+    }
+    let reachable = e.missing_bytes.saturating_sub(e.unreachable_bytes);
+    if e.stage == Stage::Fetching && e.holders.is_empty() {
+        lines
+            .push("No holder is linked: nothing can come. It goes on by itself when one appears.".to_owned());
+    }
+    if e.stage == Stage::Fetching && rate > 0 && reachable > 0 {
+        lines.push(bound(e, rate, reachable));
+    }
+    if e.down_rate_max > 0 {
+        lines.push(format!("Our own cap: {} (`limit down off` lifts it).", ui::rate(e.down_rate_max)));
+    }
+    if !e.status.missing.is_empty() && e.stage != Stage::Done {
+        let missing =
+            format!("Missing: {} in pieces {}", ui::bytes(e.missing_bytes), ui::pieces(&e.status.missing));
+        lines.push(match e.unreachable_bytes {
+            0 => format!("{missing}."),
+            bytes => format!("{missing}; nobody in reach has {} of it.", ui::bytes(bytes)),
+        });
+    }
+    if e.unlinked > 0 {
+        lines.push(format!("{} more possible holders are known and not linked.", e.unlinked));
+    }
+    lines
+}
+
+/// The links together bound it, or one holder alone: the one whose own pieces take longest.
+fn bound(e: &Explanation, rate: u64, reachable: u64) -> String {
+    let seconds = |bytes: u64, rate: u64| bytes as f64 / rate.max(1) as f64;
+    let all = seconds(reachable, rate);
+    let alone = e
+        .holders
+        .iter()
+        .filter(|holder| holder.only > 0)
+        .map(|holder| (seconds(holder.only, holder.rate), holder))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    if let Some((time, holder)) = alone
+        && e.holders.len() > 1
+        && time > all * 1.1
+    {
+        let (name, only) = (ui::name(&ui::peer_name(&holder.name, holder.peer)), ui::bytes(holder.only));
+        if holder.rate == 0 {
+            return format!(
+                "Bound by {name}: only it has {only} of what is missing, and nothing comes from it."
+            );
+        }
+        let time = ui::seconds(Duration::from_secs_f64(time.min(1e9)));
+        return format!(
+            "Bound by {name}: only it has {only} of what is missing; at its {} that takes {time}.",
+            ui::rate(holder.rate)
+        );
+    }
+    let time = ui::seconds(Duration::from_secs_f64(all.min(1e9)));
+    let links = match e.holders.len() {
+        1 => "the only link".to_owned(),
+        links => format!("all {links} links together"),
+    };
+    format!("Bound by {links}: {} to come at {} take {time}.", ui::bytes(reachable), ui::rate(rate))
+}
+
+const fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Opening => "checking what is there",
+        Stage::Table => "fetching the piece table",
+        Stage::Fetching => "fetching",
+        Stage::Finishing => "finishing",
+        Stage::Disk(_) => "waiting for the disk",
+        Stage::Stopped => "stopped",
+        Stage::Done => "done",
+    }
+}
+
+fn explained(holder: &HolderExplained) -> Explained {
+    let state = match holder.state {
+        HolderState::Sending => "sending",
+        HolderState::Asked => "asked",
+        HolderState::Silent => "silent",
+        HolderState::Busy => "busy",
+        HolderState::Dropped => "dropped",
+        HolderState::NothingNew => "nothing_new",
+        HolderState::Capped => "capped",
+        HolderState::Spare => "spare",
+    };
+    Explained {
+        peer: ui::peer_name(&holder.name, holder.peer),
+        addr: holder.addr,
+        state,
+        delivered: holder.delivered,
+        rate: holder.rate,
+        inflight: holder.inflight,
+        needed: holder.needed,
+        only: holder.only,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use potluck_core::ids::{PeerId, PieceIndex};
+    use potluck_core::peer::DownloadStatus;
+
+    fn holder(name: &str, rate: u64, needed: u64, only: u64) -> HolderExplained {
+        HolderExplained {
+            peer: PeerId([1; 32]),
+            name: name.to_owned(),
+            addr: ([127, 0, 0, 1], 1).into(),
+            needed,
+            only,
+            delivered: 100,
+            rate,
+            inflight: 0,
+            round_trip: None,
+            state: HolderState::Sending,
+        }
+    }
+
+    fn explanation(holders: Vec<HolderExplained>) -> Explanation {
+        let missing = vec![(PieceIndex(3), PieceIndex(9))];
+        Explanation {
+            status: DownloadStatus { bytes: 10, total: 1000, missing, waiting: None, holders: Vec::new() },
+            stage: Stage::Fetching,
+            missing_bytes: 990,
+            unreachable_bytes: 0,
+            down_rate_max: 0,
+            unlinked: 0,
+            holders,
+        }
+    }
+
+    #[test]
+    fn the_links_together_bound_it_or_one_alone() {
+        let text = |holders| reasons(&explanation(holders), 30).join("\n");
+        let together = text(vec![holder("a", 20, 990, 0), holder("b", 10, 990, 0)]);
+        assert!(
+            together.starts_with("Bound by all 2 links together: 990 B to come at 30 B/s take 33.0 s."),
+            "{together}"
+        );
+        let alone = text(vec![holder("a", 20, 500, 0), holder("slow", 10, 990, 490)]);
+        assert!(alone.contains(
+            "Bound by slow: only it has 490 B of what is missing; at its 10 B/s that takes 49.0 s."
+        ));
+        assert!(alone.contains("pieces 3-9."), "{alone}");
+    }
+
+    #[test]
+    fn what_nobody_has_is_said() {
+        let mut e = explanation(Vec::new());
+        e.unreachable_bytes = 990;
+        let text = reasons(&e, 0).join("\n");
+        assert!(
+            text.contains("No holder is linked") && text.contains("nobody in reach has 990 B of it"),
+            "{text}"
+        );
+    }
+}

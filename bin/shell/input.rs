@@ -1,0 +1,107 @@
+//! Where lines come from: a line editor on a terminal, a pipe or a file, or nobody.
+
+use std::io::{BufRead as _, Read as _};
+
+use rustix::fs::FileType;
+use tokio::sync::mpsc;
+
+use super::editor::Editor;
+use crate::ui::Out;
+
+/// Lines read ahead.
+const LINES_WAITING: usize = 16;
+/// Bytes of one line; a longer one is cut there, and is no command.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Who types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Typist {
+    /// A person before a terminal.
+    Person,
+    /// A pipe, a file, a socket, or a terminal where no line can be edited.
+    Script,
+    /// Nobody: standard input is closed, or the null device.
+    Nobody,
+}
+
+impl Typist {
+    /// Looks at standard input and output. `--json` and a terminal too simple for an editor make a script of a person.
+    pub(super) fn look(json: bool) -> Self {
+        let stdin = std::io::stdin();
+        if rustix::termios::isatty(&stdin) {
+            let simple = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
+            let editable = !json && !simple && rustix::termios::isatty(std::io::stdout());
+            return if editable { Self::Person } else { Self::Script };
+        }
+        match rustix::fs::fstat(&stdin).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Ok(FileType::Fifo | FileType::Socket | FileType::RegularFile) => Self::Script,
+            _ => Self::Nobody,
+        }
+    }
+}
+
+/// The lines that are typed, and the editor that they are typed in, if there is one.
+pub(super) struct Lines {
+    lines: mpsc::Receiver<String>,
+    editor: Option<Editor>,
+}
+
+impl Lines {
+    /// Nobody types.
+    pub(super) fn none() -> Self {
+        let (_, lines) = mpsc::channel(1);
+        Self { lines, editor: None }
+    }
+
+    /// Reads standard input, on a thread of its own: it may block for ever.
+    pub(super) fn of_stdin() -> Self {
+        let (sender, lines) = mpsc::channel(LINES_WAITING);
+        std::thread::spawn(move || {
+            let mut stdin = std::io::stdin().lock();
+            loop {
+                let mut bytes = Vec::new();
+                match stdin.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes) {
+                    Ok(1..) => {}
+                    _ => break,
+                }
+                if sender.blocking_send(String::from_utf8_lossy(&bytes).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { lines, editor: None }
+    }
+
+    /// What an editor says.
+    pub(super) fn of_editor(editor: Editor, lines: mpsc::Receiver<String>) -> Self {
+        Self { lines, editor: Some(editor) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(lines: &[&str]) -> Self {
+        let (sender, receiver) = mpsc::channel(lines.len().max(1));
+        for line in lines {
+            sender.try_send((*line).to_owned()).unwrap();
+        }
+        Self { lines: receiver, editor: None }
+    }
+
+    /// The next line; `None` at the end of input. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<String> {
+        self.lines.recv().await
+    }
+
+    /// Asks for a line that is no command. Cancel-safe.
+    pub(super) async fn ask(&mut self, prompt: &str, out: &Out) -> Option<String> {
+        match &self.editor {
+            Some(editor) => {
+                let _asking = editor.asking(prompt);
+                self.lines.recv().await
+            }
+            None => {
+                out.note(prompt.trim_end());
+                self.lines.recv().await
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! `potluck peer`: a folder that is shared as it changes, and a shell to work with the network.
+//!
+//! Lines come from an editor on a terminal, from a pipe, or from nobody ([`input`]); [`parse`] reads them; the files beside it
+//! do what they say, one command after the other, while events are told as they happen ([`events`]). Whatever asks the network
+//! is answered or times out by itself, so that no command holds the shell for ever; Ctrl-C gives one up.
+//!
+//! Downloads run in the background. At the end of a script they are waited for.
+
+mod choose;
+mod complete;
+mod desk;
+mod downloads;
+mod editor;
+mod events;
+mod explain;
+mod files;
+mod input;
+mod network;
+mod parse;
+mod status;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use potluck_core::limits::REQUEST_TIMEOUT;
+use potluck_core::peer::{PeerEvent, Question};
+use potluck_transport_tcp::Event;
+use potluck_transport_tcp::folder::{Change, Entry, SharedFolder, Standing};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use self::desk::{Desk, Phase, State};
+use self::editor::{Editor, Interrupt};
+use self::input::{Lines, Typist};
+use self::parse::{Command, Parsed, parse};
+use crate::args::PeerArgs;
+use crate::commands::{Context, holders, info, peers};
+use crate::exit::{Code, Failure, OutputFault};
+use crate::session::{Session, Tracking};
+use crate::ui;
+
+/// How often progress is told while it changes.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// After the last line of a script a download that cannot go on is waited for this long.
+const END_WAIT: Duration = Duration::from_secs(30);
+/// The first line is read once what the folder has is shared, or after this long: hashing may take hours.
+const SETTLE_TIME: Duration = Duration::from_secs(1);
+
+/// Runs a peer until it is told to quit.
+pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
+    let typist = if ctx.while_stdin { Typist::Nobody } else { Typist::look(ctx.out.is_json()) };
+    let tracker = args.serve.network.tracker.clone().unwrap_or_default();
+    let session = Session::start(&args.serve, tracker.clone(), &ctx.out).await?.with_shell();
+    session.tell_listening()?;
+    let (folder, changes) =
+        SharedFolder::start(session.peer.clone(), &args.dir, !args.no_share).map_err(|error| {
+            let dir = ui::name(&args.dir.to_string_lossy());
+            Failure::new(Code::Failed, format!("cannot share the folder {dir}: {error}"))
+        })?;
+    let caps = (args.serve.limit_up, args.serve.limit_down);
+    let initial = names_in(folder.dir());
+    let name = session.name().to_owned();
+    let state = State { name, tracker, caps, initial, ..State::default() };
+    let desk = Desk::new(ctx, session.peer.clone(), folder, session.tracking_sender(), state);
+    desk.peer.watch_peers(true).await;
+    let (interrupted, interrupts) = mpsc::channel(4);
+    let (lines, editor) = match typist {
+        Typist::Person => Editor::start(&desk, interrupted)?,
+        Typist::Script => (Lines::of_stdin(), None),
+        Typist::Nobody => (Lines::none(), None),
+    };
+    let lines = Arc::new(Mutex::new(lines));
+    let mut shell = Shell { desk, session, changes, lines, editor, interrupts, typist };
+    let result = shell.work().await;
+    if let Some(editor) = shell.editor.take() {
+        editor.close().await;
+    }
+    shell.session.leave().await;
+    result
+}
+
+struct Shell {
+    desk: Arc<Desk>,
+    session: Session,
+    changes: mpsc::Receiver<Change>,
+    lines: Arc<Mutex<Lines>>,
+    editor: Option<Editor>,
+    interrupts: mpsc::Receiver<Interrupt>,
+    typist: Typist,
+}
+
+/// A command under way: true if it was the last one.
+type Running = Pin<Box<dyn Future<Output = anyhow::Result<bool>>>>;
+
+/// A failure after which nothing is left to be done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Ends(Failure);
+
+impl Shell {
+    /// Works until it is told to quit.
+    async fn work(&mut self) -> anyhow::Result<()> {
+        let mut progress = interval(PROGRESS_EVERY);
+        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut running: Option<Running> = Some(Box::pin(begin(Arc::clone(&self.desk))));
+        let mut tracking = self.session.tracking();
+        let mut typing = self.typist != Typist::Nobody;
+        loop {
+            tokio::select! {
+                _ = self.desk.ctx.interrupts.wait() => return Ok(()),
+                event = self.session.next() => {
+                    let event = event?;
+                    if let Event::Peer(PeerEvent::NameTaken { offer }) = &event {
+                        running = Some(self.another_name(offer.clone())?);
+                    } else {
+                        events::tell(&self.desk, &self.session, event).await?;
+                    }
+                }
+                Some(change) = self.changes.recv() => events::tell_change(&self.desk, change)?,
+                _ = progress.tick() => self.tell_progress().await?,
+                Ok(()) = tracking.changed() => {
+                    if matches!(*tracking.borrow_and_update(), Tracking::Joined(_)) {
+                        self.desk.state().name = self.session.name().to_owned();
+                    }
+                }
+                Some(interrupt) = self.interrupts.recv() => {
+                    if running.take().is_some() {
+                        self.desk.out().note("Given up.");
+                    } else if interrupt == Interrupt::NothingTyped {
+                        return Ok(());
+                    }
+                }
+                line = next_line(&self.lines), if running.is_none() && typing => match line {
+                    Some(line) => running = self.read(&line)?,
+                    None if self.typist == Typist::Person => return Ok(()),
+                    None => {
+                        typing = false;
+                        running = Some(Box::pin(finish(Arc::clone(&self.desk))));
+                    }
+                },
+                done = end_of(&mut running), if running.is_some() => {
+                    running = None;
+                    if self.is_last(done)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins what a line says.
+    fn read(&self, line: &str) -> anyhow::Result<Option<Running>> {
+        match parse(line) {
+            Ok(Parsed::Nothing) => Ok(None),
+            Ok(Parsed::Help(text)) => {
+                self.desk.out().event(&ui::Event::Text { text: &text })?;
+                self.desk.out().line(text)?;
+                Ok(None)
+            }
+            Ok(Parsed::Do(command)) => {
+                let (desk, lines) = (Arc::clone(&self.desk), Arc::clone(&self.lines));
+                let typed = line.trim().to_owned();
+                Ok(Some(Box::pin(async move { obey(&desk, &lines, *command, &typed).await })))
+            }
+            Err(failure) => {
+                self.desk.fail(&failure.field("command", line.trim().into()));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Our name is taken: a person is asked for another one, with a free one preset.
+    fn another_name(&self, offer: String) -> anyhow::Result<Running> {
+        let failure = Session::name_is_taken(&offer);
+        let Some(editor) = self.editor.clone() else { return Err(failure.into()) };
+        let (desk, lines) = (Arc::clone(&self.desk), Arc::clone(&self.lines));
+        Ok(Box::pin(async move {
+            desk.out().note(format_args!("{failure}."));
+            let asking = editor.asking_preset("another name: ", &offer);
+            let line = lines.lock().await.next().await;
+            drop(asking);
+            let Some(name) = line.map(|line| line.trim().to_owned()).filter(|name| !name.is_empty()) else {
+                return Err(Ends(failure).into());
+            };
+            desk.peer.ask(Question::Rename { name }).await;
+            Ok(false)
+        }))
+    }
+
+    /// Tells how a command ended; true if the shell is to end with it.
+    fn is_last(&self, done: anyhow::Result<bool>) -> anyhow::Result<bool> {
+        let error = match done {
+            Ok(last) => return Ok(last),
+            Err(error) if error.is::<OutputFault>() => return Err(error),
+            Err(error) => error,
+        };
+        match error.downcast::<Ends>() {
+            Ok(Ends(failure)) => Err(failure.into()),
+            Err(error) => {
+                self.desk.fail(&Failure::of(error));
+                Ok(false)
+            }
+        }
+    }
+
+    async fn tell_progress(&self) -> anyhow::Result<()> {
+        let running: Vec<_> = {
+            let state = self.desk.state();
+            state.downloads.iter().filter(|d| d.phase == Phase::Running).map(|d| d.id).collect()
+        };
+        let mut shown = Vec::new();
+        for id in running {
+            let Some(status) = self.desk.peer.status(id).await else { continue };
+            if let Some(download) = self.desk.state().download(id).filter(|d| d.phase == Phase::Running) {
+                download.job.tell(&status)?;
+                shown.push(status::line(&download.name, &status));
+            }
+        }
+        if let Some(editor) = &self.editor {
+            editor.show(shown);
+        }
+        Ok(())
+    }
+}
+
+/// What is in a folder, by name.
+fn names_in(dir: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+async fn next_line(lines: &Mutex<Lines>) -> Option<String> {
+    lines.lock().await.next().await
+}
+
+async fn end_of(running: &mut Option<Running>) -> anyhow::Result<bool> {
+    match running {
+        Some(running) => running.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Before the first line is read: the tracker has answered, or does not, and small folders are shared.
+async fn begin(desk: Arc<Desk>) -> anyhow::Result<bool> {
+    let mut tracking = desk.tracking.subscribe();
+    let joined = tracking.wait_for(|tracking| *tracking != Tracking::Joining);
+    let _ = timeout(REQUEST_TIMEOUT, joined).await;
+    desk.folder.listed().await;
+    let _ = timeout(SETTLE_TIME, desk.folder.settled()).await;
+    let is_shared = |entry: &Entry| matches!(entry.standing, Standing::Shared(_));
+    let entries = desk.folder.entries();
+    let (shared, all) = (entries.iter().filter(|entry| is_shared(entry)).count(), entries.len());
+    let dir = ui::name(&desk.folder.dir().to_string_lossy());
+    desk.out()
+        .note(format_args!("Sharing {shared} of {all} files and folders in {dir}. `help` lists commands."));
+    Ok(false)
+}
+
+/// Does what was typed; true if that was the last.
+async fn obey(desk: &Desk, lines: &Mutex<Lines>, command: Command, typed: &str) -> anyhow::Result<bool> {
+    let done = match command {
+        Command::Quit => return Ok(true),
+        Command::Join { tracker } => network::join(desk, tracker).await,
+        Command::Leave => network::leave(desk).await,
+        Command::List { rows } => network::list_rows(desk, rows).await,
+        Command::Search { query, rows } => network::search(desk, query, rows).await,
+        Command::Peers => peers::tell_present(&desk.tracker()?, &desk.ctx).await,
+        Command::Holders { what } => holders::tell(&desk.tracker()?, &what, &desk.ctx).await,
+        Command::Info { what } => info::tell(&desk.tracker()?, &what, &desk.ctx).await,
+        Command::Rename { name } => network::rename(desk, name).await,
+        Command::Limit { way, rate } => network::limit(desk, way, rate).await,
+        Command::Local => files::local(desk).await,
+        Command::Share { path } => files::share(desk, &path).await,
+        Command::Unshare { path } => files::unshare(desk, &path).await,
+        Command::Refresh => files::refresh(desk).await,
+        Command::Get(words) => downloads::get(desk, &mut *lines.lock().await, words).await,
+        Command::Downloads => downloads::list(desk).await,
+        Command::Stop { what } => downloads::stop(desk, what.as_ref()).await,
+        Command::Resume { what } => downloads::resume(desk, what.as_ref()).await,
+        Command::Wait { what } => downloads::wait(desk, what.as_ref()).await,
+        Command::Explain { what } => explain::explain(desk, what.as_ref()).await,
+    };
+    match done {
+        Ok(()) => desk.out().event(&ui::Event::Answered { command: typed })?,
+        Err(error) if error.is::<OutputFault>() => return Err(error),
+        Err(error) => return Err(Failure::of(error).field("command", typed.into()).into()),
+    }
+    Ok(false)
+}
+
+/// After the last line of a script: running downloads are waited for; one that cannot go on for long is given up.
+async fn finish(desk: Arc<Desk>) -> anyhow::Result<bool> {
+    let mut failed = None;
+    for id in desk.meant(None, |phase| phase == Phase::Running)? {
+        let mut waits: Option<Instant> = None;
+        let code = loop {
+            let ended = timeout(Duration::from_millis(250), downloads::ended(&desk, id)).await;
+            match ended {
+                Ok(Phase::Failed(code)) => break Some(code),
+                Ok(_) => break None,
+                Err(_) => {}
+            }
+            let waiting = desk.peer.status(id).await.is_some_and(|status| status.waiting.is_some());
+            let since = *waits.get_or_insert_with(Instant::now);
+            if !waiting {
+                waits = None;
+            } else if since.elapsed() >= END_WAIT {
+                let (name, _) = downloads::named(&desk, id);
+                desk.fail(&Failure::new(
+                    Code::Incomplete,
+                    format!("{name} is not complete; progress is kept"),
+                ));
+                break Some(Code::Incomplete);
+            }
+        };
+        failed = failed.or(code);
+    }
+    match failed {
+        None => Ok(true),
+        Some(code) => Err(Ends(Failure::new(code, "not all downloads were completed")).into()),
+    }
+}

@@ -1,0 +1,72 @@
+//! One line per running download, for the area that is kept up to date while a person types.
+
+use std::time::Duration;
+
+use potluck_core::peer::DownloadStatus;
+
+use crate::commands::get::in_words;
+use crate::ui;
+
+/// Cells of the bar.
+const BAR: u64 = 20;
+/// Characters of a name; what is longer is cut.
+const NAME: usize = 24;
+/// Holders named; the rest is counted.
+const HOLDERS: usize = 3;
+
+/// How a download stands: `f.bin  ━━━━━━━━        41%  12.5 MiB/s, 3.1 s left  [ann 60%, ben 40%]`.
+pub(super) fn line(name: &str, status: &DownloadStatus) -> String {
+    let name: String = ui::name(name).chars().take(NAME).collect();
+    let filled = (status.bytes.saturating_mul(BAR) / status.total.max(1)).min(BAR);
+    let bar: String = (0..BAR).map(|cell| if cell < filled { '━' } else { ' ' }).collect();
+    let percent = ui::percent(status.bytes, status.total);
+    if let Some(reason) = status.waiting {
+        return format!("{name}  {bar} {percent:>4}  waits: {}", in_words(reason));
+    }
+    let rate: u64 = status.holders.iter().map(|holder| holder.rate).sum();
+    let left = status.total.saturating_sub(status.bytes).checked_div(rate);
+    let left = left.map(|seconds| format!(", {} left", ui::seconds(Duration::from_secs(seconds))));
+    format!("{name}  {bar} {percent:>4}  {}{}{}", ui::rate(rate), left.unwrap_or_default(), shares(status))
+}
+
+/// Who delivered how much, the most first.
+fn shares(status: &DownloadStatus) -> String {
+    let fetched: u64 = status.holders.iter().map(|holder| holder.bytes).sum();
+    let mut holders: Vec<_> = status.holders.iter().filter(|holder| holder.bytes > 0).collect();
+    holders.sort_by_key(|holder| std::cmp::Reverse(holder.bytes));
+    let of = |holder: &&potluck_core::peer::HolderStatus| {
+        let name = ui::name(&ui::peer_name(&holder.name, holder.peer));
+        format!("{name} {}", ui::percent(holder.bytes, fetched))
+    };
+    let mut shown: Vec<_> = holders.iter().take(HOLDERS).map(of).collect();
+    if holders.len() > HOLDERS {
+        shown.push(format!("{} more", holders.len() - HOLDERS));
+    }
+    if shown.is_empty() { String::new() } else { format!("  [{}]", shown.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use potluck_core::ids::PeerId;
+    use potluck_core::peer::{HolderStatus, WaitReason};
+
+    #[test]
+    fn a_line_says_all_that_matters() {
+        let holder = |name: &str, bytes, rate| HolderStatus {
+            peer: PeerId([1; 32]),
+            name: name.to_owned(),
+            linked: true,
+            bytes,
+            rate,
+            inflight: 0,
+        };
+        let holders = vec![holder("ann", 10, 1024), holder("ben", 30, 1024), holder("idle", 0, 0)];
+        let mut status =
+            DownloadStatus { bytes: 40, total: 10_280, missing: Vec::new(), waiting: None, holders };
+        let text = line("f", &status);
+        assert!(text.ends_with("0%  2.00 KiB/s, 5.0 s left  [ben 75%, ann 25%]"), "{text}");
+        status.waiting = Some(WaitReason::NoHolder);
+        assert!(line("f", &status).ends_with("waits: no holder is in reach"));
+    }
+}
