@@ -1,8 +1,9 @@
 //! From a connection to a link: both handshakes, with a limit on time and on how many wait.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use potluck_core::ids::{OpId, PeerId};
 use potluck_core::limits::DIAL_TIMEOUT;
@@ -10,7 +11,7 @@ use potluck_core::peer::{DialError, Role};
 use potluck_core::wire::handshake::{Handshake, HandshakeFault, Seeks};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::limits::{ACCEPT_AGAIN, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS};
@@ -60,7 +61,8 @@ fn classify(error: &io::Error) -> DialError {
 }
 
 /// Accepts connections for as long as it is polled, and hands on those whose handshake succeeded. Who only asks who is
-/// here (a probe) is answered and let go. Bounded: [`HANDSHAKES_MAX`], [`HANDSHAKES_PER_ADDRESS`], [`DIAL_TIMEOUT`].
+/// here (a probe) is answered and let go. Bounded: [`HANDSHAKES_MAX`], [`HANDSHAKES_PER_ADDRESS`], [`DIAL_TIMEOUT`]. Strangers
+/// that say nothing do not keep others out: when all places are taken, the oldest of the most crowded address is given up.
 pub(crate) async fn accept_links<L: Listener>(
     mut listener: L,
     me: PeerId,
@@ -71,20 +73,17 @@ pub(crate) async fn accept_links<L: Listener>(
     L::Writer: AsyncWrite + Unpin + Send + 'static,
 {
     let mut handshakes = JoinSet::new();
-    let mut pending: HashMap<IpAddr, usize> = HashMap::new();
+    let mut pending = Pending::default();
     loop {
         tokio::select! {
             biased;
             Some(ended) = handshakes.join_next() => {
-                let Ok(ip) = ended else { continue };
-                if let Some(count) = pending.get_mut(&ip) {
-                    *count -= 1;
-                    if *count == 0 {
-                        pending.remove(&ip);
-                    }
+                // One that was given up has left its place already.
+                if let Ok((ip, number)) = ended {
+                    pending.ended(ip, number);
                 }
             }
-            accepted = listener.accept(), if handshakes.len() < HANDSHAKES_MAX => {
+            accepted = listener.accept() => {
                 let connection = match accepted {
                     Ok(connection) => connection,
                     Err(error) => {
@@ -94,24 +93,81 @@ pub(crate) async fn accept_links<L: Listener>(
                     }
                 };
                 let addr = connection.remote;
-                let count = pending.entry(addr.ip()).or_default();
-                if *count >= HANDSHAKES_PER_ADDRESS {
+                let Some((ip, number)) = pending.place(addr.ip()) else {
                     tracing::debug!(%addr, "too many handshakes are pending from this address");
                     continue;
-                }
-                *count += 1;
+                };
                 let established = established.clone();
-                handshakes.spawn(async move {
+                let handshake = handshakes.spawn(async move {
                     match timeout(DIAL_TIMEOUT, greet(connection, me, role)).await {
                         Ok(Ok(Some(link))) => drop(established.send(link).await),
                         Ok(Ok(None)) => {}
                         Ok(Err(error)) => tracing::debug!(%addr, %error, "handshake failed"),
                         Err(_) => tracing::debug!(%addr, "no handshake in time"),
                     }
-                    addr.ip()
+                    (ip, number)
                 });
+                pending.began(ip, number, handshake);
             }
         }
+    }
+}
+
+/// Handshakes that are not through: by address, oldest first.
+#[derive(Debug, Default)]
+struct Pending {
+    from: HashMap<IpAddr, VecDeque<(u64, AbortHandle)>>,
+    count: usize,
+    last: u64,
+}
+
+impl Pending {
+    /// A place for one more from this address, and its number; `None`: it has enough of them.
+    fn place(&mut self, ip: IpAddr) -> Option<(IpAddr, u64)> {
+        let ip = origin(ip);
+        if self.from.get(&ip).is_some_and(|from| from.len() >= HANDSHAKES_PER_ADDRESS) {
+            return None;
+        }
+        if self.count >= HANDSHAKES_MAX {
+            self.give_up();
+        }
+        self.last += 1;
+        Some((ip, self.last))
+    }
+
+    fn began(&mut self, ip: IpAddr, number: u64, handshake: AbortHandle) {
+        self.from.entry(ip).or_default().push_back((number, handshake));
+        self.count += 1;
+    }
+
+    fn ended(&mut self, ip: IpAddr, number: u64) {
+        let Some(from) = self.from.get_mut(&ip) else { return };
+        let before = from.len();
+        from.retain(|(other, _)| *other != number);
+        self.count -= before - from.len();
+        if from.is_empty() {
+            self.from.remove(&ip);
+        }
+    }
+
+    /// Ends the oldest handshake of the address that has most of them.
+    fn give_up(&mut self) {
+        let oldest = |from: &VecDeque<(u64, AbortHandle)>| from.front().map(|(number, _)| *number);
+        let crowd = self.from.iter().max_by_key(|(_, from)| (from.len(), Reverse(oldest(from))));
+        let Some((ip, (number, handshake))) = crowd.and_then(|(ip, from)| Some((*ip, from.front()?.clone())))
+        else {
+            return;
+        };
+        handshake.abort();
+        self.ended(ip, number);
+    }
+}
+
+/// Whoever has one address has this: of IPv6, a network of 64 bits.
+const fn origin(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
     }
 }
 

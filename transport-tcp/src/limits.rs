@@ -10,7 +10,7 @@ use potluck_core::wire::frame::Header;
 pub(crate) const UNSENT_BYTES: u32 = 64 * 1024;
 /// Connections that the kernel holds ready for a busy listener.
 pub(crate) const BACKLOG: i32 = 1024;
-/// Connections whose handshake is not through, at one listener; more wait in the kernel.
+/// Connections whose handshake is not through, at one listener; one more takes the place of an older one.
 pub(crate) const HANDSHAKES_MAX: usize = 1024;
 /// Connections whose handshake is not through, from one address; more are closed. A lab behind one address fits.
 pub(crate) const HANDSHAKES_PER_ADDRESS: usize = 128;

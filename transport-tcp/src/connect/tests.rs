@@ -91,3 +91,25 @@ async fn silent_strangers_are_few_and_short() {
     }
     dial(&network.host(ip(3)), addr, ME, Seeks::Peer).await.unwrap();
 }
+
+/// However many strangers there are, from however many addresses: whoever has something to say gets through.
+#[tokio::test(start_paused = true)]
+async fn a_crowd_of_silent_strangers_keeps_nobody_out() {
+    let (network, addr, mut established) = host(Role::Peer).await;
+    let mut strangers = Vec::new();
+    for n in 0..3 * HANDSHAKES_MAX {
+        strangers.push(network.host(ip(3 + (n % 60) as u8)).connect(addr).await.unwrap());
+        tokio::task::yield_now().await;
+    }
+    let began = tokio::time::Instant::now();
+    dial(&network.host(ip(2)), addr, ME, Seeks::Peer).await.unwrap();
+    assert_eq!(established.recv().await.unwrap().peer, ME);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let mut ended = 0;
+    for stranger in &mut strangers {
+        let mut byte = [0; 1];
+        let read = stranger.reader.read(&mut byte);
+        ended += usize::from(tokio::time::timeout(Duration::ZERO, read).await.is_ok());
+    }
+    assert!(ended >= 2 * HANDSHAKES_MAX, "the oldest made room: {ended}");
+}
