@@ -6,9 +6,7 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant, SystemTime};
 
-use potluck_core::ids::ContentKey;
 use rustix::process::Signal;
-use support::hostile;
 use support::processes::{Net, b3sum, leftovers, number, sources, text};
 
 const MIB: u64 = 1 << 20;
@@ -203,24 +201,6 @@ fn a_holder_whose_bytes_are_wrong_is_named_and_left() {
     // The kernel tells a change by the ctime, which nobody can set: then it retracts. Else it is caught by its hash.
     let named = ran.all("misbehaved").chain(ran.all("retracted")).any(|event| text(event, "peer") == "bad");
     assert!(named, "{}\n{}", ran.stdout, ran.stderr);
-}
-
-#[test]
-fn a_hostile_peer_is_named_and_dropped() {
-    let net = Net::without_tracker();
-    let path = net.file("src/f", 16 * MIB, 1);
-    // Slow enough for a suspect to be blamed meanwhile: it has a second to take back what it sent.
-    let mut good = net.serving("good", &["share", path.to_str().unwrap(), "--limit-up", "4M"]);
-    let sharing = good.event("sharing");
-    let (id, ticket) = (text(&sharing, "id"), text(&sharing, "ticket"));
-    let evil = hostile::start(ContentKey { id: id.parse().unwrap(), length: 16 * MIB });
-    let ran = net.get("g", &format!("{ticket}&peer={evil}"), &[]).ran();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert_eq!(b3sum(&net.got("g", "f")), id);
-    let blamed = ran.one("misbehaved");
-    assert_eq!((text(blamed, "peer"), text(blamed, "what")), ("evil".to_owned(), "BadPiece".to_owned()));
-    assert_eq!(blamed["banned"], false, "the first offence drops it for this content");
-    assert_eq!(sources(ran.one("done")), [("good".to_owned(), 16 * MIB)]);
 }
 
 #[test]

@@ -75,6 +75,8 @@ pub const ASKED_RUNS_MAX: usize = 65_536;
 pub const QUESTIONS_MAX: usize = 256;
 /// Peers remembered by address, to ask while there is no tracker.
 pub const KNOWN_PEERS_MAX: usize = 1024;
+/// Peers that went and cannot be dialed whose names are remembered: as many as can go while a person is told of it.
+pub const WENT_PEERS_MAX: usize = 256;
 /// Peers whose offences are remembered.
 pub const OFFENDERS_MAX: usize = 1024;
 /// Known addresses per swarm that are not linked.

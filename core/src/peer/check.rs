@@ -69,6 +69,7 @@ impl Peer {
         assert!(self.asked.len() <= limits::ASKED_RUNS_MAX.max(live + 1), "runs asked for");
         assert!(self.questions.len() <= limits::QUESTIONS_MAX, "questions");
         assert!(self.known.len() <= limits::KNOWN_PEERS_MAX, "known peers");
+        assert!(self.went.len() <= limits::WENT_PEERS_MAX, "peers that went");
         assert!(self.offences.len() <= limits::OFFENDERS_MAX, "offenders");
         assert!(self.session.waiting() <= limits::QUESTIONS_MAX * 2, "requests to the tracker");
         for (_, swarm) in self.fetched() {

@@ -365,7 +365,13 @@ impl Peer {
             self.drop_partner(link, id);
         }
         self.gives_up_places(link);
-        self.links.remove(&link);
+        let name = self.links.remove(&link).map(|l| l.name).filter(|name| !name.is_empty());
+        if let Some(name) = name.filter(|_| !self.known.contains_key(&peer)) {
+            if self.went.len() >= limits::WENT_PEERS_MAX {
+                self.went.pop_front();
+            }
+            self.went.push_back((peer, name));
+        }
         if self.by_peer.get(&peer) == Some(&link) {
             self.by_peer.remove(&peer);
         }

@@ -96,6 +96,8 @@ pub struct Peer {
     by_peer: BTreeMap<PeerId, LinkId>,
     dials: BTreeMap<OpId, Dial>,
     known: BTreeMap<PeerId, KnownPeer>,
+    /// Names of peers that went and cannot be dialed, newest last: what they did is told after they went.
+    went: VecDeque<(PeerId, String)>,
     /// Contents of which a peer sent wrong pieces; two: banned.
     offences: BTreeMap<(PeerId, IpAddr), BTreeSet<ContentKey>>,
 
@@ -144,6 +146,7 @@ impl Peer {
             by_peer: BTreeMap::new(),
             dials: BTreeMap::new(),
             known: BTreeMap::new(),
+            went: VecDeque::new(),
             offences: BTreeMap::new(),
             swarms: BTreeMap::new(),
             by_key: BTreeMap::new(),

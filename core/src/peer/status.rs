@@ -67,6 +67,7 @@ impl Peer {
             .filter(|name| !name.is_empty())
             .or_else(|| self.known.get(&peer).map(|k| k.name.as_str()))
             .filter(|name| !name.is_empty())
+            .or_else(|| self.went.iter().rev().find(|(went, _)| *went == peer).map(|(_, name)| name.as_str()))
     }
 
     /// The name under which the tracker knows this peer, while it does.
