@@ -41,6 +41,8 @@ use staging::WholeFolder;
 
 pub use leftovers::{PartInfo, discard, find_parts};
 pub use os::raise_open_files;
+#[doc(hidden)]
+pub use sidecar::{sidecar_again, sidecar_sealed};
 pub use source::{FileIdentity, Source, SourceHandle};
 pub use target::Target;
 pub(crate) use target::is_part_name;

@@ -111,6 +111,21 @@ impl Sidecar {
     }
 }
 
+/// For fuzzing: what a sidecar's bytes say, written anew; `None`: they are none.
+#[doc(hidden)]
+#[must_use]
+pub fn sidecar_again(bytes: &[u8]) -> Option<Vec<u8>> {
+    Sidecar::decode(bytes).map(|sidecar| sidecar.encode())
+}
+
+/// For fuzzing: a sidecar's bytes with the checksum that is right for them, without which nothing else of them is read.
+#[doc(hidden)]
+#[must_use]
+pub fn sidecar_sealed(bytes: &[u8]) -> Vec<u8> {
+    let body = bytes.get(..bytes.len().saturating_sub(CHECKSUM_BYTES)).unwrap_or(bytes);
+    [body, blake3::hash(body).as_bytes()].concat()
+}
+
 /// Bytes not yet taken.
 struct Reader<'a>(&'a [u8]);
 
