@@ -54,6 +54,16 @@ impl Speaker {
         Self { stream }
     }
 
+    /// The other end of a connection: shakes hands as whatever is sought.
+    pub fn accept(mut stream: TcpStream, peer: PeerId) -> Self {
+        let mut theirs = [0; Handshake::BYTES];
+        if stream.read_exact(&mut theirs).is_ok() {
+            let seeks = Handshake::decode(&theirs).unwrap().seeks;
+            let _ = stream.write_all(&Handshake::new(peer, seeks).encode());
+        }
+        Self { stream }
+    }
+
     /// As a peer that has said its name.
     pub fn peer(addr: SocketAddr, name: &str) -> Self {
         let mut id = [0xbd; 32];

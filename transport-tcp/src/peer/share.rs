@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use potluck_core::content::{Kind, Node, PieceTable};
+use potluck_core::content::{Kind, Node, PieceTable, escape};
 use potluck_core::ids::ContentKey;
 use potluck_core::peer::Command;
 use tokio::sync::mpsc;
@@ -287,7 +287,7 @@ impl HashJob {
         };
         let folder = hash_folder(&plan.root, folder, how, &each)?;
         for skipped in &folder.skipped {
-            tracing::warn!(path = %skipped.path.display(), why = %skipped.why, "not shared");
+            tracing::warn!(path = %escape(&skipped.path.to_string_lossy()), why = %skipped.why, "not shared");
         }
         let files =
             folder.listing.entries().iter().filter(|entry| matches!(entry.node, Node::File { .. })).count();
