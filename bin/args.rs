@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use potluck_core::content::{SafeName, Selection};
 use potluck_core::limits::{LEASE, PEER_NAME_BYTES_MAX};
+use potluck_core::wire::tracker::Accepting;
 
 use crate::commands::SimArgs;
 use crate::what::What;
@@ -80,6 +81,8 @@ pub(crate) enum Verb {
     Get(GetArgs),
     /// Run a peer that shares a folder
     Peer(PeerArgs),
+    /// Offer a file or folder to peers that accept offers, and serve it until they have it
+    Push(PushArgs),
     /// List everything that is shared
     List(ListArgs),
     /// Search by name: text, or a pattern with * ? [..] {..}
@@ -96,6 +99,8 @@ pub(crate) enum Verb {
     Demo(DemoArgs),
     /// Simulate swarms: run a scenario, explore many seeds with faults, replay one
     Sim(SimArgs),
+    /// Look for what stands in the way: tracker, own port, clock, disk, limits
+    Doctor(DoctorArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
     /// Print a manual page, or write all of them
@@ -185,7 +190,7 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     pub(crate) stay: bool,
     /// How long to wait for a holder of what is missing
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", env = "POTLUCK_WAIT", hide_env = true, default_value_t = 30)]
     pub(crate) wait: u32,
     /// Fetch from these peers only
     #[arg(long, value_name = "PEER", num_args = 1.., value_delimiter = ',')]
@@ -240,6 +245,58 @@ pub(crate) struct PeerArgs {
     /// Share nothing by itself: only what `share` names
     #[arg(long)]
     pub(crate) no_share: bool,
+    /// Fetch into DIR what these peers push, or what `all` do (default: nobody)
+    #[arg(long, value_name = "PEER", env = "POTLUCK_ACCEPT_FROM", hide_env = true, num_args = 1.., value_delimiter = ',')]
+    pub(crate) accept_from: Vec<String>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+impl PeerArgs {
+    /// Whose offers are accepted.
+    pub(crate) fn accepting(&self) -> Accepting {
+        match self.accept_from.as_slice() {
+            [] => Accepting::Nobody,
+            names if names.iter().any(|name| name == EVERYBODY) => Accepting::Everybody,
+            names => Accepting::Names(names.to_vec()),
+        }
+    }
+}
+
+/// What stands for every peer's name.
+pub(crate) const EVERYBODY: &str = "all";
+
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// File or folder
+    #[arg(value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
+    /// Peers to offer it to, or `all` that are here and accept offers
+    #[arg(long, value_name = "PEER", num_args = 1.., value_delimiter = ',', required = true)]
+    pub(crate) to: Vec<String>,
+    /// How long to wait for a peer that gets no further
+    #[arg(long, value_name = "SECONDS", env = "POTLUCK_WAIT", hide_env = true, default_value_t = 30)]
+    pub(crate) wait: u32,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+impl PushArgs {
+    /// `--to PEER PATH` reads PATH as one more peer; without any other PATH, the last one is meant as such.
+    pub(crate) fn settle(mut self) -> Result<(PathBuf, Self), String> {
+        let path = match self.path.take() {
+            None if self.to.len() > 1 => self.to.pop().map(PathBuf::from),
+            path => path,
+        };
+        Ok((path.ok_or("PATH is missing: the file or folder that is to be pushed")?, self))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Folder in which downloads are to stand
+    #[arg(long, value_name = "DIR", env = "POTLUCK_DIR", hide_env = true, default_value = ".")]
+    pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
 }

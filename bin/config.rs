@@ -18,7 +18,7 @@ const FILE: &str = "POTLUCK_CONFIG";
 const BYTES_MAX: u64 = 1 << 20;
 
 /// Keys, and the flag that each is the default of.
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 12] = [
     ("tracker", "tracker"),
     ("as", "name"),
     ("listen", "listen"),
@@ -28,6 +28,7 @@ const KEYS: [(&str, &str); 11] = [
     ("wait", "wait"),
     ("max_holders", "max_holders"),
     ("dir", "dir"),
+    ("accept_from", "accept_from"),
     ("color", "color"),
     ("quiet", "quiet"),
 ];

@@ -448,7 +448,8 @@ fn unexpected(answer: &Answer) -> anyhow::Error {
     }
 }
 
-fn unreachable(message: String) -> Failure {
+/// The failure of asking a tracker that does not answer.
+pub(crate) fn unreachable(message: String) -> Failure {
     Failure::new(Code::Unreachable, message).hint(
         "Is it running (`potluck tracker`)? Another one is named by --tracker HOST:PORT or POTLUCK_TRACKER.",
     )

@@ -23,7 +23,8 @@ use potluck_core::wire::frame::{Header, encode_message};
 use potluck_core::wire::handshake::{Handshake, Seeks};
 use potluck_core::wire::peer::{Holding, KnownPeer, Offer, PeerMessage, Refusal, RequestRef};
 use potluck_core::wire::tracker::{
-    Ad, Cursor, HolderRow, Matching, PeerRow, Reach, RefusedRequest, Row, TrackerMessage, TrackerRequest,
+    Accepting, Ad, Cursor, HolderRow, Matching, PeerRow, Reach, RefusedRequest, Row, TrackerMessage,
+    TrackerRequest,
 };
 
 const PROTOCOL: &str = include_str!("../docs/protocol.md");
@@ -80,6 +81,10 @@ fn holder() -> HolderRow {
 fn other_holder() -> HolderRow {
     let reach = Reach { ip: None, port: 4002, dialable: false };
     HolderRow { peer: other(), name: "bob".into(), reach, pieces: 1 }
+}
+
+fn offer() -> Offer {
+    Offer { key: key(), kind: Kind::File, name: "a.txt".into() }
 }
 
 fn peer_row() -> PeerRow {
@@ -310,6 +315,18 @@ fn request_vectors() -> Vec<(TrackerRequest, &'static str)> {
             "08000000 4d 00 0000 00000000 00000000
              0102030405060708",
         ),
+        (
+            TrackerRequest::AcceptOffers { seq: 7, from: Accepting::Names(vec!["ann".into()]) },
+            "1b000000 80 00 0000 00000000 00000000
+             07000000 02000000 0100000000000000 0300000000000000 616e6e",
+        ),
+        (
+            TrackerRequest::OfferTo { seq: 7, to: peer(), offer: offer(), total: 0x12_3456 },
+            "65000000 81 00 0000 00000000 00000000
+             07000000 404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f
+             a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf 5634120000000000
+             00000000 0500000000000000 612e747874 5634120000000000",
+        ),
     ]
 }
 
@@ -414,6 +431,14 @@ fn tracker_vectors() -> Vec<(TrackerMessage, &'static str)> {
             TrackerMessage::Pong { nonce: 0x0807_0605_0403_0201 },
             "08000000 6a 00 0000 00000000 00000000
              0102030405060708",
+        ),
+        (
+            TrackerMessage::Offered { from: peer_row(), offer: offer(), total: 0x12_3456 },
+            "78000000 90 00 0000 00000000 00000000
+             404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f 0300000000000000 616e6e
+             01 00000000 c0000207 a10f 01
+             a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf 5634120000000000
+             00000000 0500000000000000 612e747874 5634120000000000",
         ),
     ]
 }

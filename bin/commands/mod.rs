@@ -2,12 +2,14 @@
 
 mod completions;
 mod demo;
+mod doctor;
 pub(crate) mod get;
 mod hash;
 pub(crate) mod holders;
 pub(crate) mod info;
 pub(crate) mod list;
 pub(crate) mod peers;
+mod push;
 pub(crate) mod share;
 mod sim;
 mod tracker;
@@ -44,6 +46,8 @@ pub(crate) async fn run(verb: Verb, ctx: &Context) -> anyhow::Result<()> {
         Verb::Share(args) => share::run(args, ctx).await,
         Verb::Get(args) => get::run(args, ctx).await,
         Verb::Peer(args) => crate::shell::run(args, ctx).await,
+        Verb::Push(args) => push::run(args, ctx).await,
+        Verb::Doctor(args) => doctor::run(args, ctx).await,
         Verb::Demo(args) => demo::run(args, ctx).await,
         Verb::List(args) => ctx.until_interrupted(list::list(args, ctx)).await,
         Verb::Search(args) => ctx.until_interrupted(list::search(args, ctx)).await,

@@ -76,6 +76,9 @@ fn log(event: &TrackerEvent) {
             let answer = if *dialable { "can be dialed" } else { "cannot be dialed" };
             tracing::info!("probe: {} {answer} at {addr}", name(who));
         }
+        E::Offered { from, to, what } => {
+            tracing::info!("offer: {} to {} by {}", name(what), name(to), name(from));
+        }
         E::Misbehaved { who, what } => tracing::warn!("misbehaviour: {} ({what:?})", name(who)),
     }
 }

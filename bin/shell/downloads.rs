@@ -1,9 +1,12 @@
 //! Commands about downloads: beginning, stopping, going on, waiting, and how they stand.
 
+use std::net::SocketAddr;
+
 use comfy_table::Cell;
 use potluck_core::content::{Geometry, Kind};
 use potluck_core::ids::DownloadId;
 use potluck_core::peer::{Answer, FetchOptions, Question};
+use potluck_core::wire::peer::Offer;
 use potluck_core::wire::tracker::Row;
 
 use super::choose::{Choice, choose};
@@ -183,6 +186,25 @@ async fn begin(desk: &Desk, wanted: &Wanted, from: Vec<String>) -> anyhow::Resul
     let phase = if desk.tracker().is_ok() { Phase::Running } else { Phase::Left };
     desk.state().downloads.push(Download { id, key: wanted.key, name, path, job, phase });
     Ok(())
+}
+
+/// Fetches into the folder what a peer pushes, as `get` would.
+pub(super) async fn take_offer(
+    desk: &Desk,
+    from: &str,
+    addr: Option<SocketAddr>,
+    offer: &Offer,
+    total: u64,
+) -> anyhow::Result<()> {
+    let (key, kind) = (offer.key, offer.kind);
+    desk.out().event(&Event::Offered { peer: from, id: key.id, kind, name: &offer.name, bytes: total })?;
+    let (shown, size) = (ui::name(&offer.name), ui::bytes(total));
+    desk.out().line(format_args!("{} pushes {shown} ({size}).", ui::name(from)))?;
+    let place = Place::of(desk.folder.dir())?;
+    let name = place.name_for(&offer.name)?;
+    let target = place.target(&name)?;
+    let peers = addr.into_iter().collect();
+    begin(desk, &Wanted { key, kind, name, peers, holders: None, target }, Vec::new()).await
 }
 
 /// Stops downloads.

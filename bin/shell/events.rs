@@ -10,8 +10,9 @@ use potluck_transport_tcp::Event;
 use potluck_transport_tcp::folder::Change;
 
 use super::desk::{Desk, Phase};
+use super::downloads;
 use crate::commands::share::Tickets;
-use crate::exit::Code;
+use crate::exit::{Code, OutputFault};
 use crate::session::Session;
 use crate::ui;
 
@@ -79,6 +80,15 @@ async fn of_peer(desk: &Arc<Desk>, event: PeerEvent) -> anyhow::Result<()> {
             desk.moved.notify_waiters();
             if let Some(failure) = failure {
                 desk.fail(&failure);
+            }
+        }
+        PeerEvent::Offered { name, addr, offer, total, .. } => {
+            // What cannot be taken is told, and nothing else comes of it.
+            if let Err(error) = downloads::take_offer(desk, &name, addr, &offer, total).await {
+                if error.is::<OutputFault>() {
+                    return Err(error);
+                }
+                desk.out().note(format_args!("{} is not fetched: {error:#}", ui::name(&offer.name)));
             }
         }
         PeerEvent::PeersChanged { joined, left } => peers_changed(desk, joined, left)?,

@@ -66,6 +66,7 @@ pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
     let state = State { name, tracker, caps, initial, ..State::default() };
     let desk = Desk::new(ctx, session.peer.clone(), folder, session.tracking_sender(), state);
     desk.peer.watch_peers(true).await;
+    desk.peer.accept_offers(args.accepting()).await;
     let (interrupted, interrupts) = mpsc::channel(4);
     let (lines, editor) = match typist {
         Typist::Person => Editor::start(&desk, interrupted)?,

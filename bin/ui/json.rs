@@ -111,6 +111,12 @@ pub(crate) enum Event<'a> {
     Heard { peer: &'a str, has: bool },
     /// A command of the shell is done; one that fails gives an `error` with its `command`.
     Answered { command: &'a str },
+    /// A peer whose offers are accepted offers a content; it is being fetched.
+    Offered { peer: &'a str, id: ContentId, kind: Kind, name: &'a str, bytes: u64 },
+    /// How much of what is pushed a peer has: `state` is `offered`, `fetching`, `done`, `refused` or `stuck`.
+    Push { peer: &'a str, state: &'a str, bytes: u64, total: u64, reason: Option<&'a str> },
+    /// What `doctor` found; `state` is `ok`, `warning` or `failed`, `advice` what to do.
+    Check { check: &'a str, state: &'a str, found: &'a str, advice: Option<&'a str> },
     /// A part file was removed.
     Discarded { path: &'a str, id: ContentId },
     /// A remote was at fault; `banned`: for everything, else for this content or link.

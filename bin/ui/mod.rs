@@ -14,7 +14,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 pub(crate) use json::{ContentRow, Event, Explained, Source, size};
-pub(crate) use progress::{DownloadBar, HashingBar};
+pub(crate) use progress::{DownloadBar, HashingBar, PeerBar};
 pub(crate) use table::{CONTENT_HEADING, ContentTable, Table, number};
 pub(crate) use text::{bytes, name, peer_name, percent, pieces, rate, refusal, seconds, short_id};
 

@@ -43,6 +43,31 @@ impl Drop for DownloadBar {
     }
 }
 
+/// How much of what is pushed a peer has.
+#[derive(Debug)]
+pub(crate) struct PeerBar(ProgressBar);
+
+impl PeerBar {
+    pub(crate) fn new(bars: &MultiProgress, name: &str, total: u64) -> Self {
+        let bar = bars.add(ProgressBar::new(total));
+        bar.set_style(style("{prefix} {bar:24} {percent:>3}% {msg}"));
+        bar.set_prefix(shorten(name));
+        Self(bar)
+    }
+
+    pub(crate) fn show(&self, bytes: u64, state: &'static str) {
+        self.0.set_position(bytes);
+        self.0.set_message(state);
+        self.0.tick();
+    }
+}
+
+impl Drop for PeerBar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// The bar of a path that is being hashed.
 #[derive(Debug)]
 pub(crate) struct HashingBar(ProgressBar);

@@ -134,6 +134,14 @@ pub const DIAL_ASKS_PER_SECOND: u64 = 16;
 pub const RENAMES_BURST: u64 = 8;
 /// Times that a peer may take another name per second in the long run: each is told to whoever watches.
 pub const RENAMES_PER_SECOND: u64 = 1;
+/// Names of peers whose offers are accepted: more than a person types.
+pub const ACCEPTED_NAMES_MAX: usize = 64;
+/// Offers that a link may make, and that may be passed on to a peer, at once.
+pub const OFFERS_BURST: u64 = 256;
+/// The same per second in the long run.
+pub const OFFERS_PER_SECOND: u64 = 16;
+/// Offered contents that a peer fetches at a time; others that are offered meanwhile are passed over.
+pub const OFFERED_MAX: usize = 16;
 /// Names in one line of the tracker's log.
 pub const REPORT_NAMES: usize = 4;
 

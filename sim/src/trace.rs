@@ -165,6 +165,7 @@ fn command_code(command: &Command) -> u64 {
         Command::WatchPeers { on } => 9 ^ u64::from(*on) << 8,
         Command::LimitRates { up, down } => 10 ^ up << 8 ^ down << 9,
         Command::Leave => 11,
+        Command::AcceptOffers { .. } => 12,
     }
 }
 
@@ -191,6 +192,7 @@ fn event_code(event: &PeerEvent) -> u64 {
         PeerEvent::UploadBegan { key, .. } => 15 ^ key_code(*key),
         PeerEvent::UploadEnded { key, bytes, .. } => 16 ^ key_code(*key) ^ bytes << 8,
         PeerEvent::Left => 17,
+        PeerEvent::Offered { offer, .. } => 19 ^ key_code(offer.key),
         PeerEvent::Listed { download, listing } => {
             18 ^ download.0 << 8 ^ (listing.entries().len() as u64) << 32
         }

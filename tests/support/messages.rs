@@ -13,7 +13,8 @@ use potluck_core::limits;
 use potluck_core::seed::Seed;
 use potluck_core::wire::peer::{Holding, KnownPeer, Offer, PeerMessage, Refusal, RequestRef};
 use potluck_core::wire::tracker::{
-    Ad, Cursor, HolderRow, Matching, PeerRow, Reach, RefusedRequest, Row, TrackerMessage, TrackerRequest,
+    Accepting, Ad, Cursor, HolderRow, Matching, PeerRow, Reach, RefusedRequest, Row, TrackerMessage,
+    TrackerRequest,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
@@ -250,7 +251,7 @@ impl Generator {
 
     /// A request to a tracker, of any kind.
     pub(crate) fn tracker_request(&mut self) -> TrackerRequest {
-        match self.below(14) {
+        match self.below(16) {
             0 => TrackerRequest::Join {
                 seq: self.u32(),
                 name: self.peer_name(),
@@ -290,13 +291,20 @@ impl Generator {
             10 => TrackerRequest::AskToDial { peer: self.peer_id() },
             11 => TrackerRequest::Leave {},
             12 => TrackerRequest::Ping { nonce: self.u64() },
-            _ => TrackerRequest::Pong { nonce: self.u64() },
+            13 => TrackerRequest::Pong { nonce: self.u64() },
+            14 => TrackerRequest::AcceptOffers { seq: self.u32(), from: self.accepting() },
+            _ => TrackerRequest::OfferTo {
+                seq: self.u32(),
+                to: self.peer_id(),
+                offer: self.offer(),
+                total: self.u64(),
+            },
         }
     }
 
     /// An answer or push of a tracker, of any kind.
     pub(crate) fn tracker_message(&mut self) -> TrackerMessage {
-        match self.below(11) {
+        match self.below(12) {
             0 => TrackerMessage::Joined {
                 seq: self.u32(),
                 name: self.peer_name(),
@@ -332,7 +340,16 @@ impl Generator {
             },
             8 => TrackerMessage::PleaseDial { row: self.peer_row() },
             9 => TrackerMessage::Ping { nonce: self.u64() },
-            _ => TrackerMessage::Pong { nonce: self.u64() },
+            10 => TrackerMessage::Pong { nonce: self.u64() },
+            _ => TrackerMessage::Offered { from: self.peer_row(), offer: self.offer(), total: self.u64() },
+        }
+    }
+
+    fn accepting(&mut self) -> Accepting {
+        match self.below(3) {
+            0 => Accepting::Nobody,
+            1 => Accepting::Everybody,
+            _ => Accepting::Names(self.vec(limits::ACCEPTED_NAMES_MAX, Self::peer_name)),
         }
     }
 }

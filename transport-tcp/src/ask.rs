@@ -191,7 +191,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
                 let each = |rows| each(Answer::Peers(resolve(rows, tracker, |row: &PeerRow| row.reach)));
                 self.pages(PEERS_PER_TRACKER, request, page, each).await?
             }
-            Question::Rename { .. } | Question::Synced => return Err(AskError::NotForVisitors),
+            Question::Rename { .. } | Question::OfferTo { .. } | Question::Synced => {
+                return Err(AskError::NotForVisitors);
+            }
         };
         if let Some(why) = refused {
             each(Answer::Refused(why));

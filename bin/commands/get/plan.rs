@@ -179,7 +179,7 @@ impl Place {
     }
 
     /// The content's own name, checked; where the target has a name of its own, a strange one does no harm.
-    fn name_for(&self, name: &str) -> Result<SafeName, Failure> {
+    pub(crate) fn name_for(&self, name: &str) -> Result<SafeName, Failure> {
         let own = SafeName::parse(name);
         if self.is_folder() {
             return own.map_err(|fault| {

@@ -12,7 +12,7 @@ use crate::ids::{
 use crate::seed::Seed;
 use crate::wire::peer::{Offer, PeerMessage};
 use crate::wire::tracker::{
-    HolderRow, Matching, PeerRow, RefusedRequest, Row, TrackerMessage, TrackerRequest,
+    Accepting, HolderRow, Matching, PeerRow, RefusedRequest, Row, TrackerMessage, TrackerRequest,
 };
 
 /// What a peer is told once, at its start.
@@ -251,6 +251,11 @@ pub enum Command {
         /// Or be told no longer.
         on: bool,
     },
+    /// Whose offers are told ([`PeerEvent::Offered`]). At first nobody's.
+    AcceptOffers {
+        /// Whose.
+        from: Accepting,
+    },
     /// Cap the rates, in bytes per second; 0: none.
     LimitRates {
         /// Sent.
@@ -285,6 +290,15 @@ pub enum Question {
     Rename {
         /// The wanted name.
         name: String,
+    },
+    /// Offer a content that is shared here to another peer. Answered once that peer was told, or why it was not.
+    OfferTo {
+        /// To whom.
+        to: PeerId,
+        /// What.
+        offer: Offer,
+        /// Bytes of all of it.
+        total: u64,
     },
     /// Answered once everything shared so far is registered, or refused.
     Synced,
@@ -642,6 +656,19 @@ pub enum PeerEvent {
         download: DownloadId,
         /// What is in the folder.
         listing: Arc<Listing>,
+    },
+    /// A peer whose offers are accepted offers a content that is not here. To accept it is to fetch it.
+    Offered {
+        /// Who.
+        peer: PeerId,
+        /// How it is called among live peers.
+        name: String,
+        /// Where it can be dialed, if it listens.
+        addr: Option<SocketAddr>,
+        /// What; its name is to be checked before use.
+        offer: Offer,
+        /// Bytes of all of it, as the peer states.
+        total: u64,
     },
     /// A piece is verified and held.
     PieceVerified {

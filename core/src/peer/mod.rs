@@ -16,6 +16,7 @@
 //! | `downloads` | a download from `Fetch` to its final name |
 //! | `faults`, `waiting` | a disk that refuses; whether there is a way to go on |
 //! | `shares` | what is offered |
+//! | `offers` | what other peers offer |
 //! | `sources` | which holders a download with a bounded number of them uses |
 //! | `folders` | the members of a folder |
 //! | `status`, `explain` | what may be looked at; why a download is as fast as it is |
@@ -35,6 +36,7 @@ mod folders;
 mod io;
 mod link;
 mod linking;
+mod offers;
 mod outgoing;
 mod picker;
 mod questions;
@@ -61,6 +63,7 @@ use crate::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId};
 use crate::limits;
 use crate::time::{Deadline, Instant};
 use crate::wire::peer::PeerMessage;
+use crate::wire::tracker::Accepting;
 
 pub use explain::{Explanation, HolderExplained, HolderState, Stage};
 pub use io::*;
@@ -91,6 +94,10 @@ pub struct Peer {
 
     session: Session,
     questions: BTreeMap<OpId, Pending>,
+    /// Whose offers are told.
+    accepting: Accepting,
+    /// Contents whose offer was told, and that are not here yet.
+    offered: BTreeSet<ContentKey>,
 
     links: BTreeMap<LinkId, Link>,
     by_peer: BTreeMap<PeerId, LinkId>,
@@ -142,6 +149,8 @@ impl Peer {
             leaving: false,
             session: Session::default(),
             questions: BTreeMap::new(),
+            accepting: Accepting::default(),
+            offered: BTreeSet::new(),
             links: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             dials: BTreeMap::new(),
@@ -225,6 +234,7 @@ impl Peer {
             }
             Command::Resume { download } => self.resume_download(download),
             Command::Ask { op, question } => self.ask_question(op, question),
+            Command::AcceptOffers { from } => self.accept_offers(from),
             Command::WatchPeers { on } => self.watch_peers(on),
             Command::LimitRates { up, down } => self.limit_rates(up, down),
             Command::Leave => self.leave(),

@@ -96,6 +96,9 @@ impl Peer {
                 self.ask_tracker(op, |seq| TrackerRequest::Peers { seq, after: after_peer, limit })
             }
             Question::Rename { name } => self.ask_tracker(op, |seq| TrackerRequest::Rename { seq, name }),
+            Question::OfferTo { to, offer, total } => {
+                self.ask_tracker(op, |seq| TrackerRequest::OfferTo { seq, to, offer, total })
+            }
             Question::Synced => false,
         };
         if let Some(pending) = self.questions.get_mut(&op) {
@@ -240,6 +243,7 @@ impl Peer {
             | Question::Holders { .. }
             | Question::Peers
             | Question::Rename { .. }
+            | Question::OfferTo { .. }
             | Question::Synced => return,
         };
         pending.find =
@@ -365,6 +369,9 @@ fn refused(question: &Question) -> Option<RefusedRequest> {
             };
             let max = limits::QUERY_BYTES_MAX;
             (text.len() > max).then(|| RefusedRequest::BadQuery(format!("longer than {max} bytes")))
+        }
+        Question::OfferTo { offer, .. } => {
+            (offer.name.len() > limits::NAME_BYTES_MAX).then_some(RefusedRequest::BadName)
         }
         Question::Holders { .. } | Question::Peers | Question::Synced => None,
     }

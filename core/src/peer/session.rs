@@ -9,7 +9,7 @@ use rand_chacha::rand_core::Rng;
 use crate::ids::{ContentKey, LinkId, OpId, SessionToken};
 use crate::limits;
 use crate::time::Instant;
-use crate::wire::tracker::{Ad, HolderRow, RefusedRequest, TrackerMessage, TrackerRequest};
+use crate::wire::tracker::{Accepting, Ad, HolderRow, RefusedRequest, TrackerMessage, TrackerRequest};
 
 use super::swarm::SwarmId;
 use super::talk::cut;
@@ -304,6 +304,15 @@ impl Peer {
         }
     }
 
+    /// Sends a request whose answer changes nothing, if the session is up.
+    pub(super) fn request_unanswered(&mut self, msg: impl FnOnce(u32) -> TrackerRequest) {
+        if let Some(link) = self.session.up() {
+            self.session.seq = self.session.seq.wrapping_add(1);
+            let msg = msg(self.session.seq);
+            self.effect(PeerEffect::SendTracker { link, msg });
+        }
+    }
+
     /// Sends a question whose answer quotes it.
     pub(super) fn ask_tracker(&mut self, op: OpId, msg: impl FnOnce(u32) -> TrackerRequest) -> bool {
         let Some(link) = self.session.up() else { return false };
@@ -359,6 +368,7 @@ impl Peer {
                 }
                 self.report(PeerEvent::PeersChanged { joined, left });
             }
+            TrackerMessage::Offered { from, offer, total } => self.offer_said(from, offer, total),
             TrackerMessage::PleaseDial { row } => self.please_dial(&row),
             TrackerMessage::Ping { nonce } => self.tell_tracker(TrackerRequest::Pong { nonce }),
             TrackerMessage::Pong { .. } => {}
@@ -374,6 +384,9 @@ impl Peer {
         self.timers.set(Timer::Session, self.now + limits::PING_AFTER);
         for key in self.session.watched.clone() {
             self.tell_tracker(TrackerRequest::Watch { key });
+        }
+        if self.accepting != Accepting::Nobody {
+            self.say_accepting();
         }
         if self.session.watch_peers {
             self.tell_tracker(TrackerRequest::WatchPeers { on: true });

@@ -181,6 +181,15 @@ pub enum TrackerEvent {
         /// It answered there as itself.
         dialable: bool,
     },
+    /// A peer offered a content to another one, and that was told.
+    Offered {
+        /// Name of who offers.
+        from: String,
+        /// Name of whom.
+        to: String,
+        /// The content's name.
+        what: String,
+    },
     /// A peer did what the protocol does not allow, or reached a bound.
     Misbehaved {
         /// Name or address.

@@ -27,6 +27,7 @@ mod io;
 mod links;
 mod matcher;
 mod names;
+mod offers;
 mod pace;
 mod peer_log;
 mod probes;
@@ -125,6 +126,10 @@ impl Tracker {
             TrackerRequest::Unwatch { key } => self.unwatch(link, key),
             TrackerRequest::WatchPeers { on } => self.watch_peers(link, on, turn),
             TrackerRequest::AskToDial { peer } => self.ask_to_dial(link, peer, turn),
+            TrackerRequest::AcceptOffers { seq, from } => self.accept_offers(link, seq, from, turn),
+            TrackerRequest::OfferTo { seq, to, offer, total } => {
+                self.offer_to(link, seq, to, offer, total, turn);
+            }
             TrackerRequest::Ping { nonce } => turn.send(link, TrackerMessage::Pong { nonce }),
             TrackerRequest::Pong { .. } => {}
         }

@@ -15,7 +15,7 @@ use crate::limits::{
     DIAL_ASKS_BURST, DIAL_ASKS_PER_SECOND, PEERS_PER_TRACKER, RENAMES_BURST, RENAMES_PER_SECOND,
 };
 use crate::peer::{CloseReason, Misbehaviour};
-use crate::wire::tracker::{HolderRow, PeerRow, Reach, RefusedRequest, TrackerMessage};
+use crate::wire::tracker::{Accepting, HolderRow, PeerRow, Reach, RefusedRequest, TrackerMessage};
 
 const DIAL_ASKS: Rate = Rate { burst: DIAL_ASKS_BURST, per_second: DIAL_ASKS_PER_SECOND };
 const RENAMES: Rate = Rate { burst: RENAMES_BURST, per_second: RENAMES_PER_SECOND };
@@ -34,6 +34,10 @@ pub(super) struct Session {
     renames: Bucket,
     /// Peers that asked this one to dial them.
     dial_pleas: Bucket,
+    /// Whose offers it accepts.
+    pub(super) accepting: Accepting,
+    /// Offers that were passed on to it.
+    pub(super) offers: Bucket,
 }
 
 /// What a joining peer wants.
@@ -185,6 +189,8 @@ impl Tracker {
             token,
             renames: Bucket::default(),
             dial_pleas: Bucket::default(),
+            accepting: Accepting::default(),
+            offers: Bucket::default(),
         };
         self.sessions.insert(owner, session);
         self.peer_log.append(peer, Happened::Joined, turn.now, &mut self.pacer);

@@ -8,6 +8,7 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use super::messages::messages;
+use super::peer::Offer;
 use crate::content::Kind;
 use crate::ids::{ContentKey, PeerId, SessionToken};
 
@@ -104,6 +105,30 @@ pub struct PeerRow {
     pub name: String,
     /// Where.
     pub reach: Reach,
+}
+
+/// Whose offers a peer accepts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub enum Accepting {
+    /// Nobody's.
+    #[default]
+    Nobody,
+    /// Everybody's.
+    Everybody,
+    /// Those of peers of these names, at most [`ACCEPTED_NAMES_MAX`](crate::limits::ACCEPTED_NAMES_MAX).
+    Names(Vec<String>),
+}
+
+impl Accepting {
+    /// Are offers of a peer of this name accepted?
+    #[must_use]
+    pub fn accepts(&self, name: &str) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Everybody => true,
+            Self::Names(names) => names.iter().any(|accepted| accepted == name),
+        }
+    }
 }
 
 /// Why a request was refused.
@@ -228,6 +253,24 @@ messages! {
             /// The question's nonce.
             nonce: u64,
         }
+        /// Whose offers are to be passed on to the sender; without it nobody's.
+        128 max 8192 AcceptOffers {
+            /// Quoted by the reply.
+            seq: u32,
+            /// Whose.
+            from: Accepting,
+        }
+        /// Offer a content that the sender holds to another peer, if that accepts offers of the sender.
+        129 max 512 OfferTo {
+            /// Quoted by the reply.
+            seq: u32,
+            /// To whom.
+            to: PeerId,
+            /// What.
+            offer: Offer,
+            /// Bytes of all of it: of a file its length, of a folder those of its files.
+            total: u64,
+        }
     }
 }
 
@@ -316,6 +359,15 @@ messages! {
         106 max 16 Pong {
             /// The question's nonce.
             nonce: u64,
+        }
+        /// A peer whose offers are accepted offers a content.
+        144 max 1024 Offered {
+            /// Who, and where it can be dialed.
+            from: PeerRow,
+            /// What; its name is to be checked before use.
+            offer: Offer,
+            /// Bytes of all of it, as the peer states.
+            total: u64,
         }
     }
 }

@@ -681,7 +681,9 @@ fn seq_of(msg: &TrackerRequest) -> Option<u32> {
         | TrackerRequest::Withdraw { seq, .. }
         | TrackerRequest::Search { seq, .. }
         | TrackerRequest::Holders { seq, .. }
-        | TrackerRequest::Peers { seq, .. } => Some(*seq),
+        | TrackerRequest::Peers { seq, .. }
+        | TrackerRequest::AcceptOffers { seq, .. }
+        | TrackerRequest::OfferTo { seq, .. } => Some(*seq),
         TrackerRequest::Leave {}
         | TrackerRequest::Watch { .. }
         | TrackerRequest::Unwatch { .. }

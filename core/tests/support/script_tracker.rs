@@ -9,7 +9,8 @@ use potluck_core::peer::CloseReason;
 use potluck_core::seed::Seed;
 use potluck_core::time::Instant;
 use potluck_core::tracker::{Tracker, TrackerConfig, TrackerEffect, TrackerInput};
-use potluck_core::wire::tracker::{Ad, Cursor, Matching, TrackerRequest};
+use potluck_core::wire::peer::Offer;
+use potluck_core::wire::tracker::{Accepting, Ad, Cursor, Matching, TrackerRequest};
 
 use super::{Choices, Story, TICKS_MAX, check_message, handle_twice, play, sendable};
 
@@ -183,7 +184,12 @@ fn request(choices: &mut Choices<'_>) -> TrackerRequest {
         16 => TrackerRequest::Rename { seq, name: choices.name() },
         17 => TrackerRequest::AskToDial { peer: choices.peer() },
         18 if choices.rarely(4) => TrackerRequest::Leave {},
-        _ => match choices.below(2) {
+        _ => match choices.below(4) {
+            2 => TrackerRequest::AcceptOffers { seq, from: Accepting::Everybody },
+            3 => {
+                let offer = Offer { key: choices.key(), kind: choices.content().kind, name: choices.name() };
+                TrackerRequest::OfferTo { seq, to: choices.peer(), offer, total: 1 }
+            }
             0 => TrackerRequest::Ping { nonce: 1 },
             _ => TrackerRequest::Pong { nonce: 1 },
         },

@@ -10,7 +10,8 @@ use potluck_core::limits;
 use potluck_core::peer::CloseReason;
 use potluck_core::tracker::TrackerInput;
 use potluck_core::wire::WireMessage as _;
-use potluck_core::wire::tracker::{Ad, Cursor, Matching, TrackerRequest};
+use potluck_core::wire::peer::Offer;
+use potluck_core::wire::tracker::{Accepting, Ad, Cursor, Matching, TrackerRequest};
 use proptest::prelude::*;
 
 use crate::harness::*;
@@ -82,6 +83,15 @@ fn request() -> impl Strategy<Value = TrackerRequest> {
         1 => any::<bool>().prop_map(|on| TrackerRequest::WatchPeers { on }),
         2 => text().prop_map(move |name| TrackerRequest::Rename { seq, name }),
         1 => peer().prop_map(|peer| TrackerRequest::AskToDial { peer }),
+        2 => prop_oneof![
+            Just(Accepting::Nobody),
+            Just(Accepting::Everybody),
+            prop::collection::vec(text(), 0..3).prop_map(Accepting::Names),
+        ]
+        .prop_map(move |from| TrackerRequest::AcceptOffers { seq, from }),
+        2 => (peer(), content(), text()).prop_map(move |(to, key, name)| {
+            TrackerRequest::OfferTo { seq, to, offer: Offer { key, kind: Kind::File, name }, total: 1 }
+        }),
         1 => Just(TrackerRequest::Leave {}),
         1 => any::<u64>().prop_map(|nonce| TrackerRequest::Ping { nonce }),
         1 => any::<u64>().prop_map(|nonce| TrackerRequest::Pong { nonce }),

@@ -9,6 +9,7 @@
 mod arbitrary;
 mod harness;
 mod model;
+mod offers;
 mod search;
 mod sessions;
 mod shares;

@@ -305,6 +305,7 @@ impl World<'_> {
             | PeerEvent::Retracted { .. }
             | PeerEvent::Withdrawn { .. }
             | PeerEvent::Listed { .. }
+            | PeerEvent::Offered { .. }
             | PeerEvent::UploadBegan { .. }
             | PeerEvent::UploadEnded { .. } => {}
         }

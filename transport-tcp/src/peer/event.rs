@@ -149,6 +149,7 @@ fn fate_of(event: &PeerEvent) -> Fate<EventKey> {
         | PeerEvent::Completed { .. }
         | PeerEvent::Failed { .. }
         | PeerEvent::Listed { .. }
+        | PeerEvent::Offered { .. }
         | PeerEvent::Left => return Fate::Kept,
         PeerEvent::Joined { .. }
         | PeerEvent::NameTaken { .. }

@@ -42,6 +42,7 @@ use potluck_core::peer::{
     Answer, Command, DownloadStatus, Explanation, FetchOptions, PeerConfig, PeerInput, Question, Role,
 };
 use potluck_core::seed::Seed;
+use potluck_core::wire::tracker::Accepting;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -399,6 +400,11 @@ impl Peer {
     /// Caps the rates, in bytes per second sent and asked for; 0: none.
     pub async fn limit_rates(&self, up: u64, down: u64) {
         self.command(Command::LimitRates { up, down }).await;
+    }
+
+    /// Whose offers are told by [`PeerEvent::Offered`](potluck_core::peer::PeerEvent::Offered). At first nobody's.
+    pub async fn accept_offers(&self, from: Accepting) {
+        self.command(Command::AcceptOffers { from }).await;
     }
 
     /// Begins or ends to tell of peers that join and leave the tracker.
