@@ -5,8 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use potluck_core::limits::DIAL_TIMEOUT;
-use potluck_core::peer::{Answer, PeerEvent, Question};
-use potluck_transport_tcp::Event;
+use potluck_core::peer::{Answer, Question};
 use potluck_transport_tcp::store::raise_open_files;
 
 use super::Context;
@@ -144,16 +143,24 @@ async fn port_is_reachable(args: &DoctorArgs, tracker: HostPort, ctx: &Context) 
 
 /// Returns once the tracker has reached it.
 async fn is_reached(session: &mut Session) -> anyhow::Result<()> {
-    while !matches!(session.next().await?, Event::Peer(PeerEvent::PeersChanged { .. })) {
-        if let Answer::Peers(peers) = session.peer.ask(Question::Peers).await {
-            let me = session.peer.id();
-            if peers.iter().any(|(row, _)| row.peer == me && row.reach.dialable) {
-                return Ok(());
+    let peer = session.peer.clone();
+    let asking = async {
+        loop {
+            if let Answer::Peers(peers) = peer.ask(Question::Peers).await
+                && peers.iter().any(|(row, _)| row.peer == peer.id() && row.reach.dialable)
+            {
+                return;
             }
+            tokio::time::sleep(PROBE_EVERY).await;
         }
-        tokio::time::sleep(PROBE_EVERY).await;
+    };
+    tokio::pin!(asking);
+    loop {
+        tokio::select! {
+            () = &mut asking => return Ok(()),
+            event = session.next() => drop(event?),
+        }
     }
-    Ok(())
 }
 
 fn of_this_machine(dir: &Path) -> Vec<(&'static str, Finding)> {
@@ -161,18 +168,22 @@ fn of_this_machine(dir: &Path) -> Vec<(&'static str, Finding)> {
     let written = write_speed(dir);
     findings.push(("clock", clock(written.as_ref().ok().and_then(|(_, time)| *time))));
     findings.push(("space", free_space(dir)));
-    findings.push(("disk", match written {
-        Ok((rate, _)) if rate < WRITE_SLOW => {
-            Finding::new(State::Warning, format!("{} are written per second", ui::bytes(rate)))
-                .advice("Downloads are no faster than that. Choose a faster disk by --out or --dir.")
-        }
-        Ok((rate, _)) => Finding::new(State::Ok, format!("{} are written per second", ui::bytes(rate))),
-        Err(error) => {
-            let dir = dir.to_string_lossy();
-            Finding::new(State::Failed, format!("cannot write to {dir}: {error}"))
-                .advice("Choose a folder that you may write to by --dir DIR; downloads go there by --out DIR.")
-        }
-    }));
+    findings.push((
+        "disk",
+        match written {
+            Ok((rate, _)) if rate < WRITE_SLOW => {
+                Finding::new(State::Warning, format!("{} are written per second", ui::bytes(rate)))
+                    .advice("Downloads are no faster than that. Choose a faster disk by --out or --dir.")
+            }
+            Ok((rate, _)) => Finding::new(State::Ok, format!("{} are written per second", ui::bytes(rate))),
+            Err(error) => {
+                let dir = dir.to_string_lossy();
+                Finding::new(State::Failed, format!("cannot write to {dir}: {error}")).advice(
+                    "Choose a folder that you may write to by --dir DIR; downloads go there by --out DIR.",
+                )
+            }
+        },
+    ));
     let files = raise_open_files();
     findings.push(("files", open_files(files)));
     findings
@@ -218,7 +229,8 @@ fn free_space(dir: &Path) -> Finding {
         }
     };
     let found = format!("{} are free in {}", ui::bytes(free), dir.display());
-    let advice = "Make room, or choose another disk by --out or --dir: a download needs all of its space at once.";
+    let advice =
+        "Make room, or choose another disk by --out or --dir: a download needs all of its space at once.";
     match free {
         ..FREE_MIN => Finding::new(State::Failed, found).advice(advice),
         ..FREE_WANTED => Finding::new(State::Warning, found).advice(advice),
