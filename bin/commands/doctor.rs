@@ -231,21 +231,22 @@ fn free_space(dir: &Path) -> Finding {
     let found = format!("{} are free in {}", ui::bytes(free), dir.display());
     let advice =
         "Make room, or choose another disk by --out or --dir: a download needs all of its space at once.";
-    match free {
-        ..FREE_MIN => Finding::new(State::Failed, found).advice(advice),
-        ..FREE_WANTED => Finding::new(State::Warning, found).advice(advice),
-        _ => Finding::new(State::Ok, found),
-    }
+    judged(free, FREE_MIN, FREE_WANTED, found, advice)
 }
 
 fn open_files(limit: u64) -> Finding {
     let found = format!("{limit} files may be open");
     let advice = "Raise the limit: `ulimit -n 65536`, or LimitNOFILE= in a service's unit.";
-    match limit {
-        ..FILES_MIN => Finding::new(State::Failed, found).advice(advice),
-        ..FILES_WANTED => Finding::new(State::Warning, found).advice(advice),
-        _ => Finding::new(State::Ok, found),
+    judged(limit, FILES_MIN, FILES_WANTED, found, advice)
+}
+
+/// How good it is that there is so much: too little, little, or enough.
+fn judged(count: u64, least: u64, enough: u64, found: String, advice: &str) -> Finding {
+    if count >= enough {
+        return Finding::new(State::Ok, found);
     }
+    let state = if count < least { State::Failed } else { State::Warning };
+    Finding::new(state, found).advice(advice)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::limits::CHUNK_BYTES;
 use crate::time::Instant;
 
 const BUCKET: Duration = Duration::from_millis(50);
@@ -93,6 +94,11 @@ impl RateCap {
     pub(super) fn set_rate(&mut self, rate: u64) {
         self.rate = rate;
         self.tokens = self.tokens.min(0.0);
+    }
+
+    /// Bytes that may be asked for at once: what comes in a tenth of a second, but a chunk at least.
+    pub(super) fn portion(&self) -> u64 {
+        if self.rate == 0 { u64::MAX } else { (self.rate / 10).max(CHUNK_BYTES) }
     }
 
     /// May something go now? Else when.

@@ -102,7 +102,7 @@ impl Peer {
                 self.timers.set_by(Timer::DownRate, at);
                 return;
             }
-            let room = target - l.inflight;
+            let room = (target - l.inflight).min(self.down_cap.portion());
             if !self.ask_next(link, room) {
                 if self.links.get(&link).is_some_and(|l| l.inflight == 0) {
                     self.gives_up_places(link);

@@ -1,4 +1,5 @@
-//! Messages between a peer and its tracker: requests (kinds 64 to 95), replies and pushes (kinds 96 to 127).
+//! Messages between a peer and its tracker: requests (kinds 64 to 95, and 128 to 143 that an older tracker skips), replies
+//! and pushes (kinds 96 to 127, and 144 to 159).
 //!
 //! Every request carries a `seq` that its reply quotes. One-shot visitors may ask without joining.
 

@@ -15,6 +15,7 @@
 mod expect;
 mod outbox;
 mod reader;
+mod throttle;
 mod writer;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 pub(crate) use expect::{Expectations, Landings};
 pub(crate) use outbox::{Outbox, OutgoingChunk};
 pub(crate) use reader::Receiving;
+pub(crate) use throttle::Throttle;
 pub(crate) use writer::Sending;
 
 use crate::framing::FrameReader;

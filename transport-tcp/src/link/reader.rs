@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::FromLink;
 use super::expect::{Claim, Expectations, Expected};
+use super::throttle::Throttle;
 use crate::framing::FrameReader;
 use crate::limits::{BUSY_CHUNK, RECEIVING_EVERY, UNASKED_CHUNKS_MAX};
 use crate::pool::{Buffer, BufferPool};
@@ -36,6 +37,8 @@ pub(crate) struct Receiving {
     pub(crate) hashers: Workers,
     /// Where to.
     pub(crate) store: Store,
+    /// How fast chunks may come.
+    pub(crate) throttle: Throttle,
     /// Where arrivals are reported.
     pub(crate) completions: mpsc::UnboundedSender<PeerInput>,
 }
@@ -113,13 +116,22 @@ impl Arrivals {
         let mut buffer = self.gear.pool.take().await;
         let mut pace = Pace { told: Instant::now(), bytes: 0 };
         let body = &mut buffer[..bytes as usize];
-        frames
-            .read_exact(body, |read| {
-                if let Some(bytes) = pace.add(read) {
-                    self.report(PeerInput::Receiving { link: self.link, bytes });
+        let mut told = |read| {
+            if let Some(bytes) = pace.add(read) {
+                self.report(PeerInput::Receiving { link: self.link, bytes });
+            }
+        };
+        match self.gear.throttle.portion(bytes.into()) {
+            None => frames.read_exact(body, told).await?,
+            Some(portion) => {
+                let (began, mut read) = (Instant::now(), 0);
+                for part in body.chunks_mut(portion as usize) {
+                    frames.read_exact(part, &mut told).await?;
+                    read += part.len() as u64;
+                    self.gear.throttle.wait(began, read).await;
                 }
-            })
-            .await?;
+            }
+        }
         loop {
             match self.expectations.claim(slot, at, expected.op) {
                 Claim::Granted => break self.land(expected, at, buffer, bytes as usize),

@@ -52,12 +52,18 @@ impl End {
         let copying = Copying { workers: Workers::inline(), pool: BufferPool::new(0) };
         let gear = ChunkGear {
             receiving: Receiving {
+                throttle: Throttle::default(),
                 pool: pool.clone(),
                 hashers,
                 store: store.clone(),
                 completions: completed.clone(),
             },
-            sending: Sending { store: store.clone(), copying, completions: completed },
+            sending: Sending {
+                store: store.clone(),
+                throttle: Throttle::default(),
+                copying,
+                completions: completed,
+            },
         };
         let handle = LinkHandle::default();
         let wrap = |link, msg: PeerMessage| PeerInput::Peer { link, msg };

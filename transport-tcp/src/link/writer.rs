@@ -1,6 +1,7 @@
 //! The sending half of a link.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use potluck_core::content::Geometry;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::outbox::{Next, Outbox, OutgoingChunk};
+use super::throttle::Throttle;
 use crate::limits::{CREDIT_BYTES, CREDIT_BYTES_MAX, FAST_CHUNK};
 use crate::store::{SourceHandle, Store};
 use crate::transport::{Copying, RangeWriter};
@@ -29,6 +31,8 @@ pub(crate) struct Sending {
     pub(crate) store: Store,
     /// For what cannot be sent without being read.
     pub(crate) copying: Copying,
+    /// How fast chunks may go.
+    pub(crate) throttle: Throttle,
     /// Where sent chunks are reported.
     pub(crate) completions: mpsc::UnboundedSender<PeerInput>,
 }
@@ -115,7 +119,7 @@ impl Departures {
         if let Some(source) = self.source(key).await.filter(SourceHandle::unchanged) {
             let header = Header::Chunk { slot, at, bytes }.encode();
             let range = offset..offset + u64::from(bytes);
-            let sent = writer.send_range(&header, &source, range, &self.gear.copying).await?;
+            let sent = self.send_all(writer, &header, &source, range, began).await?;
             pad(writer, u64::from(bytes).saturating_sub(sent)).await?;
             if sent == u64::from(bytes) && source.unchanged() {
                 result = SendResult::Sent;
@@ -130,6 +134,33 @@ impl Departures {
             let _ = self.gear.completions.send(PeerInput::Writable { link: self.link, bytes });
         }
         Ok(())
+    }
+
+    /// Sends a frame, in portions where the rate is capped so that it takes long. Returns the bytes of the payload that there
+    /// were.
+    async fn send_all<W: RangeWriter>(
+        &self,
+        writer: &mut W,
+        header: &[u8],
+        source: &SourceHandle,
+        range: Range<u64>,
+        began: Instant,
+    ) -> io::Result<u64> {
+        let Some(portion) = self.gear.throttle.portion(range.end - range.start) else {
+            return writer.send_range(header, source, range, &self.gear.copying).await;
+        };
+        let (mut at, mut head) = (range.start, header);
+        while at < range.end {
+            let next = range.end.min(at + portion);
+            let sent = writer.send_range(head, source, at..next, &self.gear.copying).await?;
+            writer.flush().await?;
+            if sent < next - at {
+                return Ok(at + sent - range.start);
+            }
+            (at, head) = (next, &[]);
+            self.gear.throttle.wait(began, at - range.start).await;
+        }
+        Ok(range.end - range.start)
     }
 
     async fn source(&mut self, key: ContentKey) -> Option<SourceHandle> {

@@ -57,7 +57,7 @@ use crate::events::{self, EventSender};
 use crate::hub::Hub;
 use crate::lanes::Lanes;
 use crate::limits::{COPYING_BYTES_MAX, LEAVE_TIMEOUT, STORAGE_THREADS};
-use crate::link::{ChunkGear, Landings, Receiving, Sending};
+use crate::link::{ChunkGear, Landings, Receiving, Sending, Throttle};
 use crate::pool::BufferPool;
 use crate::record::Recorder;
 use crate::store::{SourceHandle, Store, StoreOptions, Target, raise_open_files};
@@ -296,12 +296,18 @@ impl Peer {
         };
         let chunks = ChunkGear {
             receiving: Receiving {
+                throttle: Throttle::new(options.down_rate),
                 pool,
                 hashers: crews.chunks,
                 store: store.clone(),
                 completions: completions.clone(),
             },
-            sending: Sending { store: store.clone(), copying, completions: completions.clone() },
+            sending: Sending {
+                store: store.clone(),
+                copying,
+                throttle: Throttle::new(options.up_rate),
+                completions: completions.clone(),
+            },
         };
         let mut hub = Hub::new(Arc::new(transport), id, reports);
         hub.listen(listener, Role::Peer);

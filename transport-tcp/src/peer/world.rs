@@ -182,7 +182,13 @@ impl<T: Transport, M: PeerMachine> World for PeerWorld<T, M> {
 
     fn ask(&mut self, machine: &M, ask: Ask, after: &mut VecDeque<PeerInput>) -> Then {
         match ask {
-            Ask::Command(command) => after.push_back(PeerInput::Command(command)),
+            Ask::Command(command) => {
+                if let Command::LimitRates { up, down } = command {
+                    self.chunks.sending.throttle.set(up);
+                    self.chunks.receiving.throttle.set(down);
+                }
+                after.push_back(PeerInput::Command(command));
+            }
             Ask::Question(question, answer) => {
                 self.questions.retain(|_, waiting| !waiting.is_closed());
                 self.last_question += 1;

@@ -66,8 +66,8 @@ fn kinds_and_caps_are_in_order() {
         ];
         let family = match kind {
             1..=63 => Some(0),
-            64..=95 => Some(1),
-            96..=127 => Some(2),
+            64..=95 | 128..=143 => Some(1),
+            96..=127 | 144..=159 => Some(2),
             _ => None,
         };
         for (index, cap) in caps.into_iter().enumerate() {
