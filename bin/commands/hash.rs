@@ -30,7 +30,7 @@ pub(crate) async fn run(args: HashArgs, ctx: &Context) -> anyhow::Result<()> {
             // Like b3sum, the others are hashed all the same.
             Err(error) => {
                 failed += 1;
-                tracing::error!("{}", ui::name(&format!("{error:#}")));
+                ctx.out.complain_of(ui::name(&format!("{error:#}")));
             }
         }
     }

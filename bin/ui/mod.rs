@@ -145,11 +145,16 @@ impl Out {
     pub(crate) fn failure(&self, failure: &Failure) {
         // The exit code tells it, too, should stdout be gone.
         let _ = self.event(&Event::error(failure));
-        let style = if self.colors_on_stderr() { ERROR } else { Style::new() };
-        self.complain(format_args!("{style}error:{style:#} {failure}"));
+        self.complain_of(failure);
         if let Some(hint) = &failure.hint {
             self.complain(hint);
         }
+    }
+
+    /// What went wrong, on stderr.
+    pub(crate) fn complain_of(&self, what: impl Display) {
+        let style = if self.colors_on_stderr() { ERROR } else { Style::new() };
+        self.complain(format_args!("{style}error:{style:#} {what}"));
     }
 
     fn complain(&self, text: impl Display) {

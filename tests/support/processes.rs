@@ -153,6 +153,7 @@ impl Net {
             .env("HOME", self.dir.path())
             .env("XDG_CACHE_HOME", self.dir.path().join("cache"))
             .env("XDG_CONFIG_HOME", self.dir.path().join("config"))
+            .env("COLUMNS", "100")
             .env_remove("NO_COLOR");
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"POTLUCK_"))

@@ -273,7 +273,7 @@ impl Job {
         let mut hint = "Progress is kept: the same command goes on once a holder is back.".to_owned();
         if !self.how.only_from.is_empty() {
             let names: Vec<_> = self.how.only_from.iter().map(|name| ui::name(name)).collect();
-            hint.push_str(&format!(" Nobody but {} was asked (--from).", names.join(", ")));
+            hint.push_str(&format!(" Only {} was asked (--from).", names.join(", ")));
         }
         self.failure(Code::Incomplete, &why)
             .hint(hint)

@@ -2,8 +2,7 @@
 //! their final names.
 //!
 //! [`plan`] finds out what is meant and where it goes, [`job`] is one download with its progress, [`stream`] the way of one
-//! to standard output; this file runs them all
-//! in one session until each is done, failed, or has waited too long.
+//! to standard output; this file runs them all in one session until each is done, failed, or has waited too long.
 
 mod discard;
 mod dry_run;
@@ -25,11 +24,12 @@ use self::plan::Plan;
 pub(crate) use self::plan::{Place, Wanted, by_part, by_ticket, by_tracker};
 use self::stream::{Scratch, Stream};
 use super::Context;
-use crate::args::GetArgs;
+use crate::args::{GetArgs, HostPort};
 use crate::exit::{Code, Failure};
 use crate::session::Session;
 use crate::signals::interrupted;
 use crate::ui;
+use crate::what::{self, TrackerAt};
 
 /// How often progress is told while it changes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -38,7 +38,10 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const STDOUT: &str = "-";
 
 pub(crate) async fn run(args: GetArgs, ctx: &Context) -> anyhow::Result<()> {
-    let mut args = args.settle().map_err(|message| Failure::new(Code::Usage, message))?;
+    let mut args = args.settle().map_err(|message| {
+        Failure::new(Code::Usage, message)
+            .hint("`potluck list` shows what there is, `potluck get --help` how to say it.")
+    })?;
     if args.discard {
         return discard::run(&args, ctx);
     }
@@ -56,6 +59,13 @@ pub(crate) async fn run(args: GetArgs, ctx: &Context) -> anyhow::Result<()> {
     if args.dry_run {
         return dry_run::run(plan, &args, ctx).await;
     }
+    if !args.from.is_empty() {
+        ctx.until_interrupted(async {
+            check_names(&args, &plan.tracker, ctx).await;
+            Ok(())
+        })
+        .await?;
+    }
     let session = Session::start(&args.serve, plan.tracker.clone(), &ctx.out).await?;
     let session = if args.stay { session } else { session.taciturn() };
     let mut getting = Getting { to_stdout: scratch.is_some(), ..Getting::new(session, ctx, &args) };
@@ -65,6 +75,18 @@ pub(crate) async fn run(args: GetArgs, ctx: &Context) -> anyhow::Result<()> {
         job.tidy().await;
     }
     result
+}
+
+/// Holders that nobody knows may come yet; more likely their names are mistyped.
+async fn check_names(args: &GetArgs, tracker: &HostPort, ctx: &Context) {
+    let Ok(tracker) = TrackerAt::resolve(tracker.clone()).await else { return };
+    let Ok(peers) = tracker.peers().await else { return };
+    let here: Vec<&str> = peers.iter().map(|(row, _)| row.name.as_str()).collect();
+    for name in args.from.iter().filter(|name| !here.contains(&name.as_str())) {
+        let near = what::near(name, here.iter().copied());
+        let near = near.first().map(|near| format!(" Did you mean {}?", ui::name(near))).unwrap_or_default();
+        ctx.out.note(format_args!("No peer is called `{}` at present.{near}", ui::name(name)));
+    }
 }
 
 /// Has the content downloaded to a temporary folder, from which it goes to standard output.
