@@ -29,6 +29,9 @@ pub(crate) async fn run(args: TrackerArgs, ctx: &Context) -> anyhow::Result<()> 
         "Others find it with `--tracker {}`, or with POTLUCK_TRACKER set to that. Ctrl-C stops it.",
         reachable[0]
     ));
+    ctx.out.note(
+        "Whoever reaches it can join, register and see what everybody registered; nothing is encrypted yet.",
+    );
     loop {
         tokio::select! {
             _ = ctx.interrupts.wait() => break,

@@ -285,15 +285,15 @@ impl HashJob {
             let (total, table) = (hashed.key.length, hashed.table.clone());
             self.offer(hashed.key, Offer { kind: Kind::File, name, member: true, total, table, source });
         };
-        let folder = hash_folder(&plan.root, folder, how, &each)?;
-        for skipped in &folder.skipped {
+        let hashed = hash_folder(&plan.root, folder, how, &each)?;
+        for skipped in folder.skipped.iter().chain(&hashed.skipped) {
             tracing::warn!(path = %escape(&skipped.path.to_string_lossy()), why = %skipped.why, "not shared");
         }
         let files =
-            folder.listing.entries().iter().filter(|entry| matches!(entry.node, Node::File { .. })).count();
-        let (key, kind, name) = (folder.key, Kind::Folder, plan.name.as_str().to_owned());
-        let source = Source::Memory(folder.bytes);
-        let (total, table) = (folder.listing.total_bytes(), folder.table);
+            hashed.listing.entries().iter().filter(|entry| matches!(entry.node, Node::File { .. })).count();
+        let (key, kind, name) = (hashed.key, Kind::Folder, plan.name.as_str().to_owned());
+        let source = Source::Memory(hashed.bytes);
+        let (total, table) = (hashed.listing.total_bytes(), hashed.table);
         self.offer(key, Offer { kind, name: name.clone(), member: false, total, table, source });
         Ok(Shared { path: self.path.clone(), key, kind, name, bytes: total, files: files as u64 })
     }
