@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) hashing: Option<(PathBuf, u64, u64)>,
     /// Peers that are here, by what they were last called.
     pub(super) peers: BTreeMap<PeerId, String>,
+    /// The tracker has told who was here when we came: from then on it tells who comes.
+    pub(super) peers_listed: bool,
     /// Names of contents that were listed, for completion.
     pub(super) listed: BTreeMap<ContentId, String>,
     /// What the folder had in it when the shell began: that it is shared is told in one line.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use potluck_core::ids::{DownloadId, PeerId};
+use potluck_core::limits::ROWS_PER_REPLY;
 use potluck_core::peer::Answer;
 use potluck_core::peer::{PeerEvent, Question, WaitReason};
 use potluck_core::wire::tracker::PeerRow;
@@ -142,12 +143,13 @@ async fn completed(desk: &Arc<Desk>, id: DownloadId) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first list after joining says who is here; what comes after it, who came and went.
+/// The list after joining, page by page, says who is here; what comes after it, who came and went.
 fn peers_changed(desk: &Desk, joined: Vec<PeerRow>, left: Vec<(PeerId, String)>) -> anyhow::Result<()> {
     let me = desk.peer.id();
     let out = desk.out();
     let mut state = desk.state();
-    let first = state.peers.is_empty();
+    let listing = !state.peers_listed;
+    state.peers_listed |= joined.len() < ROWS_PER_REPLY;
     for (peer, name) in left.into_iter().filter(|(peer, _)| *peer != me) {
         let known = state.peers.remove(&peer).unwrap_or(name);
         out.event(&ui::Event::Left { peer: &known })?;
@@ -155,7 +157,7 @@ fn peers_changed(desk: &Desk, joined: Vec<PeerRow>, left: Vec<(PeerId, String)>)
     }
     for row in joined {
         let before = state.peers.insert(row.peer, row.name.clone());
-        if first || row.peer == me || before.as_ref() == Some(&row.name) {
+        if listing || row.peer == me || before.as_ref() == Some(&row.name) {
             continue;
         }
         let addr = desk.addr_of(row.reach);

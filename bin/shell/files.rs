@@ -28,7 +28,7 @@ struct Local {
 
 /// Lists the files of the shared folder.
 pub(super) async fn local(desk: &Desk) -> anyhow::Result<()> {
-    let mut rows = entries(desk);
+    let mut rows = entries(desk).await;
     rows.extend(partial(desk).await);
     rows.extend(outside(desk));
     rows.sort_by(|a, b| a.name.cmp(&b.name));
@@ -48,7 +48,7 @@ pub(super) async fn local(desk: &Desk) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn entries(desk: &Desk) -> Vec<Local> {
+async fn entries(desk: &Desk) -> Vec<Local> {
     let hashing = desk.state().hashing.clone();
     let of = |entry: potluck_transport_tcp::folder::Entry| {
         let path = desk.folder.dir().join(&entry.name);
@@ -69,7 +69,7 @@ fn entries(desk: &Desk) -> Vec<Local> {
         let kind = if entry.is_folder { Kind::Folder } else { Kind::File };
         Local { name: entry.name, kind, bytes: entry.bytes, state, words, id }
     };
-    desk.folder.entries().into_iter().map(of).collect()
+    desk.folder.look().await.into_iter().map(of).collect()
 }
 
 /// What is there of downloads that are not complete, of this run and of earlier ones.

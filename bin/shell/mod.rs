@@ -123,8 +123,13 @@ impl Shell {
                 Some(change) = self.changes.recv() => events::tell_change(&self.desk, change)?,
                 _ = progress.tick() => self.tell_progress().await?,
                 Ok(()) = tracking.changed() => {
-                    if matches!(*tracking.borrow_and_update(), Tracking::Joined(_)) {
-                        self.desk.state().name = self.session.name().to_owned();
+                    let joined = matches!(*tracking.borrow_and_update(), Tracking::Joined(_));
+                    let mut state = self.desk.state();
+                    if joined {
+                        state.name = self.session.name().to_owned();
+                    } else {
+                        state.peers.clear();
+                        state.peers_listed = false;
                     }
                 }
                 Some(interrupt) = self.interrupts.recv() => {

@@ -48,7 +48,6 @@ pub(super) async fn leave(desk: &Desk) -> anyhow::Result<()> {
     let mut paused = 0;
     {
         let mut state = desk.state();
-        state.peers.clear();
         for download in state.downloads.iter_mut().filter(|d| d.phase == Phase::Running) {
             download.phase = Phase::Left;
             paused += 1;

@@ -10,3 +10,4 @@
 
 pub mod hostile;
 pub mod processes;
+pub mod shells;

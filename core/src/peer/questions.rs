@@ -20,6 +20,8 @@ const ASK_DIALS: usize = 16;
 const OFFERS_MAX: usize = 32;
 /// A link is answered at most this often; in between it hears "have not".
 const FIND_EVERY: Duration = Duration::from_millis(50);
+/// Once somebody has it, the others have this long to say whether they have it, too.
+const FIND_GRACE: Duration = Duration::from_millis(500);
 
 /// A question under way.
 #[derive(Debug)]
@@ -293,11 +295,15 @@ impl Peer {
         self.maybe_found(op);
     }
 
-    /// Everybody who was asked has answered, or is gone.
+    /// If everybody who was asked has answered, or is gone, that is the answer; if some have, it soon is.
     fn maybe_found(&mut self, op: OpId) {
         let dialing = self.dials.values().any(|d| d.role == Role::Peer);
         let Some(find) = self.questions.get_mut(&op).and_then(|p| p.find.as_mut()) else { return };
-        if find.waiting.is_empty() && !find.answered.is_empty() && (!dialing || !find.offers.is_empty()) {
+        if !find.waiting.is_empty() || dialing {
+            if !find.offers.is_empty() {
+                self.timers.set_by(Timer::Question(op), self.now + FIND_GRACE);
+            }
+        } else if !find.answered.is_empty() {
             let (offers, answered) = (std::mem::take(&mut find.offers), std::mem::take(&mut find.answered));
             self.answer(op, Answer::Offers { offers, answered });
         }

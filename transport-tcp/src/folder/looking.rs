@@ -65,6 +65,20 @@ fn hash_folder(found: &Found, hasher: &mut blake3::Hasher) -> u64 {
     folder.files.iter().map(|file| file.identity.size).sum()
 }
 
+/// What is visible in a folder, at a glance: name, whether it is a folder (`None`: a link), and the bytes of a file.
+pub(super) fn names_in(dir: &Path) -> io::Result<Vec<(OsString, Option<bool>, u64)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)?.flatten().filter(|entry| !is_hidden(&entry.file_name())) {
+        let Ok(kind) = entry.file_type() else { continue };
+        let is_folder = (!kind.is_symlink()).then(|| kind.is_dir());
+        let bytes = entry.metadata().map_or(0, |meta| if kind.is_file() { meta.len() } else { 0 });
+        if kind.is_file() || kind.is_dir() || kind.is_symlink() {
+            found.push((entry.file_name(), is_folder, bytes));
+        }
+    }
+    Ok(found)
+}
+
 /// Looks at everything visible in a folder.
 pub(super) fn look_into(dir: &Path) -> io::Result<BTreeMap<OsString, Look>> {
     let mut found = BTreeMap::new();

@@ -27,7 +27,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::peer::{Peer, Shared};
-use looking::{Look, Nature, look_at, look_into};
+use looking::{Look, Nature, look_at, look_into, names_in};
 use touched::{Happening, Touched};
 
 /// The file in a shared folder that names what is not to be shared.
@@ -174,7 +174,25 @@ impl SharedFolder {
         &self.inner.dir
     }
 
-    /// How it stands with everything visible in the folder, by name.
+    /// How it stands with everything visible in the folder, by name; of what came a moment ago that it waits, or is not shared.
+    pub async fn look(&self) -> Vec<Entry> {
+        let dir = self.inner.dir.clone();
+        let found = blocking(move || names_in(&dir)).await.unwrap_or_default();
+        let mut entries = self.entries();
+        let state = self.inner.state();
+        for (name, is_folder, bytes) in
+            found.into_iter().filter(|(name, ..)| !state.entries.contains_key(name))
+        {
+            let wanted = self.inner.wants(&state, &name, is_folder.is_none());
+            let standing = if wanted { Standing::Waiting } else { Standing::NotShared };
+            let (name, is_folder) = (name.to_string_lossy().into_owned(), is_folder == Some(true));
+            entries.push(Entry { name, is_folder, bytes, standing });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
+    }
+
+    /// How it stands with everything that was seen in the folder, by name.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         let state = self.inner.state();
@@ -309,9 +327,9 @@ impl Inner {
     }
 
     /// Is it to be offered?
-    fn wants(&self, state: &State, name: &OsStr, look: &Look) -> bool {
+    fn wants(&self, state: &State, name: &OsStr, is_link: bool) -> bool {
         let unshared = name.to_str().is_some_and(|name| state.unshared.contains(name));
-        let usual = self.share && !unshared && look.nature != Nature::Symlink;
+        let usual = self.share && !unshared && !is_link;
         usual || state.wanted.contains(name)
     }
 
@@ -332,7 +350,7 @@ impl Inner {
         let mut state = self.state();
         let known = state.entries.get(&name);
         let same = known.is_some_and(|known| known.look == look);
-        if !self.wants(&state, &name, &look) {
+        if !self.wants(&state, &name, look.nature == Nature::Symlink) {
             if known.is_none_or(|known| !matches!(known.standing, Standing::Shared(_))) {
                 state.entries.insert(name, Known { look, standing: Standing::NotShared });
             }
@@ -514,7 +532,7 @@ async fn share_queued(inner: Arc<Inner>) {
 fn take_in(inner: &Inner, name: &OsString, result: Result<Shared, crate::ShareError>) -> bool {
     let mut state = inner.state();
     let Some(known) = state.entries.get(name) else { return false };
-    if !inner.wants(&state, name, &known.look) {
+    if !inner.wants(&state, name, known.look.nature == Nature::Symlink) {
         return false;
     }
     let Some(known) = state.entries.get_mut(name) else { return false };
