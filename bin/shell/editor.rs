@@ -104,6 +104,8 @@ impl Editor {
         std::thread::Builder::new().name("editor".to_owned()).spawn(move || {
             read_lines(&reading, names, &sender, &interrupts);
             reading.state().editing = false;
+            // What follows begins a line of its own.
+            write_now("\n");
             reading.flush();
             drop(done);
         })?;
@@ -217,29 +219,26 @@ fn read_lines(
             state.editing = true;
             state.nothing_typed = true;
         }
-        let signal = editor.read_line(&prompt);
-        let nothing_typed = {
-            let mut state = face.state();
-            state.editing = false;
-            state.area.clear();
-            state.nothing_typed
-        };
-        face.flush();
-        let sent = match signal {
-            Ok(Signal::Success(line)) => lines.blocking_send(line).is_ok(),
-            Ok(Signal::CtrlC) => {
-                let interrupt = if nothing_typed { Interrupt::NothingTyped } else { Interrupt::Typed };
-                if nothing_typed {
-                    write_now("\n");
+        let sent = match editor.read_line(&prompt) {
+            Ok(Signal::Success(line)) => {
+                {
+                    let mut state = face.state();
+                    state.editing = false;
+                    state.area.clear();
                 }
+                face.flush();
+                lines.blocking_send(line).is_ok()
+            }
+            // The prompt stands where it stood, and output goes on waiting.
+            Ok(Signal::HostCommand(_) | Signal::CtrlC) => {
+                editor.run_edit_commands(&[EditCommand::Clear]);
+                let nothing_typed = face.state().nothing_typed;
+                let interrupt = if nothing_typed { Interrupt::NothingTyped } else { Interrupt::Typed };
                 interrupts.blocking_send(interrupt).is_ok()
             }
             Ok(Signal::ExternalBreak(_)) => true,
             // The end of input, or a terminal that is gone: no more lines.
-            _ => {
-                write_now("\n");
-                false
-            }
+            _ => false,
         };
         if !sent {
             return;
@@ -252,6 +251,9 @@ fn make(face: &Arc<Face>, names: Names) -> Reedline {
     let complete =
         ReedlineEvent::UntilFound(vec![ReedlineEvent::Menu(MENU.to_owned()), ReedlineEvent::MenuNext]);
     keys.add_binding(KeyModifiers::NONE, KeyCode::Tab, complete);
+    // Returns with the prompt as it stands: nothing of it is left behind.
+    let interrupt = ReedlineEvent::ExecuteHostCommand(String::new());
+    keys.add_binding(KeyModifiers::CONTROL, KeyCode::Char('c'), interrupt);
     keys.add_binding(KeyModifiers::SHIFT, KeyCode::BackTab, ReedlineEvent::MenuPrevious);
     let printer = ExternalPrinter::new(4);
     let sender = printer.sender();

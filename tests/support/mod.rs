@@ -11,3 +11,4 @@
 pub mod hostile;
 pub mod processes;
 pub mod shells;
+pub mod terminal;

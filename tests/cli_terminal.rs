@@ -1,0 +1,111 @@
+//! The shell on a terminal: typed keys, and the screen that comes of them.
+
+mod support;
+
+use support::processes::{Net, b3sum, until};
+use support::terminal::Terminal;
+
+const MIB: u64 = 1 << 20;
+
+impl Net {
+    /// `potluck peer` in a terminal.
+    fn terminal(&self, name: &str, more: &[&str]) -> Terminal {
+        let serve = ["--as", name, "--listen", "127.0.0.1:0", "--tracker", &self.addr];
+        let mut command = self.bare(&[&["peer", "--dir", name], &serve[..], more].concat());
+        command.env("XDG_STATE_HOME", self.dir.path().join("state"));
+        Terminal::start(command, 30, 100)
+    }
+}
+
+fn last_line(screen: &str) -> &str {
+    screen.lines().last().unwrap_or_default().trim_end()
+}
+
+#[test]
+fn a_line_is_typed_while_downloads_run_and_things_happen() {
+    let net = Net::new();
+    let source = net.file("a/big one.bin", 12 * MIB, 1);
+    let _a = net.shell("a", &["--limit-up", "2M"]);
+    net.until_holders("big one.bin", &["a"]);
+    let mut me = net.terminal("me", &[]);
+    me.until("there is a prompt", |screen| last_line(screen).starts_with("me>"));
+    // A name is completed, with the quotes that it needs.
+    me.types("get bi\t");
+    me.until("the name is there", |screen| last_line(screen).contains("get 'big one.bin'"));
+    me.types("\r");
+    me.until("it says from whom", |screen| {
+        screen.contains("Fetching big one.bin (12.00 MiB) from 1 holder.")
+    });
+    me.until("the download has a line above the prompt", |screen| {
+        let lines: Vec<_> = screen.lines().rev().take(2).collect();
+        lines.len() == 2
+            && lines[0].starts_with("me>")
+            && lines[1].contains("big one.bin  ")
+            && lines[1].contains('%')
+    });
+    me.types("half a li");
+    until("somebody comes and goes", || {
+        drop(net.shell("guest", &[]));
+        let screen = me.text();
+        screen.contains("guest joined") && screen.contains("guest left")
+    });
+    me.until("the line that is typed is whole", |screen| last_line(screen) == "me> half a li");
+    me.types("\x03");
+    me.until("the line is thrown away", |screen| last_line(screen) == "me>");
+    me.types("explain\r");
+    me.until("it is explained", |screen| {
+        screen.contains("HOLDER") && screen.contains("Bound by the only link")
+    });
+    me.until("it is done", |screen| screen.contains("big one.bin is registered"));
+    me.until("no line is left of it", |screen| {
+        !screen.lines().rev().nth(1).unwrap_or_default().contains('━') && last_line(screen) == "me>"
+    });
+    assert_eq!(b3sum(&net.of("me", "big one.bin")), b3sum(&source));
+    // Up is the line before.
+    me.types("\x1b[A");
+    me.until("the last line is back", |screen| last_line(screen) == "me> explain");
+    me.types("\x03");
+    me.until("the line is thrown away", |screen| last_line(screen) == "me>");
+    me.types("\x03");
+    assert_eq!(me.code(), Some(0));
+    assert_eq!(net.ask(&["peers"]).all("peer").count(), 1, "it left in order");
+}
+
+#[test]
+fn a_taken_name_is_asked_for_again_with_a_free_one_preset() {
+    let net = Net::new();
+    let _first = net.shell("pavan", &[]);
+    let mut second = net.terminal("pavan", &[]);
+    second.until("a free name is preset", |screen| {
+        screen.contains("the name is taken") && last_line(screen).starts_with("another name: pavan")
+    });
+    second.types("\r");
+    second.until("it joined by it", |screen| {
+        screen.contains("Joined the tracker") && !last_line(screen).starts_with("pavan>")
+    });
+    second.types("rename dante\r");
+    second.until("the prompt follows", |screen| last_line(screen) == "dante>");
+    second.types("\x04");
+    assert_eq!(second.code(), Some(0));
+}
+
+#[test]
+fn a_holder_is_chosen_at_a_prompt_of_its_own() {
+    let net = Net::new();
+    net.file("a/f", MIB, 1);
+    net.file("b/f", MIB, 1);
+    let (_a, _b) = (net.shell("a", &[]), net.shell("b", &[]));
+    net.until_holders("f", &["a", "b"]);
+    let mut me = net.terminal("me", &[]);
+    me.until("there is a prompt", |screen| last_line(screen).starts_with("me>"));
+    me.types("get f --choose\r");
+    me.until("it asks", |screen| last_line(screen).starts_with("1-2, a name, or cancel:"));
+    me.types("nine\r");
+    me.until("it asks again", |screen| {
+        screen.contains("2 tries left") && last_line(screen).starts_with("1-2")
+    });
+    me.types("b\r");
+    me.until("it is fetched from b", |screen| screen.contains("from b 100%"));
+    me.types("quit\r");
+    assert_eq!(me.code(), Some(0));
+}
