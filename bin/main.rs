@@ -1,6 +1,6 @@
 //! The `potluck` command: reads what was typed, runs it over the libraries, and says what came of it.
 //!
-//! Nothing that decides anything about the protocol lives here. [`args`] is the command line, [`config`] the file of
+//! Nothing that decides anything about the protocol lives here. [`mod@args`] is the command line, [`config`] the file of
 //! defaults, [`commands`] has a file per verb, [`ui`] is everything that is printed, [`exit`] the exit codes, [`what`] how
 //! names, ids and tickets become a content, [`session`] a running peer with the events that all serving verbs share,
 //! [`shell`] what a person types to one.
