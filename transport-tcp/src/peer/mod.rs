@@ -274,7 +274,9 @@ impl Peer {
         let (sender, receiver) = events::queue();
         let (changed, changes) = mpsc::unbounded_channel();
         let ended = CancellationToken::new();
-        let store = Store::new(StoreOptions { hash_threads: crews.cores, ..StoreOptions::default() });
+        let hash_cache = options.hash_cache.clone();
+        let store =
+            Store::new(StoreOptions { hash_threads: crews.cores, hash_cache, ..StoreOptions::default() });
         let peer = Self(Arc::new(Inner {
             id,
             listen,

@@ -32,8 +32,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use potluck_core::content::{Kind, Listing, Node, PieceTable, SafeName};
 use potluck_core::ids::{ChunkAddr, ContentKey, DownloadId};
+use potluck_core::limits::CHUNK_BYTES;
 use potluck_core::peer::{Opening, Place, StorageFault};
 
+use crate::hash_cache::CacheFile;
+use crate::hashing::{HashCache as _, Hashed};
 use check::Checking;
 use os::OsFolder;
 use source::{Indexed, Sources};
@@ -57,12 +60,14 @@ pub struct StoreOptions {
     pub hash_threads: usize,
     /// Files of shared contents that are kept open.
     pub open_files: usize,
+    /// Where the hashes of downloaded files are remembered: who shares them by their path reads nothing again.
+    pub hash_cache: Option<PathBuf>,
 }
 
 impl Default for StoreOptions {
     /// All cores, 256 files.
     fn default() -> Self {
-        Self { hash_threads: check::all_cores(), open_files: 256 }
+        Self { hash_threads: check::all_cores(), open_files: 256, hash_cache: None }
     }
 }
 
@@ -266,7 +271,10 @@ impl Store {
         self.checking(place, &|_, _| (), |how| {
             match (place, folder.as_deref()) {
                 (Place::Root(_), None) => {
+                    // The sidecar goes with the part.
+                    let table = part.sidecar_table().unwrap_or_default();
                     let identity = part.finish(target.name(), how)?;
+                    self.remember(Hashed { key, table, identity });
                     self.add_source(key, Source::File { path: target.path(), identity });
                 }
                 (Place::Root(_), Some(FolderPlace::Staged(staging))) => {
@@ -297,6 +305,13 @@ impl Store {
         })?;
         self.set_place(place, OpenPlace::Done);
         Ok(())
+    }
+
+    fn remember(&self, hashed: Hashed) {
+        let known = hashed.table.is_some() || hashed.key.length <= CHUNK_BYTES;
+        if let Some(path) = self.0.options.hash_cache.clone().filter(|_| known) {
+            CacheFile::look_up(path, &[]).put(&hashed);
+        }
     }
 
     /// Performs [`PeerEffect::CopyLocal`](potluck_core::peer::PeerEffect::CopyLocal).

@@ -3,6 +3,8 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::hash_cache::CacheFile;
+use crate::hashing::HashCache as _;
 use crate::store::{PartInfo, discard, find_parts};
 
 const PIECE: usize = CHUNK_BYTES as usize;
@@ -371,4 +373,22 @@ fn out_is_a_folder_or_the_target_itself() {
         Err(StorageFault::BadPath),
         "no file system holds the name"
     );
+}
+
+#[test]
+fn what_was_downloaded_need_not_be_hashed_to_be_shared() {
+    for length in [1, PIECE, 5 * PIECE + 7] {
+        let mut world = World::file();
+        let cache = world.path("hashes");
+        world.store = Store::new(StoreOptions { hash_cache: Some(cache.clone()), ..StoreOptions::default() });
+        world.set_target();
+        let content = Content::new(length, 1);
+        world.open(&content).unwrap();
+        content.write_all(&world.store, ROOT);
+        world.store.finish(ROOT).unwrap();
+        let identity = FileIdentity::of(&fs::File::open(world.path("file.bin")).unwrap()).unwrap();
+        let hashed = CacheFile::look_up(cache, &[identity]).get(&identity).expect("it is remembered");
+        let table = |table: &Option<Arc<PieceTable>>| table.as_ref().map(|table| table.key());
+        assert_eq!((hashed.key, table(&hashed.table)), (content.key, table(&content.table)), "{length}");
+    }
 }
