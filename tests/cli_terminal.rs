@@ -109,3 +109,49 @@ fn a_holder_is_chosen_at_a_prompt_of_its_own() {
     me.types("quit\r");
     assert_eq!(me.code(), Some(0));
 }
+
+/// The tour of the README. `POTLUCK_PICTURE=docs/shell.svg` (an absolute path) draws it: see `docs/picture`.
+#[test]
+fn the_tour_four_holders_and_why_it_is_as_fast_as_it_is() {
+    let net = Net::new();
+    let holders = [("ann", "3M"), ("ben", "2M"), ("cyd", "1M"), ("dee", "512K")];
+    for (name, _) in holders {
+        net.file(&format!("{name}/holiday.mp4"), 24 * MIB, 1);
+    }
+    net.file("ann/photos/beach.jpg", 700_000, 2);
+    let _holders = holders.map(|(name, rate)| net.shell(name, &["--limit-up", rate]));
+    net.until_holders("holiday.mp4", &["ann", "ben", "cyd", "dee"]);
+    net.until_holders("photos", &["ann"]);
+    let mut me = net.terminal("eve", &[]);
+    me.until("there is a prompt", |screen| last_line(screen) == "eve>");
+    me.types("list --holders\r");
+    me.until("it is listed", |screen| screen.contains("photos/") && last_line(screen) == "eve>");
+    me.types("get hol\t");
+    me.until("the name is completed", |screen| last_line(screen) == "eve> get holiday.mp4");
+    me.types("\r");
+    let percent = |screen: &str| -> Option<u32> {
+        let line = screen.lines().find(|line| line.contains('━'))?;
+        line.split_whitespace().find_map(|word| word.strip_suffix('%')?.parse().ok())
+    };
+    me.until("some of it is here", |screen| percent(screen).is_some_and(|percent| percent >= 35));
+    me.types("explain\r");
+    me.until("it is explained", |screen| {
+        let holders = ["ann", "ben", "cyd", "dee"];
+        let rows =
+            holders.map(|name| screen.lines().any(|line| line.starts_with(name) && line.contains("sends")));
+        screen.contains("Bound by") && screen.contains("Missing: ") && rows.iter().all(|row| *row)
+    });
+    me.until("its line is below that", |screen| {
+        let lines: Vec<_> = screen.lines().rev().take(2).collect();
+        lines.len() == 2 && lines[0].trim_end() == "eve>" && lines[1].contains("holiday.mp4  ")
+    });
+    if let Some(path) = std::env::var_os("POTLUCK_PICTURE") {
+        std::fs::write(
+            path,
+            support::picture::svg(&me.screen(), "potluck peer: a download and why it is as fast as it is"),
+        )
+        .unwrap();
+    }
+    me.until("it is done", |screen| screen.contains("holiday.mp4 is registered"));
+    assert_eq!(b3sum(&net.of("eve", "holiday.mp4")), b3sum(&net.of("ann", "holiday.mp4")));
+}

@@ -75,7 +75,7 @@ pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
     };
     let lines = Arc::new(Mutex::new(lines));
     let mut shell = Shell { desk, session, changes, lines, editor, interrupts, typist };
-    let result = shell.work().await;
+    let result = shell.work(ui::name(&args.dir.to_string_lossy())).await;
     if let Some(editor) = shell.editor.take() {
         editor.close().await;
     }
@@ -102,11 +102,11 @@ type Running = Pin<Box<dyn Future<Output = anyhow::Result<bool>>>>;
 struct Ends(Failure);
 
 impl Shell {
-    /// Works until it is told to quit.
-    async fn work(&mut self) -> anyhow::Result<()> {
+    /// Works until it is told to quit. `dir` is the folder as it was typed.
+    async fn work(&mut self, dir: String) -> anyhow::Result<()> {
         let mut progress = interval(PROGRESS_EVERY);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut running: Option<Running> = Some(Box::pin(begin(Arc::clone(&self.desk))));
+        let mut running: Option<Running> = Some(Box::pin(begin(Arc::clone(&self.desk), dir)));
         let mut tracking = self.session.tracking();
         let mut typing = self.typist != Typist::Nobody;
         loop {
@@ -250,7 +250,7 @@ async fn end_of(running: &mut Option<Running>) -> anyhow::Result<bool> {
 }
 
 /// Before the first line is read: the tracker has answered, or does not, and small folders are shared.
-async fn begin(desk: Arc<Desk>) -> anyhow::Result<bool> {
+async fn begin(desk: Arc<Desk>, dir: String) -> anyhow::Result<bool> {
     let mut tracking = desk.tracking.subscribe();
     let joined = tracking.wait_for(|tracking| *tracking != Tracking::Joining);
     let _ = timeout(REQUEST_TIMEOUT, joined).await;
@@ -259,7 +259,6 @@ async fn begin(desk: Arc<Desk>) -> anyhow::Result<bool> {
     let is_shared = |entry: &Entry| matches!(entry.standing, Standing::Shared(_));
     let entries = desk.folder.entries();
     let (shared, all) = (entries.iter().filter(|entry| is_shared(entry)).count(), entries.len());
-    let dir = ui::name(&desk.folder.dir().to_string_lossy());
     desk.out()
         .note(format_args!("Sharing {shared} of {all} files and folders in {dir}. `help` lists commands."));
     Ok(false)

@@ -9,6 +9,7 @@
 )]
 
 pub mod hostile;
+pub mod picture;
 pub mod processes;
 pub mod shells;
 pub mod terminal;
