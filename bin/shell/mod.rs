@@ -1,8 +1,8 @@
 //! `potluck peer`: a folder that is shared as it changes, and a shell to work with the network.
 //!
-//! Lines come from an editor on a terminal, from a pipe, or from nobody ([`input`]); [`mod@parse`] reads them; the files beside it
-//! do what they say, one command after the other, while events are told as they happen ([`events`]). Whatever asks the network
-//! is answered or times out by itself, so that no command holds the shell for ever; Ctrl-C gives one up.
+//! Lines come from an editor on a terminal, from a pipe, or from nobody ([`input`]); [`mod@parse`] reads them; the files
+//! beside it do what they say, one command after the other, while events are told as they happen ([`events`]). Whatever asks
+//! the network is answered or times out by itself, so that no command holds the shell for ever; Ctrl-C gives one up.
 //!
 //! Downloads run in the background. At the end of a script they are waited for.
 
