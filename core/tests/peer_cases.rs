@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use case::*;
 use potluck_core::content::{Kind, Listing, ListingEntry, Node, PieceSet, SafePath};
-use potluck_core::ids::{ChunkRun, ContentKey, LinkId, OpId, PeerId, PieceIndex, Slot};
+use potluck_core::ids::{
+    ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot,
+};
 use potluck_core::limits;
 use potluck_core::peer::*;
 use potluck_core::wire::peer::{Holding, PeerMessage, Refusal, RequestRef};
@@ -315,4 +317,52 @@ fn who_left_has_no_link_and_goes_on_when_it_joins_again() {
     let joined = case.command(Command::JoinTracker { addr: addr(200) });
     let opens = joined.iter().any(|e| matches!(e, PeerEffect::Open { .. }));
     assert!(!opens, "what the person stopped stays so");
+}
+
+#[test]
+fn a_full_disk_under_one_download_does_not_hold_up_another_of_the_same_content() {
+    let content = pieces(3);
+    let other = DownloadId(2);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "..."));
+    let (key, name) = (content.key, "it".to_owned());
+    let (peers, how) = (Vec::new(), FetchOptions::default());
+    case.command(Command::Fetch { download: other, key, kind: Kind::File, name, peers, how });
+    let one = case.meet(1);
+    case.holds(1, &content, "###");
+    let (op, run) = case.expected(one)[0];
+    let at = ChunkAddr { piece: run.piece, chunk: 0 };
+    let result = Err(ChunkFault::Storage(StorageFault::Full));
+    let full = |download| {
+        move |e: &PeerEffect| match e {
+            PeerEffect::Report(PeerEvent::Waiting { download: d, reason, .. }) => {
+                *d == download && *reason == WaitReason::Storage(StorageFault::Full)
+            }
+            _ => false,
+        }
+    };
+    let effects = case.input(PeerInput::ChunkArrived { op, at, result });
+    assert!(effects.iter().any(full(DOWNLOAD)), "{effects:?}");
+    assert!(effects.contains(&PeerEffect::Release { place: Place::Root(DOWNLOAD) }));
+    let place = Place::Root(other);
+    assert!(effects.iter().any(|e| matches!(e, PeerEffect::Open { place: p, .. } if *p == place)));
+    let table = content.table.clone();
+    case.open(Opening::Part { table, have: PieceSet::empty(3) });
+    case.says(one, PeerMessage::Join { slot: Slot(9), key, holding: Holding::Everything });
+    case.arrive_all(&content, one);
+    let finish = case.last(finish_op);
+    case.input(PeerInput::Finished { op: finish, result: Ok(()) });
+    let copy = |e: &PeerEffect| match e {
+        PeerEffect::CopyLocal { op, place: Place::Root(DOWNLOAD), .. } => Some(*op),
+        _ => None,
+    };
+    // The first one's disk is still full; later it is not.
+    let op = case.last(copy);
+    let effects = case.input(PeerInput::Copied { op, result: Err(StorageFault::Full) });
+    assert!(!effects.iter().any(|e| matches!(e, PeerEffect::Report(PeerEvent::Failed { .. }))));
+    let op = case.pass(Duration::from_secs(3)).iter().find_map(copy).expect("another try");
+    case.input(PeerInput::Copied { op, result: Ok(()) });
+    let finish = case.last(finish_op);
+    let effects = case.input(PeerInput::Finished { op: finish, result: Ok(()) });
+    assert!(effects.contains(&PeerEffect::Report(PeerEvent::Completed { download: DOWNLOAD })));
 }

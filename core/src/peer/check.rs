@@ -90,7 +90,7 @@ impl Peer {
             Timer::Retry(link, id) | Timer::Blame(link, id) => {
                 self.swarms.get(&id).is_some_and(|s| s.partners.contains_key(&link))
             }
-            Timer::Waiting(download) => self.downloads.contains_key(&download),
+            Timer::Waiting(download) | Timer::Again(download) => self.downloads.contains_key(&download),
             Timer::Question(op) => self.questions.contains_key(&op),
             Timer::Continue
             | Timer::Session

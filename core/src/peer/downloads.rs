@@ -38,6 +38,8 @@ pub(super) struct Download {
     /// What was last said of its waiting.
     pub(super) waiting: Option<(WaitReason, Vec<(PieceIndex, PieceIndex)>)>,
     pub(super) folder: Option<Folder>,
+    /// Places whose copies the disk refused, to be tried again.
+    pub(super) again: Vec<Place>,
 }
 
 /// What a storage effect was for.
@@ -98,6 +100,7 @@ impl Peer {
             delivered: BTreeMap::new(),
             waiting: None,
             folder: None,
+            again: Vec::new(),
         };
         self.downloads.insert(id, download);
         if self.downloads.len() > limits::CONTENTS_PER_PEER {
@@ -184,7 +187,7 @@ impl Peer {
         let Some(StorageOp::Copy(download, _, place)) = self.storage.remove(&op) else { return };
         let Some(d) = self.downloads.get_mut(&download) else { return };
         if let Err(fault) = result {
-            return self.fail_download(download, FailReason::Storage(fault));
+            return self.copy_refused(download, place, fault);
         }
         if place == Place::Root(download) && d.kind == Kind::Folder {
             return self.read_listing(download);
@@ -395,7 +398,10 @@ impl Peer {
                     }
                     self.place_done(download, place);
                 }
-                Err(fault) => self.fail_download(download, FailReason::Storage(fault)),
+                Err(fault) => {
+                    self.effect(PeerEffect::Release { place });
+                    self.copy_refused(download, place, fault);
+                }
             },
             Some(StorageOp::FinishFolder(download)) => self.folder_finished(download, result),
             _ => {}
@@ -504,6 +510,10 @@ impl Peer {
     /// Ends everything that runs for a download; what is on the disk stays.
     pub(super) fn release_places(&mut self, id: DownloadId) {
         self.timers.clear(Timer::Waiting(id));
+        self.timers.clear(Timer::Again(id));
+        if let Some(d) = self.downloads.get_mut(&id) {
+            d.again.clear();
+        }
         for swarm in self.swarms_of(id) {
             let followers = self.remove_swarm(swarm);
             for place in followers.into_iter().filter(|p| p.download() != id) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::content::PieceSet;
-use crate::ids::{LinkId, OpId};
+use crate::ids::{DownloadId, LinkId, OpId};
 
 use super::arrivals::SYNC_EVERY;
 use super::downloads::StorageOp;
@@ -25,6 +25,11 @@ impl Peer {
                 return self.fail_download(download, FailReason::Storage(fault));
             }
         }
+        let followers = fetching.followers.clone();
+        if let Some(to) = followers.into_iter().find(|p| p.download() != download && !self.is_held_up(*p)) {
+            return self.hand_over(id, to, fault);
+        }
+        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
         fetching.phase = Phase::Paused(fault);
         let links: Vec<LinkId> =
             self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
@@ -34,6 +39,62 @@ impl Peer {
         self.timers.set(Timer::Storage(id), self.now + STORAGE_AGAIN);
         let missing = self.missing_ranges(download);
         self.say_waiting(download, WaitReason::Storage(fault), missing);
+    }
+
+    /// The disk under another download of the same content refuses, too.
+    fn is_held_up(&self, place: Place) -> bool {
+        let waiting = self.downloads.get(&place.download()).and_then(|d| d.waiting.as_ref());
+        matches!(waiting, Some((WaitReason::Storage(_), _)))
+    }
+
+    /// The disk of one download refuses; another one of the same content waits for its bytes, at another place. That one
+    /// fetches now, and the first gets a copy.
+    fn hand_over(&mut self, id: SwarmId, to: Place, fault: StorageFault) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let Some(fetching) = &swarm.fetching else { return };
+        let (key, from, download) = (swarm.key, fetching.place, fetching.download);
+        let held = match &swarm.held {
+            Held::All => key.length,
+            Held::Some(set) => set.iter().map(|piece| swarm.piece_bytes(piece)).sum(),
+        };
+        let candidates = std::mem::take(&mut swarm.candidates);
+        let waiting = self.remove_swarm(id);
+        if let Place::Root(_) = from {
+            self.effect(PeerEffect::Release { place: from });
+        }
+        if let Some(d) = self.downloads.get_mut(&download) {
+            d.bytes = d.bytes.saturating_sub(held);
+        }
+        for place in [to, from].into_iter().chain(waiting.into_iter().filter(|p| *p != to)) {
+            self.restart_follower(place);
+        }
+        if let Some(swarm) = self.by_key.get(&key).and_then(|id| self.swarms.get_mut(id)) {
+            swarm.candidates.extend(candidates);
+        }
+        let missing = self.missing_ranges(download);
+        self.say_waiting(download, WaitReason::Storage(fault), missing);
+    }
+
+    /// A copy of what is here could not be written. What can get better by itself is tried again.
+    pub(super) fn copy_refused(&mut self, download: DownloadId, place: Place, fault: StorageFault) {
+        match fault {
+            StorageFault::Full | StorageFault::Io => {}
+            StorageFault::Denied | StorageFault::Locked | StorageFault::Occupied | StorageFault::BadPath => {
+                return self.fail_download(download, FailReason::Storage(fault));
+            }
+        }
+        let Some(d) = self.downloads.get_mut(&download) else { return };
+        d.again.push(place);
+        self.timers.set_by(Timer::Again(download), self.now + STORAGE_AGAIN);
+        let missing = self.missing_ranges(download);
+        self.say_waiting(download, WaitReason::Storage(fault), missing);
+    }
+
+    pub(super) fn copy_again(&mut self, download: DownloadId) {
+        let Some(d) = self.downloads.get_mut(&download) else { return };
+        for place in std::mem::take(&mut d.again) {
+            self.restart_follower(place);
+        }
     }
 
     pub(super) fn retry_storage(&mut self, id: SwarmId) {

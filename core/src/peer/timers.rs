@@ -36,6 +36,8 @@ pub(super) enum Timer {
     Sync(SwarmId),
     /// Try a paused disk again.
     Storage(SwarmId),
+    /// Try copies again that the disk refused.
+    Again(DownloadId),
     /// Blame the sender of a bad piece unless it retracted.
     Blame(LinkId, SwarmId),
     /// See whether the download still has a way to go on.
@@ -58,7 +60,7 @@ impl Timer {
             Self::AnnounceAgain | Self::Retry(..) => TimerKind::Retry,
             Self::Dial(_) => TimerKind::Dial,
             Self::Session | Self::Question(_) => TimerKind::Tracker,
-            Self::Sync(_) | Self::Storage(_) => TimerKind::Storage,
+            Self::Sync(_) | Self::Storage(_) | Self::Again(_) => TimerKind::Storage,
             Self::Blame(..) => TimerKind::Blame,
             Self::Waiting(_) => TimerKind::Waiting,
             Self::UpRate | Self::DownRate => TimerKind::Rate,
