@@ -221,6 +221,8 @@ fn read_lines(
         }
         let sent = match editor.read_line(&prompt) {
             Ok(Signal::Success(line)) => {
+                // A history that cannot be kept is no reason to stop.
+                let _ = editor.sync_history();
                 {
                     let mut state = face.state();
                     state.editing = false;

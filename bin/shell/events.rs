@@ -29,7 +29,8 @@ pub(super) async fn tell(desk: &Arc<Desk>, session: &Session, event: Event) -> a
             desk.out().event(&ui::Event::Hashing { path: &path.to_string_lossy(), bytes, total })?;
             desk.state().hashing = Some((path, bytes, total));
         }
-        Event::Shared(shared) => {
+        // A ticket takes a look at the network: it is made only for who reads it.
+        Event::Shared(shared) if desk.out().is_json() => {
             let tracker = desk.state().tracker.clone();
             let ticket = Tickets::new(tracker, true).make(&shared, session).await?.to_string();
             let (id, kind, name) = (shared.key.id, shared.kind, shared.name.as_str());

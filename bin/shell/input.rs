@@ -20,7 +20,7 @@ pub(super) enum Typist {
     Person,
     /// A pipe, a file, a socket, or a terminal where no line can be edited.
     Script,
-    /// Nobody: standard input is closed, or the null device.
+    /// Nobody: standard input is closed, or the null device; or potluck runs in the background of its terminal.
     Nobody,
 }
 
@@ -29,6 +29,11 @@ impl Typist {
     pub(super) fn look(json: bool) -> Self {
         let stdin = std::io::stdin();
         if rustix::termios::isatty(&stdin) {
+            // Whoever reads from a terminal in the background is stopped by it.
+            let front = rustix::termios::tcgetpgrp(&stdin);
+            if front.is_ok_and(|front| front != rustix::process::getpgrp()) {
+                return Self::Nobody;
+            }
             let simple = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
             let editable = !json && !simple && rustix::termios::isatty(std::io::stdout());
             return if editable { Self::Person } else { Self::Script };

@@ -44,6 +44,8 @@ use crate::ui;
 
 /// How often progress is told while it changes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// What to do where the tracker does not answer.
+const UNREACHABLE: &str = "It is tried on in the background; `join HOST:PORT` joins another one.";
 /// After the last line of a script a download that cannot go on is waited for this long.
 const END_WAIT: Duration = Duration::from_secs(30);
 /// The first line is read once what the folder has is shared, or after this long: hashing may take hours.
@@ -59,6 +61,7 @@ pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
         SharedFolder::start(session.peer.clone(), &args.dir, !args.no_share).map_err(|error| {
             let dir = ui::name(&args.dir.to_string_lossy());
             Failure::new(Code::Failed, format!("cannot share the folder {dir}: {error}"))
+                .hint("--dir names a folder, which is created when it is absent.")
         })?;
     let caps = (args.serve.limit_up, args.serve.limit_down);
     let initial = names_in(folder.dir());
@@ -164,6 +167,7 @@ impl Shell {
             Ok(Parsed::Help(text)) => {
                 self.desk.out().event(&ui::Event::Text { text: &text })?;
                 self.desk.out().line(text)?;
+                self.desk.out().event(&ui::Event::Answered { command: line.trim() })?;
                 Ok(None)
             }
             Ok(Parsed::Do(command)) => {
@@ -291,7 +295,15 @@ async fn obey(desk: &Desk, lines: &Mutex<Lines>, command: Command, typed: &str) 
     match done {
         Ok(()) => desk.out().event(&ui::Event::Answered { command: typed })?,
         Err(error) if error.is::<OutputFault>() => return Err(error),
-        Err(error) => return Err(Failure::of(error).field("command", typed.into()).into()),
+        Err(error) => {
+            let failure = Failure::of(error);
+            let left = *desk.tracking.borrow() == Tracking::Left;
+            let failure = match failure.code {
+                Code::Unreachable if !left => failure.hint(UNREACHABLE),
+                _ => failure,
+            };
+            return Err(failure.field("command", typed.into()).into());
+        }
     }
     Ok(false)
 }

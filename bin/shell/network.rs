@@ -35,9 +35,7 @@ pub(super) async fn join(desk: &Desk, tracker: Option<HostPort>) -> anyhow::Resu
     let joined = tracking.wait_for(|tracking| !matches!(tracking, Tracking::Joining | Tracking::Left));
     match timeout(JOIN_TIME, joined).await.ok().and_then(Result::ok).map(|now| *now) {
         Some(Tracking::Joined(_)) => everything(desk).await,
-        _ => Err(Failure::new(Code::Unreachable, format!("the tracker at {written} does not answer"))
-            .hint("It is tried on in the background; `join HOST:PORT` joins another one.")
-            .into()),
+        _ => Err(Failure::new(Code::Unreachable, format!("the tracker at {written} does not answer")).into()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::is_hidden;
 use crate::scan::{Found, scan};
@@ -15,8 +16,17 @@ pub(super) struct Look {
     pub(super) nature: Nature,
     /// Of a file its length, of a folder those of its files.
     pub(super) bytes: u64,
+    /// Of a file, when its bytes were last changed.
+    modified: Option<SystemTime>,
     /// Identities (device, inode, lengths and times) of it and all that is in it, hashed.
     identity: blake3::Hash,
+}
+
+impl Look {
+    /// Was the file changed less than so long ago?
+    pub(super) fn is_newer_than(&self, age: Duration) -> bool {
+        self.modified.is_some_and(|at| at.elapsed().is_ok_and(|passed| passed < age))
+    }
 }
 
 /// What something is.
@@ -46,7 +56,8 @@ pub(super) fn look_at(path: &Path) -> io::Result<Look> {
     } else {
         return Err(io::ErrorKind::NotFound.into());
     };
-    Ok(Look { nature, bytes, identity: hasher.finalize() })
+    let modified = meta.modified().ok().filter(|_| nature == Nature::File);
+    Ok(Look { nature, bytes, modified, identity: hasher.finalize() })
 }
 
 /// Hashes what is in a folder; returns the bytes of its files.

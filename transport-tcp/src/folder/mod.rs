@@ -32,8 +32,12 @@ use touched::{Happening, Touched};
 
 /// The file in a shared folder that names what is not to be shared.
 pub const UNSHARED: &str = ".potluck-unshared";
-/// How often a folder that cannot be watched is looked through.
+/// How often a folder that cannot be watched is looked through; one that takes long to look through, less often.
 const UNWATCHED_EVERY: Duration = Duration::from_secs(1);
+/// Part of the time that looking may take.
+const LOOKING_SHARE: u32 = 10;
+/// What a look finds changed a moment ago may be changing still.
+const CHANGING: Duration = Duration::from_secs(2);
 /// How often a folder that is watched is looked through: some file systems do not tell all.
 const WATCHED_EVERY: Duration = Duration::from_secs(60);
 /// Reports that wait for a slow reader; the rest is dropped: [`SharedFolder::entries`] has the present state.
@@ -213,7 +217,7 @@ impl SharedFolder {
     /// Looks through the folder at once. Returns when everything that stands still is offered; what somebody is writing to
     /// comes later by itself.
     pub async fn refresh(&self) {
-        self.inner.look_through().await;
+        self.inner.look_through(Duration::ZERO).await;
         self.inner.until(|state| state.queue.is_empty() && state.hashing.is_none()).await;
     }
 
@@ -383,8 +387,8 @@ impl Inner {
         }
     }
 
-    /// Looks at everything in the folder.
-    async fn look_through(&self) {
+    /// Looks at everything in the folder. What was changed more recently than `quiet` ago waits until it stands still.
+    async fn look_through(&self, quiet: Duration) {
         let dir = self.dir.clone();
         let Ok(found) = blocking(move || look_into(&dir)).await else { return };
         let gone: Vec<OsString> = {
@@ -397,6 +401,12 @@ impl Inner {
         for (name, look) in found {
             let mut touched = self.touched();
             if touched.is_being_written(&name) {
+                continue;
+            }
+            let known = self.state().entries.get(&name).is_some_and(|known| known.look == look);
+            if !known && look.is_newer_than(quiet) {
+                let path = self.dir.join(&name);
+                touched.take_in(Instant::now(), name, path, Happening::Touched);
                 continue;
             }
             touched.forget(&name);
@@ -479,13 +489,17 @@ async fn watch(inner: Arc<Inner>) {
     if let Err(error) = &watched {
         tracing::warn!("cannot watch {}: {error}; looking through it every second", inner.dir.display());
     }
-    let every = if watched.is_ok() { WATCHED_EVERY } else { UNWATCHED_EVERY };
+    let mut every = if watched.is_ok() { WATCHED_EVERY } else { UNWATCHED_EVERY };
     let mut looked = Instant::now();
+    // What is there at the beginning is taken as it is.
+    let mut quiet = Duration::ZERO;
     loop {
         let now = Instant::now();
         if inner.state().look_through || now >= looked + every {
-            inner.look_through().await;
+            inner.look_through(quiet).await;
             looked = Instant::now();
+            every = every.max(looked.duration_since(now) * LOOKING_SHARE);
+            quiet = CHANGING;
         }
         let due = inner.touched().take_due(now);
         for name in due {
