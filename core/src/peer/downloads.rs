@@ -86,6 +86,7 @@ impl Peer {
         if self.downloads.contains_key(&id) {
             return;
         }
+        self.sources_bounded |= how.holders_max != 0;
         let download = Download {
             key,
             kind,

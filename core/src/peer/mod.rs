@@ -115,6 +115,8 @@ pub struct Peer {
     /// Swarms that are being fetched: a few of perhaps a great many.
     fetched: BTreeSet<SwarmId>,
     downloads: BTreeMap<DownloadId, Download>,
+    /// Some download is, or was, to use a bounded number of holders.
+    sources_bounded: bool,
     /// Storage operations under way.
     storage: BTreeMap<OpId, downloads::StorageOp>,
     /// Runs asked for, and those taken back whose chunks may still come.
@@ -162,6 +164,7 @@ impl Peer {
             by_name: BTreeSet::new(),
             fetched: BTreeSet::new(),
             downloads: BTreeMap::new(),
+            sources_bounded: false,
             storage: BTreeMap::new(),
             asked: BTreeMap::new(),
             hungry: BTreeSet::new(),

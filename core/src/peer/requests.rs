@@ -126,7 +126,9 @@ impl Peer {
         let Some(l) = self.links.get(&link) else { return false };
         let turn = l.turn;
         let mut swarms = l.swarms();
-        swarms.retain(|id| self.may_ask(link, *id));
+        if self.sources_bounded {
+            swarms.retain(|id| self.may_ask(link, *id));
+        }
         for i in 0..swarms.len() {
             let at = (turn + i) % swarms.len();
             if self.begin_piece(link, swarms[at], room) {
@@ -136,6 +138,9 @@ impl Peer {
                 self.takes_place(link, swarms[at]);
                 return true;
             }
+        }
+        if !self.links.iter().any(|(other, l)| *other != link && l.inflight > 0) {
+            return false;
         }
         let overtaken = swarms.into_iter().find(|id| self.overtake(link, *id, room));
         if let Some(id) = overtaken {

@@ -29,6 +29,9 @@ impl Peer {
 
     /// A link owes nothing and finds nothing to ask for, or is of no use: others may take its places.
     pub(super) fn gives_up_places(&mut self, link: LinkId) {
+        if !self.sources_bounded {
+            return;
+        }
         let left: Vec<DownloadId> = self
             .downloads
             .iter_mut()
