@@ -56,6 +56,10 @@ pub(crate) const INPUTS_PER_TURN: usize = 256;
 /// A machine whose deadline does not move is ticked at most this often.
 pub(crate) const STUCK_DEADLINE: Duration = Duration::from_millis(10);
 
+/// Bytes of a file that is hashed by itself, from which on its hash is remembered: a transaction in the cache takes some
+/// 20 ms, in which a core hashes more than this.
+pub(crate) const HASH_CACHED_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
 /// Events that wait for a slow reader. Beyond it those that are superseded anyway are dropped, and counted.
 pub(crate) const EVENTS_WAITING: usize = 4096;
 /// A peer that leaves waits this long for its links to end in order.

@@ -130,6 +130,8 @@ struct Inner {
 struct State {
     entries: BTreeMap<OsString, Known>,
     queue: VecDeque<OsString>,
+    /// What is in the queue and still wanted.
+    pending: BTreeSet<OsString>,
     hashing: Option<OsString>,
     unshared: BTreeSet<String>,
     /// Asked for by name.
@@ -218,7 +220,7 @@ impl SharedFolder {
     /// comes later by itself.
     pub async fn refresh(&self) {
         self.inner.look_through(Duration::ZERO).await;
-        self.inner.until(|state| state.queue.is_empty() && state.hashing.is_none()).await;
+        self.inner.until(State::is_idle).await;
     }
 
     /// Returns once the folder was looked through for the first time: all that is in it is known by name.
@@ -228,8 +230,7 @@ impl SharedFolder {
 
     /// Returns once everything that was found so far is offered, or cannot be.
     pub async fn settled(&self) {
-        let done = |s: &State| !s.look_through && s.queue.is_empty() && s.hashing.is_none();
-        self.inner.until(done).await;
+        self.inner.until(|state| !state.look_through && state.is_idle()).await;
     }
 
     /// Shares what has this name, from now on. Returns it, and whether it was shared already.
@@ -279,7 +280,7 @@ impl SharedFolder {
                 inner.write_unshared(&state.unshared)?;
             }
             state.wanted.remove(&key);
-            state.queue.retain(|queued| *queued != key);
+            state.pending.remove(&key);
         }
         // What is just being hashed is let go of once it is.
         inner.until(|state| state.hashing.as_ref() != Some(&key)).await;
@@ -295,13 +296,29 @@ impl SharedFolder {
 
 impl State {
     fn enqueue(&mut self, name: OsString) {
-        if !self.queue.contains(&name) {
+        if self.pending.insert(name.clone()) {
             self.queue.push_back(name);
         }
     }
 
+    /// The next that is still wanted; it is being hashed from here on.
+    fn dequeue(&mut self) -> Option<OsString> {
+        while let Some(name) = self.queue.pop_front() {
+            if self.pending.remove(&name) {
+                self.hashing = Some(name.clone());
+                return Some(name);
+            }
+        }
+        None
+    }
+
+    /// Is nothing to be hashed, or being hashed?
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.hashing.is_none()
+    }
+
     fn is_pending(&self, name: &OsStr) -> bool {
-        self.queue.iter().any(|queued| queued == name) || self.hashing.as_deref() == Some(name)
+        self.pending.contains(name) || self.hashing.as_deref() == Some(name)
     }
 }
 
@@ -376,7 +393,7 @@ impl Inner {
     async fn lost(&self, name: &OsString) {
         let known = {
             let mut state = self.state();
-            state.queue.retain(|queued| queued != name);
+            state.pending.remove(name);
             state.wanted.remove(name);
             state.entries.remove(name)
         };
@@ -518,8 +535,7 @@ async fn share_queued(inner: Arc<Inner>) {
     loop {
         let next = {
             let mut state = inner.state();
-            let next = state.queue.pop_front();
-            state.hashing.clone_from(&next);
+            let next = state.dequeue();
             if let Some(Known { standing: standing @ Standing::Waiting, .. }) =
                 next.as_ref().and_then(|name| state.entries.get_mut(name))
             {

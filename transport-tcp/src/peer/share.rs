@@ -21,6 +21,7 @@ use super::event::{Event, Shared};
 use crate::events::EventSender;
 use crate::hash_cache::CacheFile;
 use crate::hashing::{HashCache, HashError, Hashed, Hashing, hash_file, hash_folder};
+use crate::limits::HASH_CACHED_BYTES_MIN;
 use crate::scan::{FolderPlan, Found, ScanError, ScanPlan, scan};
 use crate::store::Source;
 
@@ -252,9 +253,12 @@ struct HashJob {
 
 impl HashJob {
     fn run(&self, plan: &ScanPlan) -> Result<Shared, ShareError> {
-        let total = plan.identities().iter().map(|file| file.size).sum();
+        let total: u64 = plan.identities().iter().map(|file| file.size).sum();
         let progress = self.progress(total);
-        let cache = self.cache.clone().map(|path| CacheFile::look_up(path, &plan.identities()));
+        // A small file is read sooner than it is looked up.
+        let worth = total >= HASH_CACHED_BYTES_MIN || matches!(plan.found, Found::Folder(_));
+        let cache =
+            self.cache.clone().filter(|_| worth).map(|path| CacheFile::look_up(path, &plan.identities()));
         let how = Hashing {
             threads: self.threads,
             progress: &progress,

@@ -32,11 +32,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use potluck_core::content::{Kind, Listing, Node, PieceTable, SafeName};
 use potluck_core::ids::{ChunkAddr, ContentKey, DownloadId};
-use potluck_core::limits::CHUNK_BYTES;
 use potluck_core::peer::{Opening, Place, StorageFault};
 
 use crate::hash_cache::CacheFile;
 use crate::hashing::{HashCache as _, Hashed};
+use crate::limits::HASH_CACHED_BYTES_MIN;
 use check::Checking;
 use os::OsFolder;
 use source::{Indexed, Sources};
@@ -308,8 +308,8 @@ impl Store {
     }
 
     fn remember(&self, hashed: Hashed) {
-        let known = hashed.table.is_some() || hashed.key.length <= CHUNK_BYTES;
-        if let Some(path) = self.0.options.hash_cache.clone().filter(|_| known) {
+        let worth = hashed.table.is_some() && hashed.key.length >= HASH_CACHED_BYTES_MIN;
+        if let Some(path) = self.0.options.hash_cache.clone().filter(|_| worth) {
             CacheFile::look_up(path, &[]).put(&hashed);
         }
     }
