@@ -80,7 +80,9 @@ impl Shell {
         let mut found = None;
         until(&format!("{} says {words:?}\n{}", self.name, self.told()), || {
             found = self.since().into_iter().find(|line| words.iter().all(|word| line.contains(word)));
-            if found.is_none() && self.child.try_wait().unwrap().is_some() {
+            // Its words are read to their end once nobody else keeps them.
+            let over = self.child.try_wait().unwrap().is_some() && Arc::strong_count(&self.said) == 1;
+            if found.is_none() && over {
                 found = self.since().into_iter().find(|line| words.iter().all(|word| line.contains(word)));
                 assert!(found.is_some(), "ended before {words:?}\n{}", self.told());
             }
