@@ -86,7 +86,11 @@ fn args() -> Result<Potluck, Unusable> {
     };
     let mut command = config.apply(command);
     let matches = command.try_get_matches_from_mut(std::env::args_os()).map_err(Unusable::Words)?;
-    Potluck::from_arg_matches(&matches).map_err(|error| Unusable::Words(error.format(&mut command)))
+    let mut args =
+        Potluck::from_arg_matches(&matches).map_err(|error| Unusable::Words(error.format(&mut command)))?;
+    // Who asks for more is not to be answered by what the configuration says.
+    args.global.quiet &= args.global.verbose == 0;
+    Ok(args)
 }
 
 /// Help and usage errors are printed while the flags are still being read.

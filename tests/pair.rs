@@ -8,7 +8,7 @@ mod pair;
 use std::time::Duration;
 
 use pair::{Pair, addr, bytes, tracker_addr};
-use potluck_core::content::Kind;
+use potluck_core::content::{Kind, Node, Selection};
 use potluck_core::ids::{DownloadId, OpId};
 use potluck_core::peer::{
     Answer, Command, FetchOptions, PeerEvent, PeerInput, Place, Question, StorageFault, WaitReason,
@@ -329,6 +329,79 @@ fn a_folder_with_its_members() {
     pair.command(1, Command::Ask { op: OpId(2), question: Question::Holders { key } });
     let Answer::Holders(rows) = answer(&pair, 1, OpId(2)) else { panic!("holders") };
     assert_eq!(rows.len(), 2);
+}
+
+/// A part of a folder: only the chosen members come, and who has them does not hold the folder.
+#[test]
+fn a_part_of_a_folder() {
+    let mut pair = Pair::new(2);
+    pair.join(0);
+    pair.join(1);
+    let files: Vec<(String, Vec<u8>)> =
+        (0..20u32).map(|i| (format!("d{}/f{i}", i % 4), bytes(1000 + i as usize, i as u8))).collect();
+    let key = pair.share_folder(0, "tree", &files);
+    let select = Selection::new(vec!["d1".into()], vec!["f5".into()]).expect("patterns");
+    let (download, name) = (DownloadId(77), "part".to_owned());
+    let how = FetchOptions { select, ..FetchOptions::default() };
+    let fetch = Command::Fetch { download, key, kind: Kind::Folder, name, peers: vec![], how };
+    pair.command(1, fetch);
+    pair.pass(Duration::from_secs(2));
+    let node = &pair.nodes[1];
+    assert!(node.completed(download), "{:?}", node.peer.status(download));
+    let listed = node.events.iter().find_map(|e| match e {
+        PeerEvent::Listed { listing, .. } => Some(listing.entries().len()),
+        _ => None,
+    });
+    assert_eq!(listed, Some(20), "all of it is told");
+    let wanted = |path: &str| path.starts_with("d1/") && path != "d1/f5";
+    let listing = pair.nodes[0].listing(key);
+    for (entry, e) in listing.entries().iter().enumerate() {
+        let place = Place::Member { download, entry: entry as u32 };
+        assert_eq!(pair.nodes[1].files.contains_key(&place), wanted(e.path.as_str()), "{}", e.path.as_str());
+    }
+    let total: usize = files.iter().filter(|(path, _)| wanted(path)).map(|(_, b)| b.len()).sum();
+    let status = pair.nodes[1].peer.status(download).expect("a status");
+    assert_eq!((status.bytes, status.total), (total as u64, total as u64));
+    pair.command(1, Command::Ask { op: OpId(1), question: Question::Holders { key } });
+    let Answer::Holders(rows) = answer(&pair, 1, OpId(1)) else { panic!("holders") };
+    assert_eq!(rows.len(), 1, "only who has all of it");
+    let member = listing.entries().iter().find_map(|e| match e.node {
+        Node::File { key, .. } if wanted(e.path.as_str()) => Some(key),
+        _ => None,
+    });
+    let question = Question::Holders { key: member.expect("a member") };
+    pair.command(1, Command::Ask { op: OpId(2), question });
+    let Answer::Holders(rows) = answer(&pair, 1, OpId(2)) else { panic!("holders") };
+    assert_eq!(rows.len(), 2, "its files can be fetched from both");
+}
+
+/// A bounded number of holders: the others have nothing to do until one of these is gone.
+#[test]
+fn no_more_holders_than_wanted_are_asked() {
+    let mut pair = Pair::new(4);
+    let content = bytes(FIFTEEN, 21);
+    let key = (0..3).map(|i| pair.share(i, "f", content.clone())).last().expect("a key");
+    let (download, name, kind) = (DownloadId(77), "got".to_owned(), Kind::File);
+    let how = FetchOptions { holders_max: 1, in_order: true, ..FetchOptions::default() };
+    let peers = vec![addr(0), addr(1), addr(2)];
+    pair.command(3, Command::Fetch { download, key, kind, name, peers, how });
+    pair.pass(Duration::from_secs(3));
+    assert!(pair.nodes[3].completed(download));
+    let status = pair.nodes[3].peer.status(download).expect("a status");
+    assert_eq!(status.holders.iter().filter(|holder| holder.bytes > 0).count(), 1);
+    let pieces: Vec<u32> = pair.nodes[3]
+        .events
+        .iter()
+        .filter_map(|e| match e {
+            PeerEvent::PieceVerified { piece, .. } => Some(piece.0),
+            _ => None,
+        })
+        .collect();
+    // The last piece comes first: it proves the length.
+    assert_eq!(
+        pieces.iter().filter(|piece| **piece != 15).copied().collect::<Vec<_>>(),
+        (0..15).collect::<Vec<_>>()
+    );
 }
 
 /// Wrong pieces of two contents: banned altogether, every link closed.
