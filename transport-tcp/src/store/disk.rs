@@ -118,7 +118,12 @@ fn is_name_refused(error: &io::Error) -> bool {
 pub(crate) fn failed(what: &'static str) -> impl Fn(io::Error) -> StorageFault {
     move |error| {
         let fault = fault(&error);
-        tracing::warn!(%error, ?fault, "{what}");
+        // A full disk is told by whoever waits for it, who tries again and again.
+        if fault == StorageFault::Full {
+            tracing::info!(%error, "{what}");
+        } else {
+            tracing::warn!(%error, ?fault, "{what}");
+        }
         fault
     }
 }

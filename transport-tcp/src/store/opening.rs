@@ -158,16 +158,7 @@ impl Store {
         let folder = self.folder(place)?.ok_or(StorageFault::BadPath)?;
         let staging = match &*folder {
             FolderPlace::Staged(staging) => staging,
-            FolderPlace::Standing(whole) => {
-                let member = whole.members.get(&entry).filter(|member| member.key == key);
-                let member = member.ok_or(StorageFault::BadPath)?;
-                let path =
-                    whole.listing.entries().get(entry as usize).ok_or(StorageFault::BadPath)?.path.clone();
-                let (root, identity) = (whole.content.clone(), member.identity);
-                self.0.sources.add(key, Indexed::Below { root, path, identity });
-                self.set_place(place, OpenPlace::Done);
-                return Ok(Opening::Finished { table: member.table.clone() });
-            }
+            FolderPlace::Standing(whole) => return self.member_stands(place, whole, entry, key),
         };
         Ok(match staging.open_member(entry, key, table, how)? {
             MemberOpening::NeedsTable => Opening::NeedsTable,
@@ -182,6 +173,23 @@ impl Store {
                 Opening::Finished { table }
             }
         })
+    }
+
+    /// Serves a member of a folder that stands.
+    fn member_stands(
+        &self,
+        place: Place,
+        whole: &WholeFolder<OsFolder>,
+        entry: u32,
+        key: ContentKey,
+    ) -> Result<Opening, StorageFault> {
+        let member = whole.members.get(&entry).filter(|member| member.key == key);
+        let listed = whole.listing.entries().get(entry as usize);
+        let (member, listed) = member.zip(listed).ok_or(StorageFault::BadPath)?;
+        let (root, path, identity) = (whole.content.clone(), listed.path.clone(), member.identity);
+        self.0.sources.add(key, Indexed::Below { root, path, identity });
+        self.set_place(place, OpenPlace::Done);
+        Ok(Opening::Finished { table: member.table.clone() })
     }
 
     /// `None`: it stands there already.
@@ -225,17 +233,18 @@ impl Store {
         }
     }
 
+    /// `None`: the member stands there already.
     pub(super) fn member_for_copy(
         &self,
         place: Place,
         entry: u32,
         key: ContentKey,
     ) -> Result<Option<Arc<Part>>, StorageFault> {
-        match self.folder(place)?.as_deref() {
-            Some(FolderPlace::Staged(staging)) => {
+        match &*self.folder(place)?.ok_or(StorageFault::BadPath)? {
+            FolderPlace::Staged(staging) => {
                 Ok(Some(self.set_part(place, staging.open_member_for_copy(entry, key)?)))
             }
-            Some(FolderPlace::Standing(_)) | None => Err(StorageFault::BadPath),
+            FolderPlace::Standing(whole) => self.member_stands(place, whole, entry, key).map(|_| None),
         }
     }
 

@@ -39,6 +39,11 @@ pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     regular(File::from(fs::open(path, flags, Mode::empty())?))
 }
 
+/// What stands at a path. Its last component is not followed if it is a symbolic link.
+pub(crate) fn identity_at(path: &Path) -> io::Result<FileIdentity> {
+    Ok(stat(&fs::lstat(path)?).identity)
+}
+
 fn regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }

@@ -318,14 +318,18 @@ impl<D: Folder> Spot<D> {
         }
     }
 
-    /// A sidecar that is torn is as good as none, so it is written in place.
+    /// A sidecar that is torn is as good as none, so it is written in place. What is no sidecar of ours is left alone: the
+    /// download goes on without one.
     fn write_sidecar(&self, sidecar: &Sidecar) -> Result<(), StorageFault> {
         let (folder, name) = &self.sidecar;
         let bytes = sidecar.encode();
         let write = || {
             let file = match folder.create(name) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let file = folder.open(name, true)?;
+                    let Some(file) = self.own_sidecar(true)? else {
+                        tracing::warn!("something else stands where the sidecar would, and is not touched");
+                        return Ok(());
+                    };
                     file.set_length(0)?;
                     file
                 }
@@ -336,36 +340,47 @@ impl<D: Folder> Spot<D> {
         write().map_err(failed("writing a sidecar"))
     }
 
+    /// What stands under the sidecar's name, if that may be ours: a plain file without a second name.
+    fn own_sidecar(&self, write: bool) -> io::Result<Option<D::File>> {
+        let (folder, name) = &self.sidecar;
+        match folder.stat(name) {
+            Ok(stat) if stat.nature == Nature::File && stat.links == 1 => folder.open(name, write).map(Some),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes the sidecar, and the names of sidecar and part, durable.
     fn sync_names(&self) -> io::Result<()> {
-        let (folder, name) = &self.sidecar;
-        match folder.open(name, false) {
-            Ok(sidecar) => sidecar.sync()?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if let Some(sidecar) = self.own_sidecar(false)? {
+            sidecar.sync()?;
         }
-        if self.locked { self.folder.sync() } else { folder.sync_tree() }
+        if self.locked { self.folder.sync() } else { self.sidecar.0.sync_tree() }
     }
 
     fn remove_part(&self) -> io::Result<()> {
         removed(self.folder.remove(&self.name)).map(drop)
     }
 
-    fn remove_sidecar(&self) -> io::Result<()> {
+    /// Returns whether there was one.
+    fn remove_sidecar(&self) -> io::Result<bool> {
         let (folder, name) = &self.sidecar;
-        removed(folder.remove(name)).map(drop)
+        match self.own_sidecar(false)? {
+            Some(_) => removed(folder.remove(name)),
+            None => Ok(false),
+        }
     }
 
     /// Removes part and sidecar; returns whether there was any. `Locked` if a process has it open.
     pub(crate) fn discard(&self) -> Result<bool, StorageFault> {
         // Kept open, and so locked, until it has no name.
         let part = self.existing()?;
-        let (folder, name) = &self.sidecar;
         let gone = match part {
             Some(_) => removed(self.folder.remove(&self.name)).map_err(failed("removing a part file"))?,
             None => false,
         };
-        Ok(removed(folder.remove(name)).map_err(failed("removing a sidecar"))? || gone)
+        Ok(self.remove_sidecar().map_err(failed("removing a sidecar"))? || gone)
     }
 }
 

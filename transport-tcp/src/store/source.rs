@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
@@ -42,6 +42,14 @@ impl FileIdentity {
     /// The system does not tell.
     pub fn of(file: &File) -> io::Result<Self> {
         Ok(file.stat()?.identity)
+    }
+
+    /// Of whatever stands at a path, without opening it. A symbolic link at its end is not followed.
+    ///
+    /// # Errors
+    /// There is nothing, or the system does not tell.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        os::identity_at(path)
     }
 }
 

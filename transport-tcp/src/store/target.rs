@@ -67,6 +67,12 @@ impl Target {
         &self.name
     }
 
+    /// Where the part file, or the staging folder, of this content lies until it is complete.
+    #[must_use]
+    pub fn part_path(&self, id: ContentId) -> PathBuf {
+        self.folder.join(self.part_name(id))
+    }
+
     /// The same place, for a part of a folder. What was downloaded of the whole folder stays beside it.
     #[must_use]
     pub fn selecting(self, select: &Selection) -> Self {

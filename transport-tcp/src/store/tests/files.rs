@@ -211,10 +211,37 @@ fn a_part_that_is_no_plain_file_of_its_own_is_refused_and_what_it_leads_to_is_un
     .unwrap();
     assert_eq!(world.open(&content), Err(StorageFault::Occupied));
     fs::remove_file(&part).unwrap();
-    // And so for the sidecar.
-    symlink(&victim, world.sidecar_path(content.key.id)).unwrap();
-    assert_eq!(world.open(&content), Err(StorageFault::BadPath));
     assert_eq!(fs::read(&victim).unwrap(), b"precious");
+}
+
+#[test]
+fn what_is_no_sidecar_is_left_alone_and_the_download_does_without() {
+    let content = Content::new(3 * PIECE, 1);
+    let stand: [fn(&Path, &Path); 4] = [
+        |victim, at| symlink(victim, at).unwrap(),
+        |_, at| symlink("nowhere", at).unwrap(),
+        |victim, at| fs::hard_link(victim, at).unwrap(),
+        |_, at| fs::create_dir(at).unwrap(),
+    ];
+    for stand in stand {
+        let mut world = World::file();
+        let (sidecar, victim) = (world.sidecar_path(content.key.id), world.path("victim"));
+        fs::write(&victim, b"precious").unwrap();
+        stand(&victim, &sidecar);
+        let what = fs::symlink_metadata(&sidecar).unwrap().file_type();
+        assert_eq!(world.open(&content), Ok(content.part(&[])), "{what:?}");
+        content.write(&world.store, ROOT, &[2]);
+        assert_eq!(world.store.sync(ROOT), Ok(()), "{what:?}");
+        world.restart();
+        assert_eq!(world.open(&content), Ok(content.part(&[2])), "{what:?}");
+        content.write_all(&world.store, ROOT);
+        assert_eq!(world.store.finish(ROOT), Ok(()), "{what:?}");
+        assert_eq!(fs::read(world.path("file.bin")).unwrap(), content.bytes);
+        assert_eq!(fs::symlink_metadata(&sidecar).unwrap().file_type(), what, "it stands as it stood");
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        assert_eq!(discard(&world.target(), content.key), Ok(false), "{what:?}");
+        assert_eq!(fs::symlink_metadata(&sidecar).unwrap().file_type(), what);
+    }
 }
 
 #[test]

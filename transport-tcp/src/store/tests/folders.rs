@@ -336,6 +336,30 @@ fn members_and_listings_that_are_here_are_copied() {
     assert_eq!(hashed(&world.path("folder")).key, folder.key);
 }
 
+/// What is here is not fetched; and of a folder that stands it is not copied either.
+#[test]
+fn members_that_are_here_are_left_alone_where_the_folder_stands() {
+    let (from, folder) = origin();
+    let mut world = World::new("folder", Kind::Folder);
+    write_listing(&world, &folder);
+    let members = members(from.path(), &folder);
+    for (place, content) in &members {
+        fetch(&world, *place, content);
+    }
+    assert_eq!(world.store.finish(ROOT), Ok(()));
+    world.restart();
+    let opened = world.store.open(ROOT, folder.key, folder.table.clone(), QUIET);
+    assert!(matches!(opened, Ok(Opening::Finished { .. })), "{opened:?}");
+    for (place, content) in &members {
+        world.store.add_source(content.key, Source::Memory(content.bytes.clone().into()));
+        assert_eq!(world.store.copy_local(content.key, *place, QUIET), Ok(()));
+        assert_eq!(world.store.finish(*place), Ok(()));
+        assert_eq!(world.served(content.key).as_ref(), Some(&content.bytes));
+    }
+    assert_eq!(world.store.finish(ROOT), Ok(()));
+    assert_eq!(hashed(&world.path("folder")).key, folder.key);
+}
+
 #[test]
 fn many_small_members_arrive() {
     let from = TempDir::new().unwrap();
