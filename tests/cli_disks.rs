@@ -49,6 +49,7 @@ fn a_full_disk_pauses_a_download_which_says_so_and_goes_on_when_there_is_space()
     let path = net.file("src/f", 12 * MIB, 1);
     let (_sharer, id) = net.share("sharer", &path, &["--limit-up", "8M"]);
     let mut getter = net.get("g", &id, &["--wait", "60"]);
+    // While it is full it is tried again every few seconds; that is not told each time.
     let full = |event: &serde_json::Value| text(event, "reason") == "the disk is full";
     let waiting = getter.event_where("waiting", full);
     assert!(!waiting["missing"].as_array().unwrap().is_empty(), "{waiting}");
@@ -60,6 +61,12 @@ fn a_full_disk_pauses_a_download_which_says_so_and_goes_on_when_there_is_space()
     assert_eq!(b3sum(&net.got("g", "f")), id);
     assert_eq!(leftovers(&net.got("g", "")).len(), 0);
     assert!(had.is_some());
+    assert!(
+        ran.all("waiting").filter(|event| full(event)).count() < 5,
+        "it says so once in a while: {}",
+        ran.stdout
+    );
+    assert!(!ran.stderr.contains("No space left"), "and once: {}", ran.stderr);
 }
 
 /// An interrupted download: some of it is there. Returns its part file and what had been verified.

@@ -87,6 +87,7 @@ impl<'a> Sharing<'a> {
         let tracker = serve.network.tracker.clone().unwrap_or_default();
         let session = Session::start(serve, tracker.clone(), &ctx.out).await?;
         session.tell_listening()?;
+        session.peer.look_after_shares();
         let tickets = Tickets::new(tracker, serve.network.tracker.is_some());
         Ok(Self { session, ctx, tickets, bars: BTreeMap::new(), told: BTreeMap::new() })
     }

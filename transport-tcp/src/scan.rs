@@ -118,6 +118,12 @@ pub enum ScanError {
         /// Where.
         path: PathBuf,
     },
+    /// It led elsewhere when it was first shared.
+    #[error("{}: a symbolic link leads it elsewhere by now", .path.display())]
+    Led {
+        /// Where.
+        path: PathBuf,
+    },
     /// A name that nobody could receive. The folder is refused whole.
     #[error("{}: {fault}", .path.display())]
     Name {

@@ -8,7 +8,7 @@ use potluck_core::effects::Effects;
 use potluck_core::peer::{Answer, PeerConfig, PeerEffect, PeerEvent, PeerInput, Question, WaitReason};
 use potluck_core::wire::tracker::Matching;
 use potluck_transport_tcp::record::{read_recording, recorded_machine};
-use potluck_transport_tcp::{Event, Peer, PeerOptions, StartError, ask_tracker};
+use potluck_transport_tcp::{Event, Events, Peer, PeerOptions, Shared, StartError, ask_tracker};
 use support::*;
 
 const MIB: usize = 1024 * 1024;
@@ -150,6 +150,77 @@ async fn a_file_that_changes_is_hashed_and_offered_anew() {
     let download = bob.fetch(fetch).await;
     completed(&mut bob_events, download).await;
     assert!(std::fs::read(out.join("content")).unwrap() == changed);
+}
+
+/// The next thing that is offered anew, or why it is not.
+async fn offered_anew(events: &mut Events) -> Result<Shared, String> {
+    wait_for(events, |event| {
+        if let Event::ShareLost { why, .. } = event {
+            return Some(Err(why.clone()));
+        }
+        let Event::Shared(shared) = event else { return None };
+        Some(Ok(shared.clone()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_seen_though_nobody_asks() {
+    let home = tempfile::tempdir().unwrap();
+    let (ada, mut events) = peer("ada", None).await;
+    let path = write(home.path(), "content", b"first");
+    let before = ada.share(&path).await.unwrap();
+    assert_eq!(offered_anew(&mut events).await.as_ref(), Ok(&before));
+    ada.look_after_shares();
+
+    std::fs::write(&path, b"second").unwrap();
+    let after = offered_anew(&mut events).await.unwrap();
+    assert_eq!(after.key.id.to_string(), blake3::hash(b"second").to_string());
+    assert!(ada.open(before.key).is_none());
+
+    // Somebody writes for a while: what it came to is offered in the end.
+    let writer = std::thread::spawn({
+        let path = path.clone();
+        move || {
+            for _ in 0..60 {
+                let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+                std::io::Write::write_all(&mut file, b"more").unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        }
+    });
+    let whole = b"second".len() + 60 * b"more".len();
+    while offered_anew(&mut events).await.unwrap().bytes != whole as u64 {}
+    writer.join().unwrap();
+
+    std::fs::remove_file(&path).unwrap();
+    assert!(offered_anew(&mut events).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_became_a_link_is_not_offered_as_what_it_leads_to() {
+    let home = tempfile::tempdir().unwrap();
+    let (ada, mut events) = peer("ada", None).await;
+    let secret = write(home.path(), "elsewhere/file", b"secret");
+    let path = write(home.path(), "shared/folder/file", b"content");
+    let folder = home.path().join("shared");
+    ada.look_after_shares();
+    for (shared, swapped) in [(&path, path.as_path()), (&path, path.parent().unwrap())] {
+        ada.share(shared).await.unwrap();
+        assert_eq!(offered_anew(&mut events).await.unwrap().bytes, 7);
+        let away = folder.join("away");
+        std::fs::rename(swapped, &away).unwrap();
+        let leads_to = if swapped == path { &secret } else { secret.parent().unwrap() };
+        std::os::unix::fs::symlink(leads_to, swapped).unwrap();
+        let why = offered_anew(&mut events).await.unwrap_err();
+        assert!(why.contains("symbolic link"), "{why}");
+        // Whoever shares it by hand means what it leads to.
+        assert_eq!(ada.share(shared).await.unwrap().bytes, 6);
+        assert_eq!(offered_anew(&mut events).await.unwrap().bytes, 6);
+        ada.unshare_path(shared).await;
+        std::fs::remove_file(swapped).unwrap();
+        std::fs::rename(&away, swapped).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

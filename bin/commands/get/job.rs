@@ -18,6 +18,11 @@ use crate::ui::{self, DownloadBar, Event, Out, Source};
 /// The rate told is that of so much time.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
+/// How often it is told to programs how far the check of what is there has come.
+const CHECKING_EVERY: Duration = Duration::from_millis(100);
+/// How often it is told again why it waits, while pieces come and go but the reason stays.
+const WAITING_EVERY: Duration = Duration::from_secs(10);
+
 /// How often, and how many times, it is tried to remove what a worker may still have open.
 const TIDY_EVERY: Duration = Duration::from_millis(10);
 const TIDY_TRIES: u32 = 100;
@@ -45,7 +50,11 @@ pub(crate) struct Job {
     /// What was told last: bytes verified.
     told: u64,
     rate: Rate,
+    /// When it was told last how far the check has come.
+    checked: Option<Instant>,
     waiting: Option<Waiting>,
+    /// Why it waited when that was told last, and when that was.
+    told_waiting: Option<(WaitReason, Instant)>,
     ended: Option<Result<(), Failure>>,
 }
 
@@ -82,7 +91,9 @@ impl Job {
             moved: None,
             told: 0,
             rate: Rate::from(started),
+            checked: None,
             waiting: None,
+            told_waiting: None,
             ended: None,
         }
     }
@@ -128,8 +139,12 @@ impl Job {
     }
 
     /// What an earlier download left, or what stands under the target's name, is being hashed.
-    pub(crate) fn checking(&self, bytes: u64, total: u64) -> anyhow::Result<()> {
+    pub(crate) fn checking(&mut self, bytes: u64, total: u64) -> anyhow::Result<()> {
         self.say(&format!("checking what is there: {} of {}", ui::bytes(bytes), ui::bytes(total)));
+        if bytes < total && self.checked.is_some_and(|told| told.elapsed() < CHECKING_EVERY) {
+            return Ok(());
+        }
+        self.checked = Some(Instant::now());
         self.out.event(&Event::Checking { id: self.id, bytes, total })?;
         Ok(())
     }
@@ -191,6 +206,15 @@ impl Job {
         missing: Vec<(PieceIndex, PieceIndex)>,
     ) -> anyhow::Result<()> {
         self.say(&format!("waiting: {}", in_words(reason)));
+        let since = self.waiting.as_ref().map_or_else(Instant::now, |waiting| waiting.since);
+        // A full disk takes a piece now and then, and is full again.
+        let told =
+            self.told_waiting.is_some_and(|(why, told)| why == reason && told.elapsed() < WAITING_EVERY);
+        if told && matches!(reason, WaitReason::Storage(_)) {
+            self.waiting = Some(Waiting { since, reason, missing });
+            return Ok(());
+        }
+        self.told_waiting = Some((reason, Instant::now()));
         self.out.event(&Event::Waiting { id: self.id, reason: in_words(reason), missing: &missing })?;
         self.out.note(format_args!(
             "{} waits: {}{}.",
@@ -202,7 +226,6 @@ impl Job {
                 format!(" (missing pieces {})", ui::pieces(&missing))
             }
         ));
-        let since = self.waiting.as_ref().map_or_else(Instant::now, |waiting| waiting.since);
         self.waiting = Some(Waiting { since, reason, missing });
         Ok(())
     }
@@ -241,7 +264,12 @@ impl Job {
     }
 
     pub(crate) fn failed(&mut self, reason: FailReason) {
-        let path = ui::name(&self.path.to_string_lossy());
+        let (target, key) = &self.place;
+        // If nothing stands under the target's name, it is the part file's that is taken.
+        let occupied = reason == FailReason::Storage(StorageFault::Occupied);
+        let of_part = occupied && std::fs::symlink_metadata(&self.path).is_err();
+        let path = if of_part { target.part_path(key.id) } else { self.path.clone() };
+        let path = ui::name(&path.to_string_lossy());
         let failure = match reason {
             FailReason::Storage(fault) => storage_failure(fault, &path),
             FailReason::NotAContent => self

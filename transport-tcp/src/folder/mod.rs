@@ -533,22 +533,26 @@ async fn watch(inner: Arc<Inner>) {
 /// Shares what is queued, until the folder is dropped.
 async fn share_queued(inner: Arc<Inner>) {
     loop {
-        let next = {
+        let (next, is_link) = {
             let mut state = inner.state();
             let next = state.dequeue();
+            let known = next.as_ref().and_then(|name| state.entries.get(name));
+            let is_link = known.is_some_and(|known| known.look.nature == Nature::Symlink);
             if let Some(Known { standing: standing @ Standing::Waiting, .. }) =
                 next.as_ref().and_then(|name| state.entries.get_mut(name))
             {
                 *standing = Standing::Hashing;
             }
-            next
+            (next, is_link)
         };
         let Some(name) = next else {
             inner.queued.notified().await;
             continue;
         };
         let path = inner.dir.join(&name);
-        let result = inner.peer.share(&path).await;
+        // What was no link when it was looked at is not followed if it is one by now.
+        let result =
+            if is_link { inner.peer.share(&path).await } else { inner.peer.share_plain(&path).await };
         let keep = take_in(&inner, &name, result);
         if !keep {
             inner.peer.unshare_path(&path).await;

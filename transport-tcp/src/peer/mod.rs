@@ -365,13 +365,26 @@ impl Peer {
     /// is hashed, the whole when this returns. Dropping the future stops the hashing; what is offered by then stays offered
     /// until the path is shared again.
     ///
-    /// Sharing a path again offers what it holds by then, in place of what it held before. From then on files that change
-    /// are hashed and offered anew by themselves ([`Event::Shared`], [`Event::ShareLost`]).
+    /// Sharing a path again offers what it holds by then, in place of what it held before. From then on files that are seen to
+    /// have changed are hashed and offered anew by themselves ([`Event::Shared`], [`Event::ShareLost`]), unless a symbolic
+    /// link leads the path elsewhere by then.
     ///
     /// # Errors
     /// The path cannot be read, has names that nobody could receive, or does not stand still. Then nothing of it is offered.
     pub async fn share(&self, path: &Path) -> Result<Shared, ShareError> {
-        share::share(&self.0, path).await
+        share::share(&self.0, path, None).await
+    }
+
+    /// Shares what stands at a path, as [`share`](Self::share) does, but only if no symbolic link leads there. The path is
+    /// absolute and canonical but for its last name.
+    pub(crate) async fn share_plain(&self, path: &Path) -> Result<Shared, ShareError> {
+        share::share(&self.0, path, Some(path.to_owned())).await
+    }
+
+    /// Looks every two seconds whether what is shared is still what was hashed, for as long as the peer runs, and offers
+    /// what changed as what it is by then. Without this a change shows when somebody asks for the file.
+    pub fn look_after_shares(&self) {
+        tokio::spawn(share::look_after(Arc::downgrade(&self.0)));
     }
 
     /// Offers a content no longer; of a folder, none of its files that are not shared otherwise, too.
@@ -480,6 +493,11 @@ impl Inner {
     /// Hands a command to the actor. After it has ended, commands go nowhere.
     async fn command(&self, command: Command) {
         let _ = self.asks.send(Ask::Command(command)).await;
+    }
+
+    /// Tells the actor that the file behind a content is not what was shared.
+    async fn source_changed(&self, key: ContentKey) {
+        let _ = self.asks.send(Ask::SourceChanged(key)).await;
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use potluck_core::content::{Kind, Node, PieceTable, escape};
 use potluck_core::ids::ContentKey;
@@ -22,11 +22,23 @@ use crate::events::EventSender;
 use crate::hash_cache::CacheFile;
 use crate::hashing::{HashCache, HashError, Hashed, Hashing, hash_file, hash_folder};
 use crate::limits::HASH_CACHED_BYTES_MIN;
-use crate::scan::{FolderPlan, Found, ScanError, ScanPlan, scan};
-use crate::store::Source;
+use crate::scan::{FolderPlan, Found, ScanError, ScanPlan, Skipped, scan};
+use crate::store::{FileIdentity, Source};
 
 /// A file that changed is left alone for this long before it is hashed again: it may be changing still.
 const SETTLE: Duration = Duration::from_secs(1);
+/// What did not stand still even then is tried again after this long.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Of what a folder leaves out, so much is told one by one.
+const SKIPPED_TOLD: usize = 20;
+
+/// What is shared is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A file that changes all the time is looked at more and more seldom, down to this.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(60);
+/// Looking takes at most so much of the time: a fiftieth.
+const LOOK_SHARE: u32 = 50;
 
 /// Why a path is not shared.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +49,13 @@ pub enum ShareError {
     /// It could not be hashed.
     #[error(transparent)]
     Hash(#[from] HashError),
+}
+
+impl ShareError {
+    /// It may well go if it is tried again.
+    const fn is_passing(&self) -> bool {
+        matches!(self, Self::Hash(HashError::Changing { .. }))
+    }
 }
 
 /// One content as one path offers it.
@@ -57,11 +76,20 @@ impl Offer {
     }
 }
 
+/// What a path came to when it was shared.
+#[derive(Clone, Debug)]
+struct Root {
+    key: ContentKey,
+    /// Where it led: absolute, without symbolic links. It is offered anew only from there: whoever may put a link in its
+    /// place could else have any file of this user's offered.
+    led_to: PathBuf,
+}
+
 /// What is shared, by path and by content.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     /// By the path as it was given: what it came to.
-    by_path: BTreeMap<PathBuf, ContentKey>,
+    by_path: BTreeMap<PathBuf, Root>,
     /// By content: the paths that offer it, and how. Never empty.
     by_key: HashMap<ContentKey, BTreeMap<PathBuf, Offer>>,
 }
@@ -103,20 +131,23 @@ fn best(offers: &BTreeMap<PathBuf, Offer>) -> Option<&Offer> {
     offers.values().min_by_key(|offer| offer.member)
 }
 
-/// See [`Peer::share`](super::Peer::share).
-pub(super) async fn share(peer: &Inner, path: &Path) -> Result<Shared, ShareError> {
+/// See [`Peer::share`](super::Peer::share). With `led_to`, only if the path leads there.
+pub(super) async fn share(peer: &Inner, path: &Path, led_to: Option<PathBuf>) -> Result<Shared, ShareError> {
     // One path at a time: hashing takes all cores anyhow, and what a path offered before is replaced in one go.
     let _turn = peer.share_turn.lock().await;
-    let hashed = hash(peer, path).await;
+    let hashed = hash(peer, path, led_to).await;
     let mut shares = peer.shares.lock().await;
-    let (shared, offered) = match hashed {
+    let (shared, led_to, offered) = match hashed {
         Ok(hashed) => hashed,
         Err(error) => {
+            // What does not stand still may be tried again: it stays known.
+            let known = shares.by_path.get(path).cloned().filter(|_| error.is_passing());
             forget(peer, &mut shares, path).await;
+            shares.by_path.extend(known.map(|root| (path.to_owned(), root)));
             return Err(error);
         }
     };
-    shares.by_path.insert(path.to_owned(), shared.key);
+    shares.by_path.insert(path.to_owned(), Root { key: shared.key, led_to });
     let all = shares.of(path);
     withdraw(peer, &mut shares, path, all.difference(&offered)).await;
     drop(shares);
@@ -124,10 +155,18 @@ pub(super) async fn share(peer: &Inner, path: &Path) -> Result<Shared, ShareErro
     Ok(shared)
 }
 
-/// Hashes what is at a path and offers it on the way. Returns all that was offered.
-async fn hash(peer: &Inner, path: &Path) -> Result<(Shared, BTreeSet<ContentKey>), ShareError> {
+/// Hashes what is at a path and offers it on the way. Returns where the path leads, and all that was offered.
+async fn hash(
+    peer: &Inner,
+    path: &Path,
+    led_to: Option<PathBuf>,
+) -> Result<(Shared, PathBuf, BTreeSet<ContentKey>), ShareError> {
     let given = path.to_owned();
     let plan = peer.crews.sharing.call(move || scan(&given)).await?;
+    let leads_to = plan.root.clone();
+    if led_to.is_some_and(|led_to| led_to != leads_to) {
+        return Err(ScanError::Led { path: path.to_owned() }.into());
+    }
     let (tell, hashed) = mpsc::unbounded_channel();
     let cancelled = Cancelled::default();
     let job = HashJob {
@@ -140,7 +179,7 @@ async fn hash(peer: &Inner, path: &Path) -> Result<(Shared, BTreeSet<ContentKey>
     };
     let hashing = peer.crews.sharing.call(move || job.run(&plan));
     let (shared, offered) = tokio::join!(hashing, offer_each(peer, path, hashed));
-    Ok((shared?, offered))
+    Ok((shared?, leads_to, offered))
 }
 
 /// Offers what was hashed, as it comes.
@@ -165,7 +204,7 @@ async fn offer_each(
 pub(super) async fn unshare(peer: &Inner, key: ContentKey) {
     let mut shares = peer.shares.lock().await;
     let paths: Vec<_> =
-        shares.by_path.iter().filter(|(_, root)| **root == key).map(|(path, _)| path.clone()).collect();
+        shares.by_path.iter().filter(|(_, root)| root.key == key).map(|(path, _)| path.clone()).collect();
     for path in paths {
         forget(peer, &mut shares, &path).await;
     }
@@ -208,12 +247,21 @@ fn command(key: ContentKey, offer: &Offer) -> Command {
 
 /// Shares paths anew whose files were seen to have changed, until the peer has ended.
 pub(super) async fn reshare(peer: Weak<Inner>, mut changed: mpsc::UnboundedReceiver<ContentKey>) {
-    while let Some(first) = changed.recv().await {
+    // What did not stand still.
+    let mut again: BTreeSet<PathBuf> = BTreeSet::new();
+    loop {
+        let first = tokio::select! {
+            first = changed.recv() => match first {
+                Some(first) => Some(first),
+                None => return,
+            },
+            () = sleep(AGAIN), if !again.is_empty() => None,
+        };
         sleep(SETTLE).await;
         let Some(peer) = peer.upgrade() else { return };
-        let mut paths = BTreeSet::new();
+        let mut paths = std::mem::take(&mut again);
         let mut shares = peer.shares.lock().await;
-        let mut next = Some(first);
+        let mut next = first.or_else(|| changed.try_recv().ok());
         while let Some(key) = next {
             paths.extend(shares.lose(key));
             next = changed.try_recv().ok();
@@ -221,11 +269,53 @@ pub(super) async fn reshare(peer: Weak<Inner>, mut changed: mpsc::UnboundedRecei
         drop(shares);
         for path in paths {
             // A path that was unshared meanwhile is nobody's concern.
-            let Some(key) = peer.shares.lock().await.by_path.get(&path).copied() else { continue };
-            if let Err(error) = share(&peer, &path).await {
-                peer.events.send(Event::ShareLost { path, key, why: error.to_string() });
+            let Some(root) = peer.shares.lock().await.by_path.get(&path).cloned() else { continue };
+            match share(&peer, &path, Some(root.led_to)).await {
+                Ok(_) => {}
+                Err(error) if error.is_passing() => drop(again.insert(path)),
+                Err(error) => {
+                    peer.events.send(Event::ShareLost { path, key: root.key, why: error.to_string() });
+                }
             }
         }
+    }
+}
+
+/// Paths that are not to be looked at before some time, since they change often.
+type Restless = HashMap<PathBuf, (Instant, Duration)>;
+
+/// Looks every now and then whether what is shared is still what was hashed, until the peer has ended. What is asked for is
+/// looked at in any case, before and after each chunk.
+pub(super) async fn look_after(peer: Weak<Inner>) {
+    let mut restless = Restless::new();
+    let mut pause = LOOK_EVERY;
+    loop {
+        sleep(pause).await;
+        let Some(peer) = peer.upgrade() else { return };
+        let began = Instant::now();
+        restless.retain(|_, (then, pause)| *then + *pause > began);
+        let mut sources = Vec::new();
+        for (key, offers) in &peer.shares.lock().await.by_key {
+            for (path, offer) in offers {
+                if let Source::File { path: file, identity } = &offer.source {
+                    sources.push((*key, path.clone(), file.clone(), *identity));
+                }
+            }
+        }
+        sources.retain(|(_, path, ..)| restless.get(path).is_none_or(|(then, _)| *then <= began));
+        let look = move || {
+            sources.retain(|(_, _, file, identity)| FileIdentity::at(file).ok() != Some(*identity));
+            sources
+        };
+        for (key, path, ..) in peer.crews.storage.call(look).await {
+            let (then, pause) = restless.entry(path).or_insert((began, LOOK_EVERY));
+            if *then <= began {
+                *pause = (*pause * 2).min(LOOK_EVERY_MAX);
+                *then = began + *pause;
+            }
+            peer.source_changed(key).await;
+        }
+        pause = LOOK_EVERY.max(began.elapsed() * LOOK_SHARE);
     }
 }
 
@@ -290,8 +380,17 @@ impl HashJob {
             self.offer(hashed.key, Offer { kind: Kind::File, name, member: true, total, table, source });
         };
         let hashed = hash_folder(&plan.root, folder, how, &each)?;
-        for skipped in folder.skipped.iter().chain(&hashed.skipped) {
-            tracing::warn!(path = %escape(&skipped.path.to_string_lossy()), why = %skipped.why, "not shared");
+        let mut skipped = folder.skipped.iter().chain(&hashed.skipped);
+        for Skipped { path, why } in skipped.by_ref().take(SKIPPED_TOLD) {
+            tracing::warn!(path = %escape(&path.to_string_lossy()), %why, "not shared");
+        }
+        let mut more = 0_usize;
+        for Skipped { path, why } in skipped {
+            tracing::info!(path = %escape(&path.to_string_lossy()), %why, "not shared");
+            more += 1;
+        }
+        if more > 0 {
+            tracing::warn!("{more} more are not shared; -v names them");
         }
         let files =
             hashed.listing.entries().iter().filter(|entry| matches!(entry.node, Node::File { .. })).count();

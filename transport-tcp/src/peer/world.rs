@@ -52,6 +52,8 @@ pub(super) enum Ask {
     Status(DownloadId, oneshot::Sender<Option<DownloadStatus>>),
     Explain(DownloadId, oneshot::Sender<Option<Explanation>>),
     PeerName(PeerId, oneshot::Sender<Option<String>>),
+    /// The file behind a content was seen to have changed.
+    SourceChanged(ContentKey),
     /// Leave in order, then end.
     Leave,
     /// End, whether the machine has left or not.
@@ -199,6 +201,7 @@ impl<T: Transport, M: PeerMachine> World for PeerWorld<T, M> {
             Ask::Status(download, answer) => drop(answer.send(machine.status(download))),
             Ask::Explain(download, answer) => drop(answer.send(machine.explain(download))),
             Ask::PeerName(peer, answer) => drop(answer.send(machine.peer_name(peer))),
+            Ask::SourceChanged(key) => after.push_back(PeerInput::SourceChanged { key }),
             Ask::Leave if !self.leaving => {
                 self.leaving = true;
                 after.push_back(PeerInput::Command(Command::Leave));
