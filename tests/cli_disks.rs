@@ -69,6 +69,29 @@ fn a_full_disk_pauses_a_download_which_says_so_and_goes_on_when_there_is_space()
     assert!(!ran.stderr.contains("No space left"), "and once: {}", ran.stderr);
 }
 
+#[test]
+fn what_somebody_does_to_a_part_file_under_a_download_yields_no_wrong_file() {
+    type Deed = fn(&Path);
+    let deeds: [(&str, Deed); 2] = [
+        ("cut", |part| fs::OpenOptions::new().write(true).open(part).unwrap().set_len(MIB).unwrap()),
+        ("removed", |part| fs::remove_file(part).unwrap()),
+    ];
+    for (name, deed) in deeds {
+        let net = Net::new();
+        let path = net.file("src/f", 12 * MIB, 1);
+        let (_sharer, id) = net.share("sharer", &path, &["--limit-up", "8M"]);
+        let mut getter = net.get("g", &id, &[]);
+        getter.until_percent(40);
+        let folder = net.got("g", "");
+        let part = leftovers(&folder).into_iter().find(|name| name.ends_with(".part")).unwrap();
+        deed(&folder.join(part));
+        let ran = getter.ran();
+        assert_eq!(ran.code, Some(0), "{name}: {}", ran.stderr);
+        assert_eq!(b3sum(&net.got("g", "f")), id, "{name}");
+        assert_eq!(leftovers(&folder).len(), 0, "{name}");
+    }
+}
+
 /// An interrupted download: some of it is there. Returns its part file and what had been verified.
 fn interrupted(net: &Net, id: &str) -> (PathBuf, u64) {
     let mut getter = net.get("g", id, &[]);

@@ -349,6 +349,7 @@ fn storage_in_words(fault: StorageFault) -> &'static str {
         StorageFault::Locked => "another potluck downloads to it at present",
         StorageFault::Occupied => "something else stands there, and is not touched",
         StorageFault::BadPath => "such a path cannot exist there",
+        StorageFault::Altered => "somebody else changed its part file",
     }
 }
 
@@ -356,6 +357,7 @@ pub(crate) fn storage_failure(fault: StorageFault, path: &str) -> Failure {
     let next = match fault {
         StorageFault::Full => "Make room and run the same command again; progress is kept.",
         StorageFault::Io => "The system's log says more. Progress is kept.",
+        StorageFault::Altered => "The same command goes on with what is right of it.",
         StorageFault::Denied => "Choose another place by --out PATH.",
         StorageFault::Locked => "Wait for it, or choose another place by --out PATH.",
         StorageFault::Occupied => "Move it away, or choose another name by --out PATH.",

@@ -21,6 +21,7 @@ impl Peer {
         let download = fetching.download;
         match fault {
             StorageFault::Full | StorageFault::Io => {}
+            StorageFault::Altered => return self.look_anew(id),
             StorageFault::Denied | StorageFault::Locked | StorageFault::Occupied | StorageFault::BadPath => {
                 return self.fail_download(download, FailReason::Storage(fault));
             }
@@ -50,6 +51,22 @@ impl Peer {
     /// The disk of one download refuses; another one of the same content waits for its bytes, at another place. That one
     /// fetches now, and the first gets a copy.
     fn hand_over(&mut self, id: SwarmId, to: Place, fault: StorageFault) {
+        let Some(download) = self.swarms.get(&id).and_then(|s| s.fetching.as_ref()).map(|f| f.download)
+        else {
+            return;
+        };
+        self.begin_again(id, Some(to));
+        let missing = self.missing_ranges(download);
+        self.say_waiting(download, WaitReason::Storage(fault), missing);
+    }
+
+    /// Nothing of what is on the disk is believed any more: the place is opened anew, and all that is there is hashed.
+    fn look_anew(&mut self, id: SwarmId) {
+        self.begin_again(id, None);
+    }
+
+    /// Releases the place of a content and opens the places of all who want it anew, `first` before the others.
+    fn begin_again(&mut self, id: SwarmId, first: Option<Place>) {
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let Some(fetching) = &swarm.fetching else { return };
         let (key, from, download) = (swarm.key, fetching.place, fetching.download);
@@ -65,20 +82,19 @@ impl Peer {
         if let Some(d) = self.downloads.get_mut(&download) {
             d.bytes = d.bytes.saturating_sub(held);
         }
-        for place in [to, from].into_iter().chain(waiting.into_iter().filter(|p| *p != to)) {
+        let others = waiting.into_iter().filter(|place| Some(*place) != first);
+        for place in first.into_iter().chain([from]).chain(others) {
             self.restart_follower(place);
         }
         if let Some(swarm) = self.by_key.get(&key).and_then(|id| self.swarms.get_mut(id)) {
             swarm.candidates.extend(candidates);
         }
-        let missing = self.missing_ranges(download);
-        self.say_waiting(download, WaitReason::Storage(fault), missing);
     }
 
     /// A copy of what is here could not be written. What can get better by itself is tried again.
     pub(super) fn copy_refused(&mut self, download: DownloadId, place: Place, fault: StorageFault) {
         match fault {
-            StorageFault::Full | StorageFault::Io => {}
+            StorageFault::Full | StorageFault::Io | StorageFault::Altered => {}
             StorageFault::Denied | StorageFault::Locked | StorageFault::Occupied | StorageFault::BadPath => {
                 return self.fail_download(download, FailReason::Storage(fault));
             }

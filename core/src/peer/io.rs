@@ -131,6 +131,8 @@ pub enum StorageFault {
     Occupied,
     /// The path cannot exist there (a file where a folder should be, a name that the file system cannot hold).
     BadPath,
+    /// Somebody else cut, extended, moved or removed what is there of the download. All of it is looked at anew.
+    Altered,
 }
 
 /// Why an expected chunk did not become bytes on the disk.

@@ -235,9 +235,11 @@ impl<D: Folder> Part<D> {
 
     /// Returns the identity of the file that had the final name before, if its bytes are the same.
     fn rename(&self, final_name: &OsStr, how: Checking<'_>) -> Result<Option<FileIdentity>, StorageFault> {
-        if self.file.stat().map_err(failed("finishing a part file"))?.identity.size != self.key.length {
-            tracing::error!("a part file that should be complete has another length");
-            return Err(StorageFault::Io);
+        if !self.is_ours().map_err(failed("finishing a part file"))? {
+            tracing::warn!(
+                "somebody else cut, moved or removed a part file; what is there is looked at anew"
+            );
+            return Err(StorageFault::Altered);
         }
         self.file.sync().map_err(failed("syncing a part file"))?;
         let folder = &self.spot.folder;
@@ -252,6 +254,16 @@ impl<D: Folder> Part<D> {
             }
             Err(error) => Err(failed("renaming a part file")(error)),
         }
+    }
+
+    /// Is the part, now that it should be complete, as long as it should be, and still under its name?
+    fn is_ours(&self) -> io::Result<bool> {
+        let open = self.file.stat()?.identity;
+        let named = match self.spot.folder.stat(&self.spot.name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            named => named?.identity,
+        };
+        Ok(open.size == self.key.length && (open.device, open.inode) == (named.device, named.inode))
     }
 
     /// Lets other processes have it.

@@ -268,8 +268,10 @@ impl<D: Folder> Staging<D> {
         };
         let identity = finish().map_err(failed("finishing a member"))?;
         if identity.size != member.key.length {
-            tracing::error!("a member that should be complete has another length");
-            return Err(StorageFault::Io);
+            tracing::warn!(
+                "somebody else cut a member that should be complete; what is there is looked at anew"
+            );
+            return Err(StorageFault::Altered);
         }
         self.done().insert(entry, identity);
         Ok(identity)

@@ -274,8 +274,44 @@ fn an_incomplete_part_is_not_finished() {
     let world = World::file();
     world.open(&content).unwrap();
     content.write(&world.store, ROOT, &[0]);
-    assert_eq!(world.store.finish(ROOT), Err(StorageFault::Io));
+    assert_eq!(world.store.finish(ROOT), Err(StorageFault::Altered));
     assert!(!world.path("file.bin").exists());
+}
+
+#[test]
+fn a_part_that_somebody_else_cut_moved_or_removed_is_not_finished_but_looked_at_anew() {
+    let content = Content::new(3 * PIECE + 1, 1);
+    type Deed = fn(&Path);
+    let deeds: [(&str, Deed, &[u32]); 4] = [
+        (
+            "cut",
+            |part| fs::OpenOptions::new().write(true).open(part).unwrap().set_len(PIECE as u64).unwrap(),
+            &[0],
+        ),
+        ("removed", |part| fs::remove_file(part).unwrap(), &[]),
+        ("moved", |part| fs::rename(part, part.with_extension("moved")).unwrap(), &[]),
+        (
+            "another in its place",
+            |part| {
+                fs::rename(part, part.with_extension("moved")).unwrap();
+                fs::write(part, vec![7; 3 * PIECE + 1]).unwrap();
+            },
+            &[],
+        ),
+    ];
+    for (name, deed, left) in deeds {
+        let world = World::file();
+        world.open(&content).unwrap();
+        content.write_all(&world.store, ROOT);
+        deed(&world.part_path(content.key.id));
+        assert_eq!(world.store.finish(ROOT), Err(StorageFault::Altered), "{name}");
+        assert!(!world.path("file.bin").exists(), "{name}");
+        world.store.release(ROOT);
+        assert_eq!(world.open(&content), Ok(content.part(left)), "{name}");
+        content.write_all(&world.store, ROOT);
+        assert_eq!(world.store.finish(ROOT), Ok(()), "{name}");
+        assert_eq!(fs::read(world.path("file.bin")).unwrap(), content.bytes, "{name}");
+    }
 }
 
 #[test]
