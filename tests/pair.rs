@@ -510,6 +510,38 @@ fn a_full_disk_pauses_and_goes_on() {
     assert!(pair.nodes[1].files.values().any(|f| *f == content));
 }
 
+/// Nothing of it is believed any more: it is hashed, and what is wrong is fetched again, from the same holders.
+#[test]
+fn what_somebody_else_cut_is_looked_at_anew() {
+    for cuts in [1, 2] {
+        let mut pair = Pair::new(2);
+        let content = bytes(FIFTEEN, 19);
+        let key = pair.share(0, "a.bin", content.clone());
+        pair.nodes[1].cut_parts = cuts;
+        let download = pair.fetch(1, key, vec![addr(0)]);
+        pair.pass(Duration::from_secs(5));
+        assert!(pair.nodes[1].completed(download), "{:?}", pair.nodes[1].events);
+        assert!(pair.nodes[1].files.values().any(|f| *f == content));
+        let status = pair.nodes[1].peer.status(download).expect("a status");
+        assert_eq!((status.bytes, status.total), (key.length, key.length));
+    }
+}
+
+/// And so of a folder, whose files are had from its holders.
+#[test]
+fn a_member_that_somebody_else_cut_is_looked_at_anew() {
+    let mut pair = Pair::new(2);
+    let files = [("small".to_owned(), bytes(100, 1)), ("big".to_owned(), bytes(FIFTEEN, 2))];
+    let key = pair.share_folder(0, "tree", &files);
+    pair.nodes[1].cut_parts = 1;
+    let download = pair.fetch_kind(1, key, Kind::Folder, vec![addr(0)]);
+    pair.pass(Duration::from_secs(5));
+    assert!(pair.nodes[1].completed(download), "{:?}", pair.nodes[1].events);
+    assert!(pair.nodes[1].files.values().any(|f| *f == files[1].1));
+    let status = pair.nodes[1].peer.status(download).expect("a status");
+    assert_eq!(status.bytes, status.total);
+}
+
 /// What is unshared while the tracker is out of reach is withdrawn when the session is taken over.
 #[test]
 fn what_is_withdrawn_while_the_link_is_down_stays_withdrawn() {

@@ -17,6 +17,7 @@ use potluck_core::effects::Effects;
 use potluck_core::ids::{
     ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot,
 };
+use potluck_core::limits::CHUNK_BYTES;
 use potluck_core::peer::*;
 use potluck_core::seed::Seed;
 use potluck_core::time::Instant;
@@ -48,6 +49,8 @@ pub struct Node {
     pub sent: Vec<ChunkAddr>,
     /// Its disk takes this many chunks more.
     pub full_after: Option<u32>,
+    /// Somebody cuts so many of its files of several chunks before they are finished.
+    pub cut_parts: u32,
     /// It does not answer requests.
     pub mute: bool,
     wanted: BTreeSet<(Place, ChunkAddr)>,
@@ -158,6 +161,7 @@ impl Pair {
             corrupt: false,
             sent: Vec::new(),
             full_after: None,
+            cut_parts: 0,
             mute: false,
             wanted: BTreeSet::new(),
             expected: BTreeMap::new(),
@@ -498,6 +502,14 @@ impl Pair {
             }
             PeerEffect::Finish { op, place } => {
                 let node = &mut self.nodes[i];
+                if node.cut_parts > 0
+                    && let Some((_, part)) = node.parts.get_mut(&place)
+                    && part.len() > 2 * CHUNK_BYTES as usize
+                {
+                    node.cut_parts -= 1;
+                    part.truncate(CHUNK_BYTES as usize);
+                    return self.input(i, PeerInput::Finished { op, result: Err(StorageFault::Altered) });
+                }
                 if let Some((key, bytes)) = node.parts.remove(&place) {
                     node.sources.insert(key, Arc::new(bytes.clone()));
                     node.files.insert(place, bytes);

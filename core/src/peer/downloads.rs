@@ -549,6 +549,9 @@ impl Peer {
         });
         if let Some((key, kind, name)) = content {
             self.start_content(place, key, kind, name);
+            if let (Place::Member { download, .. }, Some(member)) = (place, self.by_key.get(&key).copied()) {
+                self.member_partners(download, member);
+            }
         }
     }
 

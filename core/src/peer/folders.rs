@@ -113,7 +113,7 @@ impl Peer {
     }
 
     /// Joins a member's swarm over the links on which the folder is shared.
-    fn member_partners(&mut self, id: DownloadId, member: SwarmId) {
+    pub(super) fn member_partners(&mut self, id: DownloadId, member: SwarmId) {
         if self.swarms.get(&member).is_none_or(|s| s.fetching.is_none()) {
             return;
         }

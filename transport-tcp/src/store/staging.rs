@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use potluck_core::content::{Kind, Listing, ListingEntry, Node, PieceSet, PieceTable, SafePath, Selection};
@@ -48,6 +49,8 @@ pub(crate) struct Staging<D: Folder> {
     done: Mutex<HashMap<u32, FileIdentity>>,
     /// What of the folder is wanted.
     select: Box<Selection>,
+    /// The content has its final name.
+    renamed: AtomicBool,
 }
 
 /// A listing, and its bytes.
@@ -135,6 +138,7 @@ impl<D: Folder> Staging<D> {
                     listing: OnceLock::new(),
                     done: Mutex::default(),
                     select: Box::default(),
+                    renamed: AtomicBool::new(false),
                 };
                 Ok(StagingOpening::Open { staging, table, have })
             }
@@ -307,9 +311,15 @@ impl<D: Folder> Staging<D> {
                 self.set_folder_times(&listing).map_err(failed("setting the time of a folder"))?;
                 self.sync()?;
                 other = self.rename(final_name, &listing, how)?;
+                self.renamed.store(true, Ordering::Relaxed);
             }
             // An earlier call renamed it, and could not sync that.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.renamed.load(Ordering::Relaxed) => {
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::warn!("somebody else removed what was downloaded of a folder");
+                return Err(StorageFault::Altered);
+            }
             Err(error) => return Err(failed("finishing a folder")(error)),
         }
         self.parent.sync().map_err(failed("syncing a folder"))?;
@@ -405,8 +415,9 @@ impl<D: Folder> Staging<D> {
             tracing::warn!(path = ?strange.path, "something else lies in a staging folder");
             return Err(StorageFault::Occupied);
         }
-        if plan.files.len() + plan.empty_folders.len() != entries.len() {
-            tracing::warn!("something else, or too little, lies in a staging folder");
+        let found = plan.files.len() + plan.empty_folders.len();
+        if found > entries.len() {
+            tracing::warn!("something else lies in a staging folder");
             return Err(StorageFault::Occupied);
         }
         let mut files = plan.files.iter().peekable();
@@ -423,8 +434,13 @@ impl<D: Folder> Staging<D> {
             if !right {
                 tracing::warn!(path = ?listed.path.as_str(), "a member is not what was downloaded");
                 done.remove(&entry);
-                return Err(StorageFault::Io);
+                return Err(StorageFault::Altered);
             }
+        }
+        // What is wanted is there; so there are empty folders too few, or in place of others.
+        if found < entries.len() {
+            tracing::warn!("somebody else removed a folder of what was downloaded");
+            return Err(StorageFault::Altered);
         }
         Ok(())
     }

@@ -226,8 +226,30 @@ fn what_is_not_of_the_folder_is_not_put_in_place() {
         fetch(&world, place, &content);
     }
     fs::write(world.part_path(folder.key.id).join("content/top"), [1; 1000]).unwrap();
-    assert_eq!(world.store.finish(ROOT), Err(StorageFault::Io), "touched, and wrong");
+    assert_eq!(world.store.finish(ROOT), Err(StorageFault::Altered), "touched, and wrong");
     assert!(!world.path("folder").exists());
+}
+
+#[test]
+fn what_somebody_else_removed_or_cut_is_not_said_to_stand() {
+    type Deed = fn(&Path);
+    let deeds: [(&str, Deed); 4] = [
+        ("a file", |staging| fs::remove_file(staging.join("content/top")).unwrap()),
+        ("part of a file", |staging| fs::write(staging.join("content/z/tool"), "short").unwrap()),
+        ("all files", |staging| fs::remove_dir_all(staging.join("content")).unwrap()),
+        ("everything", |staging| fs::remove_dir_all(staging).unwrap()),
+    ];
+    for (name, deed) in deeds {
+        let (from, folder) = origin();
+        let world = World::new("folder", Kind::Folder);
+        write_listing(&world, &folder);
+        for (place, content) in members(from.path(), &folder) {
+            fetch(&world, place, &content);
+        }
+        deed(&world.part_path(folder.key.id));
+        assert_eq!(world.store.finish(ROOT), Err(StorageFault::Altered), "{name}");
+        assert!(!world.path("folder").exists(), "{name}");
+    }
 }
 
 #[test]
