@@ -491,17 +491,21 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
+/// Has the system tell of changes below a folder. Symbolic links are not followed: one to `/` would have all of the machine
+/// watched.
+fn watcher(dir: &Path, hear: impl notify::EventHandler) -> notify::Result<RecommendedWatcher> {
+    let mut watcher = RecommendedWatcher::new(hear, notify::Config::default().with_follow_symlinks(false))?;
+    watcher.watch(dir, RecursiveMode::Recursive)?;
+    Ok(watcher)
+}
+
 /// Looks at what is due, until the folder is dropped.
 async fn watch(inner: Arc<Inner>) {
     let hearing = Arc::downgrade(&inner);
-    let watcher = notify::recommended_watcher(move |event| {
+    let watched = watcher(&inner.dir, move |event| {
         if let Some(inner) = hearing.upgrade() {
             inner.hear(event);
         }
-    });
-    let watched: notify::Result<RecommendedWatcher> = watcher.and_then(|mut watcher| {
-        watcher.watch(&inner.dir, RecursiveMode::Recursive)?;
-        Ok(watcher)
     });
     if let Err(error) = &watched {
         tracing::warn!("cannot watch {}: {error}; looking through it every second", inner.dir.display());

@@ -166,3 +166,23 @@ async fn links_are_not_followed_unless_they_are_asked_for() {
     assert_eq!(case.standing("link"), Standing::NotShared);
     assert_eq!(case.folder.share("link").await.unwrap().0.key.id.to_string(), id("secret"));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_link_leads_to_is_not_watched() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("sub/link")).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let _watcher = watcher(dir.path(), tell).unwrap();
+    fs::write(elsewhere.path().join("file"), "changed").unwrap();
+    fs::write(dir.path().join("sub/last"), "changed").unwrap();
+    // The system tells in the order in which things happen.
+    loop {
+        let event = told.recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
+        assert!(event.paths.iter().all(|path| !path.ends_with("file")), "{event:?}");
+        if event.paths.iter().any(|path| path.ends_with("last")) {
+            break;
+        }
+    }
+}
