@@ -15,6 +15,7 @@ mod commands;
 mod config;
 mod exit;
 mod log;
+mod near;
 mod session;
 mod shell;
 mod signals;
@@ -85,7 +86,10 @@ fn args() -> Result<Potluck, Unusable> {
         config => config.map_err(Unusable::Config)?,
     };
     let mut command = config.apply(command);
-    let matches = command.try_get_matches_from_mut(std::env::args_os()).map_err(Unusable::Words)?;
+    let matches = command.try_get_matches_from_mut(std::env::args_os()).map_err(|mut error| {
+        near::suggest(&mut error, &command);
+        Unusable::Words(error)
+    })?;
     let mut args =
         Potluck::from_arg_matches(&matches).map_err(|error| Unusable::Words(error.format(&mut command)))?;
     // Who asks for more is not to be answered by what the configuration says.

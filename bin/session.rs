@@ -164,8 +164,9 @@ impl Session {
                 self.out.event(&ui::Event::Joined { tracker, name: &name, peer_id, contents })?;
                 let again = if self.joined_before { "again " } else { "" };
                 self.say(format_args!(
-                    "Joined the tracker at {tracker} {again}as {} (peer {peer_id:?}), {contents} contents registered.",
-                    ui::name(&name)
+                    "Joined the tracker at {tracker} {again}as {} (peer {peer_id:?}), {contents} content{} registered.",
+                    ui::name(&name),
+                    if contents == 1 { "" } else { "s" }
                 ));
                 self.joined_before = true;
                 self.name = name;

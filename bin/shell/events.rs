@@ -1,6 +1,7 @@
 //! What happens by itself, told as it happens.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use potluck_core::ids::{DownloadId, PeerId};
 use potluck_core::limits::ROWS_PER_REPLY;
@@ -12,6 +13,7 @@ use potluck_transport_tcp::folder::Change;
 
 use super::desk::{Desk, Phase};
 use super::downloads;
+use super::news::News;
 use crate::commands::share::Tickets;
 use crate::exit::{Code, OutputFault};
 use crate::session::Session;
@@ -172,8 +174,8 @@ fn peers_changed(desk: &Desk, joined: Vec<PeerRow>, left: Vec<(PeerId, String)>)
     Ok(())
 }
 
-/// Tells what became of the folder.
-pub(super) fn tell_change(desk: &Desk, change: Change) -> anyhow::Result<()> {
+/// Tells what became of the folder, or leaves it to the news.
+pub(super) fn tell_change(desk: &Desk, change: Change, news: &mut News) -> anyhow::Result<()> {
     match change {
         Change::Offered(shared) => {
             // What was downloaded is told as such.
@@ -181,14 +183,12 @@ pub(super) fn tell_change(desk: &Desk, change: Change) -> anyhow::Result<()> {
             let initial = desk.state().initial.remove(&shared.name);
             let downloaded = desk.state().downloads.iter().any(|d| d.path == path && d.key == shared.key);
             if !downloaded && !initial {
-                let (name, bytes) = (ui::name(&shared.name), ui::bytes(shared.bytes));
-                desk.out()
-                    .note(format_args!("Sharing {name} ({bytes}, id {}).", ui::short_id(shared.key.id)));
+                news.offered(shared, Instant::now());
             }
         }
         Change::Withdrawn(shared) => {
             desk.out().event(&ui::Event::Withdrawn { id: shared.key.id })?;
-            desk.out().note(format_args!("{} is gone, and shared no longer.", ui::name(&shared.name)));
+            news.gone(shared, Instant::now());
         }
         Change::Refused(name, why) => {
             desk.out().note(format_args!("{} cannot be shared: {}", ui::name(&name), ui::name(&why)));

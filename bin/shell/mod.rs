@@ -16,6 +16,7 @@ mod explain;
 mod files;
 mod input;
 mod network;
+mod news;
 mod parse;
 mod status;
 
@@ -35,6 +36,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use self::desk::{Desk, Phase, State};
 use self::editor::{Editor, Interrupt};
 use self::input::{Lines, Typist};
+use self::news::News;
 use self::parse::{Command, Parsed, parse};
 use crate::args::PeerArgs;
 use crate::commands::{Context, holders, info, peers};
@@ -77,7 +79,8 @@ pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
         Typist::Nobody => (Lines::none(), None),
     };
     let lines = Arc::new(Mutex::new(lines));
-    let mut shell = Shell { desk, session, changes, lines, editor, interrupts, typist };
+    let news = News::default();
+    let mut shell = Shell { desk, session, changes, news, lines, editor, interrupts, typist };
     let result = shell.work(ui::name(&args.dir.to_string_lossy())).await;
     if let Some(editor) = shell.editor.take() {
         editor.close().await;
@@ -90,6 +93,7 @@ struct Shell {
     desk: Arc<Desk>,
     session: Session,
     changes: mpsc::Receiver<Change>,
+    news: News,
     lines: Arc<Mutex<Lines>>,
     editor: Option<Editor>,
     interrupts: mpsc::Receiver<Interrupt>,
@@ -123,8 +127,15 @@ impl Shell {
                         events::tell(&self.desk, &self.session, event).await?;
                     }
                 }
-                Some(change) = self.changes.recv() => events::tell_change(&self.desk, change)?,
-                _ = progress.tick() => self.tell_progress().await?,
+                Some(change) = self.changes.recv() => {
+                    events::tell_change(&self.desk, change, &mut self.news)?;
+                }
+                _ = progress.tick() => {
+                    for line in self.news.due(Instant::now()) {
+                        self.desk.out().note(line);
+                    }
+                    self.tell_progress().await?;
+                }
                 Ok(()) = tracking.changed() => {
                     let joined = matches!(*tracking.borrow_and_update(), Tracking::Joined(_));
                     let mut state = self.desk.state();
@@ -263,8 +274,10 @@ async fn begin(desk: Arc<Desk>, dir: String) -> anyhow::Result<bool> {
     let is_shared = |entry: &Entry| matches!(entry.standing, Standing::Shared(_));
     let entries = desk.folder.entries();
     let (shared, all) = (entries.iter().filter(|entry| is_shared(entry)).count(), entries.len());
-    desk.out()
-        .note(format_args!("Sharing {shared} of {all} files and folders in {dir}. `help` lists commands."));
+    desk.out().note(match all {
+        0 => format!("Nothing is in {dir} yet. `help` lists commands."),
+        _ => format!("Sharing {shared} of {all} files and folders in {dir}. `help` lists commands."),
+    });
     Ok(false)
 }
 

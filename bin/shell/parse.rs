@@ -171,7 +171,10 @@ pub(super) fn parse(line: &str) -> Result<Parsed, Failure> {
         Ok(Line { command: Command::Get(words) }) => Ok(Parsed::Do(Box::new(Command::Get(words.settle()?)))),
         Ok(Line { command }) => Ok(Parsed::Do(Box::new(command))),
         Err(error) if error.exit_code() == 0 => Ok(Parsed::Help(error.to_string().trim_end().to_owned())),
-        Err(error) => Err(misunderstood(&error)),
+        Err(mut error) => {
+            crate::near::suggest(&mut error, &Line::command());
+            Err(misunderstood(&error))
+        }
     }
 }
 
@@ -308,6 +311,7 @@ mod tests {
         let failure = parse("lst").unwrap_err();
         assert_eq!(failure.code, Code::Usage);
         assert!(failure.hint.unwrap().contains("'list'"));
+        assert!(parse("gte x").unwrap_err().hint.unwrap().contains("'get'"));
         for line in [
             "get",
             "get 'a",

@@ -73,6 +73,12 @@ pub(crate) fn pieces(ranges: &[(PieceIndex, PieceIndex)]) -> String {
     }
 }
 
+/// The same with the word for it, which tells a number of a piece from a count of pieces.
+pub(crate) fn missing(ranges: &[(PieceIndex, PieceIndex)]) -> String {
+    let one = matches!(ranges, [(first, last)] if first == last);
+    format!("missing piece{} {}", if one { "" } else { "s" }, pieces(ranges))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +87,11 @@ mod tests {
     fn pieces_are_named_briefly() {
         let range = |a, b| (PieceIndex(a), PieceIndex(b));
         assert_eq!(pieces(&[range(3, 3), range(7, 9)]), "3, 7-9");
+        assert_eq!(missing(&[range(3, 3), range(7, 9)]), "missing pieces 3, 7-9");
+        assert_eq!(
+            (missing(&[range(0, 0)]), missing(&[range(0, 1)])),
+            ("missing piece 0".into(), "missing pieces 0-1".into())
+        );
         let many: Vec<_> = (0..20).map(|i| range(i * 2, i * 2)).collect();
         assert!(pieces(&many).ends_with("14 and 12 more ranges"));
     }

@@ -220,11 +220,7 @@ impl Job {
             "{} waits: {}{}.",
             ui::name(&self.name),
             in_words(reason),
-            if missing.is_empty() {
-                String::new()
-            } else {
-                format!(" (missing pieces {})", ui::pieces(&missing))
-            }
+            if missing.is_empty() { String::new() } else { format!(" ({})", ui::missing(&missing)) }
         ));
         self.waiting = Some(Waiting { since, reason, missing });
         Ok(())
@@ -296,7 +292,7 @@ impl Job {
     fn incomplete(&self, reason: WaitReason, missing: &[(PieceIndex, PieceIndex)]) -> Failure {
         let mut why = in_words(reason).to_owned();
         if !missing.is_empty() {
-            why.push_str(&format!("; missing pieces {}", ui::pieces(missing)));
+            why.push_str(&format!("; {}", ui::missing(missing)));
         }
         let mut hint = "Progress is kept: the same command goes on once a holder is back.".to_owned();
         if !self.how.only_from.is_empty() {
