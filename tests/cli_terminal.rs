@@ -155,3 +155,20 @@ fn the_tour_four_holders_and_why_it_is_as_fast_as_it_is() {
     me.until("it is done", |screen| screen.contains("holiday.mp4 is registered"));
     assert_eq!(b3sum(&net.of("eve", "holiday.mp4")), b3sum(&net.of("ann", "holiday.mp4")));
 }
+
+#[test]
+fn quitting_leaves_no_prompt_behind_and_says_what_is_kept() {
+    let net = Net::new();
+    net.file("a/f", 8 * MIB, 1);
+    let _a = net.shell("a", &["--limit-up", "512K"]);
+    net.until_holders("f", &["a"]);
+    let mut me = net.terminal("me", &[]);
+    me.until("there is a prompt", |screen| last_line(screen).starts_with("me>"));
+    me.types("get f\r");
+    me.until("it runs", |screen| screen.contains('━'));
+    me.types("quit\r");
+    assert_eq!(me.code(), Some(0));
+    me.until("it is told what is kept", |screen| last_line(screen).starts_with("f is at "));
+    assert!(!me.text().contains('━'), "{}", me.text());
+    assert_eq!(me.text().lines().filter(|line| line.trim() == "me>").count(), 0, "{}", me.text());
+}

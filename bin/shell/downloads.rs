@@ -233,6 +233,16 @@ pub(super) async fn stop(desk: &Desk, what: Option<&What>) -> anyhow::Result<()>
     Ok(())
 }
 
+/// Tells, at the end, what is not complete.
+pub(super) async fn tell_left(desk: &Desk) {
+    let unfinished = |phase| matches!(phase, Phase::Running | Phase::Stopped | Phase::Left);
+    for id in desk.meant(None, unfinished).unwrap_or_default() {
+        let Some(status) = desk.peer.status(id).await else { continue };
+        let (name, percent) = (named(desk, id).0, ui::percent(status.bytes, status.total));
+        desk.out().note(format_args!("{name} is at {percent}, which is kept; `get` goes on with it."));
+    }
+}
+
 /// Goes on with what was stopped.
 pub(super) async fn resume(desk: &Desk, what: Option<&What>) -> anyhow::Result<()> {
     let meant = desk.meant(what, |phase| phase == Phase::Stopped)?;

@@ -104,8 +104,16 @@ impl Editor {
         std::thread::Builder::new().name("editor".to_owned()).spawn(move || {
             read_lines(&reading, names, &sender, &interrupts);
             reading.state().editing = false;
-            // What follows begins a line of its own.
-            write_now("\n");
+            // What follows begins a line of its own: in place of a prompt that nobody will answer, or below one that was left.
+            let (closing, above) = {
+                let state = reading.state();
+                (state.closing, state.area.len())
+            };
+            match (closing, above) {
+                (true, 0) => write_now("\r\x1b[J"),
+                (true, above) => write_now(&format!("\x1b[{above}A\r\x1b[J")),
+                (false, _) => write_now("\n"),
+            }
             reading.flush();
             drop(done);
         })?;

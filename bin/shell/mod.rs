@@ -85,6 +85,9 @@ pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
     if let Some(editor) = shell.editor.take() {
         editor.close().await;
     }
+    if typist != Typist::Nobody {
+        downloads::tell_left(&shell.desk).await;
+    }
     shell.session.leave().await;
     result
 }
