@@ -4,6 +4,7 @@
 //! a lane: one job of it runs, the others wait behind it. Lanes of different places run side by side.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use potluck_core::peer::Place;
@@ -13,7 +14,7 @@ use crate::workers::Workers;
 type Job = Box<dyn FnOnce() + Send>;
 type Waiting = Mutex<HashMap<Place, VecDeque<Job>>>;
 
-/// The lanes of a peer.
+/// The lanes of a peer. With inline workers whoever comes first works for those who come meanwhile, and these go on.
 #[derive(Clone)]
 pub(crate) struct Lanes {
     workers: Workers,
@@ -42,6 +43,12 @@ impl Lanes {
                 job();
             }
         });
+    }
+}
+
+impl fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lanes").field("busy", &lock(&self.waiting).len()).finish_non_exhaustive()
     }
 }
 
@@ -100,6 +107,27 @@ mod tests {
         open.send(()).unwrap();
         drop(tell);
         assert_eq!(told.iter().take(100).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_comes_while_a_lane_is_busy_leaves_its_job_there() {
+        let lanes = Lanes::new(Workers::inline());
+        let (tell, told) = mpsc::channel();
+        let (open, gate) = mpsc::channel::<()>();
+        let place = Place::Root(DownloadId(1));
+        let (busy, first, name) = (lanes.clone(), tell.clone(), || std::thread::current().id());
+        let worker = std::thread::spawn(move || {
+            busy.run(place, move || {
+                first.send(name()).unwrap();
+                gate.recv().unwrap();
+            });
+        });
+        let worker_id = told.recv().unwrap();
+        lanes.run(place, move || tell.send(name()).unwrap());
+        assert!(told.try_recv().is_err());
+        open.send(()).unwrap();
+        assert_eq!(told.recv().unwrap(), worker_id);
+        worker.join().unwrap();
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{ChunkFault, Misbehaviour, Peer, PeerEvent, Place};
 
 /// Data is synced in the background this long after the first unsynced piece, or after [`SYNC_BYTES`].
 pub(super) const SYNC_EVERY: Duration = Duration::from_secs(2);
-const SYNC_BYTES: u64 = 1 << 30;
+const SYNC_BYTES: u64 = 256 << 20;
 /// A suspect that has not answered yet is looked at again after this.
 const BLAME_AGAIN: Duration = Duration::from_millis(250);
 

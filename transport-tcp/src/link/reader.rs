@@ -16,6 +16,7 @@ use super::FromLink;
 use super::expect::{Claim, Expectations, Expected};
 use super::throttle::Throttle;
 use crate::framing::FrameReader;
+use crate::lanes::Lanes;
 use crate::limits::{BUSY_CHUNK, RECEIVING_EVERY, UNASKED_CHUNKS_MAX};
 use crate::pool::{Buffer, BufferPool};
 use crate::store::Store;
@@ -35,6 +36,8 @@ pub(crate) struct Receiving {
     pub(crate) pool: BufferPool,
     /// Who hashes and writes.
     pub(crate) hashers: Workers,
+    /// Whose turn it is to write, file by file: a system lets one write a file at a time, and the others spin.
+    pub(crate) writing: Lanes,
     /// Where to.
     pub(crate) store: Store,
     /// How fast chunks may come.
@@ -142,24 +145,25 @@ impl Arrivals {
         Ok(())
     }
 
-    /// Hashes a chunk while it is in the cache, writes it once at its position, and reports it.
+    /// Hashes a chunk while it is in the cache, writes it once at its position, and reports it. While one worker writes to
+    /// a file, others leave to it what they hashed for the same file, and hash on.
     fn land(&self, expected: Expected, at: ChunkAddr, buffer: Buffer, bytes: usize) {
         let (store, completions) = (self.gear.store.clone(), self.gear.completions.clone());
-        let token = self.landing.token();
+        let (writing, token) = (self.gear.writing.clone(), self.landing.token());
         self.gear.hashers.run(move || {
             let Expected { op, place, geometry, landing } = expected;
-            let body = &buffer[..bytes];
-            let result = match chunk_value(&geometry, at, body) {
-                None => Err(ChunkFault::WrongLength),
-                Some(value) => {
-                    store.write_chunk(place, at, body).map(|()| value).map_err(ChunkFault::Storage)
-                }
-            };
-            landing.written(at.chunk);
-            drop(buffer);
-            // The actor is gone: so is everybody who would care.
-            let _ = completions.send(PeerInput::ChunkArrived { op, at, result });
-            drop(token);
+            let value = chunk_value(&geometry, at, &buffer[..bytes]).ok_or(ChunkFault::WrongLength);
+            writing.run(place, move || {
+                let result = value.and_then(|value| {
+                    let written = store.write_chunk(place, at, &buffer[..bytes]);
+                    written.map(|()| value).map_err(ChunkFault::Storage)
+                });
+                landing.written(at.chunk);
+                drop(buffer);
+                // The actor is gone: so is everybody who would care.
+                let _ = completions.send(PeerInput::ChunkArrived { op, at, result });
+                drop(token);
+            });
         });
     }
 

@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::hashing::{Hashing, hash_file};
+use crate::lanes::Lanes;
 use crate::limits::UNASKED_CHUNKS_MAX;
 use crate::memory::tests::pair;
 use crate::memory::{MemoryReader, MemoryWriter};
@@ -55,6 +56,7 @@ impl End {
                 throttle: Throttle::default(),
                 pool: pool.clone(),
                 hashers,
+                writing: Lanes::new(Workers::inline()),
                 store: store.clone(),
                 completions: completed.clone(),
             },

@@ -301,6 +301,7 @@ impl Peer {
                 throttle: Throttle::new(options.down_rate),
                 pool,
                 hashers: crews.chunks,
+                writing: Lanes::new(Workers::inline()),
                 store: store.clone(),
                 completions: completions.clone(),
             },
