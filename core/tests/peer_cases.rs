@@ -366,3 +366,42 @@ fn a_full_disk_under_one_download_does_not_hold_up_another_of_the_same_content()
     let effects = case.input(PeerInput::Finished { op: finish, result: Ok(()) });
     assert!(effects.contains(&PeerEffect::Report(PeerEvent::Completed { download: DOWNLOAD })));
 }
+
+#[test]
+fn an_idle_uplink_is_offered_to_whoever_has_least() {
+    let content = pieces(4);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "#..."));
+    let (holder, some, none) = (case.meet(1), case.meet(2), case.meet(3));
+    case.holds(2, &content, "#...");
+    case.holds(3, &content, "....");
+    case.holds(1, &content, "####");
+    let spare = |effect: &PeerEffect| match effect {
+        PeerEffect::SendPeer { link, msg: PeerMessage::Spare {} } => Some(*link),
+        _ => None,
+    };
+    let (op, run) = case.expected(holder)[0];
+    case.done.clear();
+    case.arrive(&content, op, run.piece.0, true);
+    let told: Vec<LinkId> = case.done.iter().filter_map(spare).collect();
+    assert_eq!(told, [none, some], "the holder lacks nothing");
+    case.arrive_all(&content, holder);
+    assert_eq!(case.done.iter().filter_map(spare).count(), 2, "both were told a moment ago");
+}
+
+#[test]
+fn whoever_has_uplink_to_spare_is_asked_beyond_the_measure() {
+    let content = pieces(40);
+    let mut case = Case::new();
+    let have = format!("{}.", "#".repeat(39));
+    case.fetch(&content, set(&content, &".".repeat(40)));
+    let links: Vec<LinkId> = (1..=9).map(|n| case.meet(n)).collect();
+    for n in 1..=9 {
+        case.holds(n, &content, &have);
+    }
+    assert_eq!(case.expected(links[8]), [], "enough is under way");
+    case.says(links[8], PeerMessage::Spare {});
+    assert_eq!(case.expected(links[8]).len(), 1);
+    case.says(links[7], PeerMessage::Spare {});
+    assert_eq!(case.expected(links[7]).len(), 2, "it owes something as it is");
+}

@@ -206,7 +206,7 @@ impl Generator {
 
     /// A message between peers, of any kind.
     pub(crate) fn peer_message(&mut self) -> PeerMessage {
-        match self.below(18) {
+        match self.below(19) {
             0 => PeerMessage::Hello { name: self.peer_name(), listen_port: self.u16() },
             1 => {
                 let holding = [Holding::Nothing, Holding::Everything, Holding::Some][self.below(3)];
@@ -245,6 +245,7 @@ impl Generator {
             14 => PeerMessage::Found { seq: self.u32(), offers: self.vec(32, Self::offer) },
             15 => PeerMessage::Ping { nonce: self.u64() },
             16 => PeerMessage::Pong { nonce: self.u64() },
+            17 => PeerMessage::Spare {},
             _ => PeerMessage::Absent { slot: self.slot() },
         }
     }

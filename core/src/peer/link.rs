@@ -11,6 +11,7 @@ use crate::time::Instant;
 use crate::wire::peer::RequestRef;
 
 use super::rate::RateMeter;
+use super::spare::Spare;
 use super::swarm::SwarmId;
 
 /// Something that the far end asked for and that is not sent yet.
@@ -113,6 +114,7 @@ pub(super) struct Link {
     /// Bytes of chunk frames that the writer still takes.
     pub(super) credit: i64,
     pub(super) wants: VecDeque<Want>,
+    pub(super) spare: Spare,
 }
 
 impl Link {
@@ -148,6 +150,7 @@ impl Link {
             introductions: Bucket::default(),
             credit: 0,
             wants: VecDeque::new(),
+            spare: Spare::default(),
         }
     }
 

@@ -24,6 +24,11 @@ const SUSPECT_NONCE: u64 = 0x5u64 << 60 | 0xB1A_ED00 << 32;
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// Links of a swarm that are dialed at once, and the pause before the next ones: while a crowd arrives everybody knows the
+/// same few peers, and would link to those alone.
+const WAVE_LINKS: usize = 4;
+const WAVE_EVERY: Duration = Duration::from_millis(250);
+
 /// A dial under way.
 #[derive(Debug)]
 pub(super) struct Dial {
@@ -139,11 +144,20 @@ impl Peer {
         // Partners of no use are not in the way of others while the download waits.
         let download = swarm.fetching.as_ref().and_then(|f| self.downloads.get(&f.download));
         let waits = download.is_some_and(|d| d.waiting.is_some());
-        let partners = if waits { 0 } else { swarm.partners.len() };
+        let dialed = |link: &&LinkId| self.links.get(link).is_some_and(|l| l.dialed);
+        let partners = if waits { 0 } else { swarm.partners.keys().filter(dialed).count() };
         let mut room = limits::LINKS_PER_SWARM
             .saturating_sub(partners + pending)
             .min(limits::LINKS_MAX.saturating_sub(self.links.len() + self.dials.len()));
         let mut next: Option<Instant> = None;
+        if !waits && room > 0 {
+            if now < swarm.next_wave {
+                let at = swarm.next_wave;
+                self.timers.set_by(Timer::Dial(id), at);
+                return;
+            }
+            room = room.min(WAVE_LINKS);
+        }
         let mut chosen = Vec::new();
         let mut ask = Vec::new();
         // Whoever listens at addresses of links already is a partner, or will be.
@@ -172,6 +186,12 @@ impl Peer {
             if candidate.undialable {
                 ask.extend(candidate.peer);
             }
+        }
+        if !chosen.is_empty()
+            && let Some(swarm) = self.swarms.get_mut(&id)
+        {
+            swarm.next_wave = now + WAVE_EVERY;
+            next = Some(next.map_or(swarm.next_wave, |n| n.min(swarm.next_wave)));
         }
         for addr in chosen {
             let tries = self.swarms.get(&id).and_then(|s| s.candidates.get(&addr)).map_or(0, |c| c.tries);

@@ -18,6 +18,7 @@
 //! | `shares` | what is offered |
 //! | `offers` | what other peers offer |
 //! | `sources` | which holders a download with a bounded number of them uses |
+//! | `spare` | idle uplinks are offered to whoever has least |
 //! | `folders` | the members of a folder |
 //! | `status`, `explain` | what may be looked at; why a download is as fast as it is |
 //! | `outgoing` | how many chunks leave at once, how many links are served |
@@ -45,6 +46,7 @@ mod requests;
 mod session;
 mod shares;
 mod sources;
+mod spare;
 mod status;
 mod swarm;
 mod talk;

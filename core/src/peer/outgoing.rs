@@ -71,6 +71,11 @@ impl Outgoing {
         Err(next.map_or(now, |at| *at) + patience)
     }
 
+    /// Chunks that were handed to the driver and have not left.
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
     /// A chunk was handed to the driver.
     pub(super) fn began(&mut self, link: LinkId, now: Instant) {
         if self.count == 0 {

@@ -27,10 +27,14 @@ const CHOICE_SHARE: usize = 8;
 const _: () = assert!(CHOICE_PIECES <= limits::CHOICE_PIECES_MAX);
 /// The only complete holder is not asked for what others have while this much is under way from them.
 const SPARED_BYTES: u64 = 4 * CHUNK_BYTES;
-/// Over all links together, what comes in this time is under way at most, or this many bytes; a link that owes nothing may
-/// always be asked.
-const ENOUGH: Duration = Duration::from_millis(500);
-const ENOUGH_BYTES: u64 = 16 * CHUNK_BYTES;
+/// Over all links together, what comes in this time and three round trips is under way at most, or this many bytes: what
+/// waits in one queue is asked of nobody else, so a long queue at one holder leaves another idle.
+const ENOUGH: Duration = Duration::from_millis(150);
+const ENOUGH_BYTES: u64 = 8 * CHUNK_BYTES;
+/// So much more is asked of those who have uplink to spare.
+/// Who has so many pieces fewer than others, on average, asks more than they.
+const LAG_PIECES: u64 = 8;
+const SPARE_BYTES: u64 = 12 * CHUNK_BYTES;
 /// Bytes asked for before the last piece has proven the length, while somebody may send it.
 const UNPROVEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// A piece is taken over only if that promises to be this much faster, and [`OVERTAKE_SLACK`] besides.
@@ -89,9 +93,7 @@ impl Peer {
             if l.inflight >= target || self.inflight >= self.config.inflight_bytes_max {
                 return;
             }
-            // Enough is under way over all links: who delivers is asked next, not who has a long queue.
-            let enough = (self.down.rate(self.now) * ENOUGH.as_secs_f64()) as u64;
-            if l.inflight > 0 && self.inflight >= enough.max(ENOUGH_BYTES) {
+            if !self.wants_more(link) {
                 return;
             }
             if *budget == 0 {
@@ -109,8 +111,49 @@ impl Peer {
                 }
                 return;
             }
+            if let Some(l) = self.links.get_mut(&link) {
+                l.spare.taken();
+            }
             *budget -= 1;
         }
+    }
+
+    /// Enough is under way over all links, unless this one has something particular to give: who delivers is asked next, not
+    /// who has a long queue. A link that owes nothing may be asked further if its far end has uplink to spare, or holds what
+    /// nobody else does.
+    fn wants_more(&self, link: LinkId) -> bool {
+        let Some(l) = self.links.get(&link) else { return false };
+        let window = ENOUGH + l.rtt.unwrap_or_default();
+        let enough = ((self.down.rate(self.now) * window.as_secs_f64()) as u64).max(ENOUGH_BYTES);
+        let lags = self.lags(l);
+        let enough = if lags { enough * 2 } else { enough };
+        if self.inflight < enough {
+            return true;
+        }
+        if l.inflight > 0 {
+            return false;
+        }
+        let spare = l.spare.is_offered(self.now) && (self.inflight < enough + SPARE_BYTES || lags);
+        spare || self.is_sole_holder(link, l)
+    }
+
+    /// Do the partial holders of something that this link takes part in have more of it, on average, than is here?
+    fn lags(&self, l: &Link) -> bool {
+        l.swarms().iter().filter_map(|id| self.swarms.get(id)).filter(|s| s.is_running()).any(|swarm| {
+            let pieces = swarm.pieces();
+            let theirs =
+                swarm.partners.values().filter_map(|p| p.have.set()).map(|set| u64::from(set.count()));
+            let (sum, partners) = theirs.filter(|n| *n > 0).fold((0, 0), |(sum, n), has| (sum + has, n + 1));
+            (u64::from(swarm.held.count(pieces)) + LAG_PIECES) * partners < sum
+        })
+    }
+
+    /// Does nobody else hold all of something that is fetched from this link?
+    fn is_sole_holder(&self, link: LinkId, l: &Link) -> bool {
+        l.swarms().iter().filter_map(|id| self.swarms.get(id)).any(|swarm| {
+            let all = swarm.partners.get(&link).is_some_and(|p| p.have.is_all() && !p.dropped);
+            all && swarm.is_running() && swarm.complete_partners() == 1
+        })
     }
 
     /// Asks for one more run, or leaves one more choice. False: there is nothing for this link to do.

@@ -239,6 +239,8 @@ pub(super) struct Swarm {
     pub(super) only_from: Vec<String>,
     /// Of every piece below this that is held, somebody else has a copy. Back to zero when a partner leaves.
     pub(super) given_below: u32,
+    /// More candidates are dialed from here on.
+    pub(super) next_wave: Instant,
 }
 
 impl Swarm {
@@ -262,6 +264,7 @@ impl Swarm {
             invited: BTreeSet::new(),
             only_from: Vec::new(),
             given_below: 0,
+            next_wave: Instant::ZERO,
         }
     }
 

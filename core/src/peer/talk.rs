@@ -62,6 +62,7 @@ impl Peer {
             PeerMessage::Absent { slot } => self.absent_said(link, slot),
             PeerMessage::Ping { nonce } => self.say(link, PeerMessage::Pong { nonce }),
             PeerMessage::Pong { nonce } => self.pong(link, nonce),
+            PeerMessage::Spare {} => self.spare_said(link),
         }
     }
 
@@ -432,6 +433,7 @@ impl Peer {
                 self.timers.set(Timer::Haves(link), self.now + HAVES_EVERY);
             }
         }
+        self.offer_spare();
     }
 
     /// Sends what is to be announced on a link.

@@ -94,6 +94,7 @@ impl Peer {
             self.timers.clear(Timer::UploadIdle(link));
         }
         l.wants.push_back(want);
+        l.spare.asks();
         let peer = l.peer;
         self.served.insert(link);
         if let Some(swarm) = self.swarms.get_mut(&id)
@@ -127,14 +128,25 @@ impl Peer {
                 self.timers.set_by(Timer::UpRate, at);
                 return;
             }
-            let after =
-                self.ready.range((std::ops::Bound::Excluded(self.last_served), std::ops::Bound::Unbounded));
-            let Some(link) = after.copied().next().or_else(|| self.ready.first().copied()) else { return };
+            // The neediest first: so nobody falls behind for good, and what is rare gets to where it spreads. (Massoulié et
+            // al., Infocom 2007: "most deprived neighbour" reaches the fluid bound.) Among equals by turns.
+            let by_need = |link: &LinkId| (self.has_of_front(*link), *link <= self.last_served, *link);
+            let Some(link) = self.ready.iter().copied().min_by_key(by_need) else { break };
             self.last_served = link;
             if !self.serve_one(link) {
                 self.ready.remove(&link);
             }
         }
+        self.offer_spare();
+    }
+
+    /// How many pieces the far end has of the content that it wants next.
+    fn has_of_front(&self, link: LinkId) -> u32 {
+        let Some(want) = self.links.get(&link).and_then(|l| l.wants.front()) else { return 0 };
+        self.swarms
+            .get(&want.swarm())
+            .and_then(|s| Some(s.partners.get(&link)?.have.count(s.pieces())))
+            .unwrap_or(0)
     }
 
     /// Sends one chunk. False: nothing is wanted, or the connection has no room for it.

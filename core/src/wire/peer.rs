@@ -1,4 +1,4 @@
-//! Messages between two peers. Kinds 1 to 63.
+//! Messages between two peers: kinds 1 to 63, and 160 to 175 that others may skip.
 //!
 //! One link carries all contents of the two. Each side numbers the contents it takes part in by a [`Slot`] of its own
 //! and says so in `Join`. What tells of one's own state (`Join`, `Have`, `Leave`, `Retract` …) and what asks
@@ -189,6 +189,8 @@ messages! {
             /// The number of the one who joined.
             slot: Slot,
         }
+        /// What the sender is asked for now leaves at once.
+        160 max 8 Spare {}
         /// Are you there?
         16 max 16 Ping {
             /// Quoted by the answer.

@@ -135,6 +135,7 @@ impl World<'_> {
             | PeerMessage::Found { .. }
             | PeerMessage::Ping { .. }
             | PeerMessage::Pong { .. }
+            | PeerMessage::Spare {}
             | PeerMessage::Absent { .. } => {}
         }
     }
@@ -189,6 +190,7 @@ impl World<'_> {
             | PeerMessage::Found { .. }
             | PeerMessage::Ping { .. }
             | PeerMessage::Pong { .. }
+            | PeerMessage::Spare {}
             | PeerMessage::Absent { .. } => return,
         };
         self.check_claims(host, end, slot, pieces);

@@ -65,7 +65,7 @@ fn kinds_and_caps_are_in_order() {
             TrackerMessage::body_bytes_max(kind),
         ];
         let family = match kind {
-            1..=63 => Some(0),
+            1..=63 | 160..=175 => Some(0),
             64..=95 | 128..=143 => Some(1),
             96..=127 | 144..=159 => Some(2),
             _ => None,

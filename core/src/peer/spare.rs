@@ -1,0 +1,99 @@
+//! Idle uplinks: who has one says so, and who lacks something asks there.
+//!
+//! What is asked of a busy holder waits in its queue and is asked of nobody else meanwhile. So little is asked at a time, and
+//! whoever has nothing left to send tells the neediest of its partners that what they ask now leaves at once. The requests
+//! come to the idle uplinks; nobody has to guess which those are. (The idea is that of "join the idle queue", Lu et al.,
+//! Performance 2011: servers without work tell dispatchers, instead of being polled.)
+
+use std::time::Duration;
+
+use crate::ids::LinkId;
+use crate::time::Instant;
+use crate::wire::peer::PeerMessage;
+
+use super::Peer;
+use super::link::Link;
+
+/// A word about a spare uplink is believed for this long, and two round trips besides.
+const VALID: Duration = Duration::from_millis(100);
+/// Pause before a link is told again; doubles while it asks for nothing.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
+const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// An uplink that has fewer chunks than this to send could send more: with fewer connections under way at a time, some of
+/// them held up by the far end, it would stand still now and then.
+const FEW: usize = 16;
+
+/// What is known, and was told, of spare uplinks on one link.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spare {
+    /// The far end has uplink to spare until then, as far as is known.
+    until: Instant,
+    /// It is told of ours at most from here on, and then not for this long.
+    next: Instant,
+    pause: Duration,
+}
+
+impl Spare {
+    /// Does the far end have uplink to spare?
+    pub(super) fn is_offered(&self, now: Instant) -> bool {
+        now < self.until
+    }
+
+    /// The far end was asked for something: what it had to spare is taken.
+    pub(super) const fn taken(&mut self) {
+        self.until = Instant::ZERO;
+    }
+
+    /// The far end asks: telling it is of use.
+    pub(super) const fn asks(&mut self) {
+        self.next = Instant::ZERO;
+        self.pause = AGAIN_MIN;
+    }
+}
+
+impl Peer {
+    /// The far end says that what it is asked for leaves at once.
+    pub(super) fn spare_said(&mut self, link: LinkId) {
+        let now = self.now;
+        let Some(l) = self.links.get_mut(&link) else { return };
+        l.spare.until = now + VALID + l.rtt.unwrap_or_default() * 2;
+        self.hungry.insert(link);
+    }
+
+    /// Everything that was asked for is on its way: tells the neediest partners, one for each chunk that could leave.
+    pub(super) fn offer_spare(&mut self) {
+        let now = self.now;
+        if !self.ready.is_empty() {
+            return;
+        }
+        for _ in self.outgoing.count()..FEW {
+            let neediest = self
+                .links
+                .iter()
+                .filter(|(_, l)| l.hello && l.wants.is_empty() && l.spare.next <= now)
+                .filter_map(|(id, l)| Some((self.has_of_ours(*id, l)?, *id)))
+                .min();
+            let Some((_, link)) = neediest else { return };
+            let Some(l) = self.links.get_mut(&link) else { return };
+            l.spare.pause = (l.spare.pause * 2).clamp(AGAIN_MIN, AGAIN_MAX);
+            l.spare.next = now + l.spare.pause;
+            self.say(link, PeerMessage::Spare {});
+        }
+    }
+
+    /// How many pieces the far end has of a content of which it lacks something that is here.
+    fn has_of_ours(&self, link: LinkId, l: &Link) -> Option<u32> {
+        let needs = l.theirs.values().take(8).filter_map(|id| {
+            let swarm = self.swarms.get(id)?;
+            let theirs = &swarm.partners.get(&link)?.have;
+            let lacks = match (&swarm.held, theirs.set()) {
+                (_, None) => false,
+                (held, Some(set)) => {
+                    held.set().map_or_else(|| !set.is_full(), |ours| ours.difference(set).next().is_some())
+                }
+            };
+            lacks.then(|| theirs.count(swarm.pieces()))
+        });
+        needs.min()
+    }
+}
