@@ -560,3 +560,15 @@ fn what_is_withdrawn_while_the_link_is_down_stays_withdrawn() {
     let Answer::Contents(rows) = answer(&pair, 1, OpId(1)) else { panic!("rows") };
     assert_eq!(rows.iter().map(|r| r.key).collect::<Vec<_>>(), [stays]);
 }
+
+#[test]
+fn a_cap_on_what_is_fetched_is_reached_though_the_holder_chooses_and_is_not_exceeded() {
+    let mut pair = Pair::new(2);
+    let key = pair.share(0, "f", bytes(FIFTEEN, 1));
+    pair.command(1, Command::LimitRates { up: 0, down: 1 << 20 });
+    let download = pair.fetch(1, key, vec![addr(0)]);
+    pair.pass(Duration::from_secs(3));
+    assert!(!pair.nodes[1].completed(download), "it takes 3.75 s at that rate");
+    pair.pass(Duration::from_secs(2));
+    assert!(pair.nodes[1].completed(download), "what a holder chose to send counts once");
+}

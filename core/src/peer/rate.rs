@@ -115,6 +115,13 @@ impl RateCap {
         Err(now + Duration::from_secs_f64((-self.tokens / rate).max(1e-6)))
     }
 
+    /// `bytes` that were spent did not go after all, or are spent anew.
+    pub(super) fn give_back(&mut self, bytes: u64) {
+        if self.rate != 0 {
+            self.tokens += bytes as f64;
+        }
+    }
+
     /// `bytes` went.
     pub(super) fn spend(&mut self, bytes: u64) {
         if self.rate != 0 {

@@ -410,6 +410,8 @@ impl Peer {
         let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { return };
         let Some(candidates) = partner.choices.remove(&choice) else { return };
         self.settle(link, counted);
+        // What was chosen is owed anew below: it comes once, and counts once.
+        self.down_cap.give_back(counted);
         if let Some(l) = self.links.get_mut(&link) {
             l.queue.retain(|op| *op == chosen || candidates.iter().all(|(_, other)| op != other));
         }
