@@ -6,6 +6,7 @@ mod case;
 #[path = "support/synthetic.rs"]
 mod synthetic;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -404,4 +405,32 @@ fn whoever_has_uplink_to_spare_is_asked_beyond_the_measure() {
     assert_eq!(case.expected(links[8]).len(), 1);
     case.says(links[7], PeerMessage::Spare {});
     assert_eq!(case.expected(links[7]).len(), 2, "it owes something as it is");
+}
+
+#[test]
+fn no_more_choices_are_open_than_a_holder_takes() {
+    let content = pieces(2000);
+    let mut case = Case::with_inflight(64 << 20);
+    case.fetch(&content, PieceSet::empty(2000));
+    let one = case.meet(1);
+    case.holds(1, &content, &"#".repeat(2000));
+    // The candidates of each open choice, oldest first. The holder is as fast as can be: all comes at the same moment.
+    let (mut open, mut candidates, mut most) = (VecDeque::new(), Vec::new(), 0);
+    let mut effects = std::mem::take(&mut case.done);
+    for _ in 0..400 {
+        for effect in effects {
+            match effect {
+                PeerEffect::Expect { op, run, .. } => candidates.push((op, run.piece)),
+                PeerEffect::SendPeer { msg: PeerMessage::RequestAny { .. }, link } if link == one => {
+                    open.push_back(std::mem::take(&mut candidates));
+                }
+                _ => {}
+            }
+        }
+        most = most.max(open.len());
+        let Some((op, piece)) = open.pop_front().and_then(|choice| choice.first().copied()) else { break };
+        effects = case.arrive(&content, op, piece.0, true);
+        case.done.clear();
+    }
+    assert_eq!(most, limits::CHOICES_PER_LINK);
 }

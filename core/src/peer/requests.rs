@@ -241,6 +241,10 @@ impl Peer {
                 )
                 .collect();
             if pieces.len() > 1 {
+                // One more would be refused, and the link be left alone for a while.
+                if self.open_choices(link) >= limits::CHOICES_PER_LINK {
+                    return false;
+                }
                 self.leave_choice(link, id, &pieces);
                 return true;
             }
@@ -253,6 +257,13 @@ impl Peer {
             return false;
         }
         self.begin_asking(link, id, piece, room)
+    }
+
+    /// Choices that the far end of a link has not made, over all contents.
+    fn open_choices(&self, link: LinkId) -> usize {
+        let swarms = self.links.get(&link).into_iter().flat_map(|l| l.mine.values());
+        let partners = swarms.filter_map(|id| self.swarms.get(id)?.partners.get(&link));
+        partners.map(|partner| partner.choices.len()).sum()
     }
 
     /// Enough is coming in over other links: what a silent one owes does not count.

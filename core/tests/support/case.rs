@@ -39,13 +39,18 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn new() -> Self {
+        Self::with_inflight(16 << 20)
+    }
+
+    /// A peer that has at most so many bytes under way.
+    pub(crate) fn with_inflight(inflight_bytes_max: u64) -> Self {
         let config = PeerConfig {
             peer: PeerId([100; 32]),
             name: "me".to_owned(),
             any_name: false,
             listen_port: 1000,
             seed: Seed::from_number(1),
-            inflight_bytes_max: 16 << 20,
+            inflight_bytes_max,
             upload_links_max: 8,
             up_rate_max: 0,
             down_rate_max: 0,

@@ -6,7 +6,7 @@ use potluck_core::Machine;
 use potluck_core::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId};
 use potluck_core::peer::{
     Answer, CloseReason, Command, DownloadStatus, Explanation, PeerEffect, PeerEvent, PeerInput, Place,
-    Question, Role,
+    Question, Role, StorageFault,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -151,7 +151,12 @@ impl<T: Transport, M: PeerMachine> World for PeerWorld<T, M> {
                 });
             }
             PeerEffect::Reserve { op, place } => {
-                self.store(place, move |store| PeerInput::Reserved { op, result: store.reserve(place) });
+                let (store, completions) = (self.store.clone(), self.completions.clone());
+                let writing = self.chunks.receiving.writing.clone();
+                self.chunks.receiving.hashers.run(move || {
+                    let told = move |result| drop(completions.send(PeerInput::Reserved { op, result }));
+                    reserve(store, writing, place, 0, told);
+                });
             }
             PeerEffect::ReadListing { op, download } => {
                 self.store(Place::Root(download), move |store| PeerInput::ListingRead {
@@ -239,6 +244,22 @@ impl<T: Transport, M> PeerWorld<T, M> {
         self.left |= event == PeerEvent::Left;
         self.events.send(Event::Peer(event));
     }
+}
+
+/// Takes the space for a place, in steps between which writes have their turn: a file system lets none pass meanwhile, and a
+/// download that stands still at its beginning looks slow for a while after.
+fn reserve(
+    store: Store,
+    writing: Lanes,
+    place: Place,
+    start: u64,
+    told: impl FnOnce(Result<(), StorageFault>) + Send + 'static,
+) {
+    let others = writing.clone();
+    writing.run(place, move || match store.reserve(place, start) {
+        Ok(Some(next)) => reserve(store, others, place, next, told),
+        result => told(result.map(drop)),
+    });
 }
 
 fn overflowed(taken: bool, link: LinkId, after: &mut VecDeque<PeerInput>) {

@@ -230,14 +230,15 @@ impl Store {
         }
     }
 
-    /// Performs [`PeerEffect::Reserve`](potluck_core::peer::PeerEffect::Reserve).
+    /// Performs [`PeerEffect::Reserve`](potluck_core::peer::PeerEffect::Reserve), step by step: takes some of the space,
+    /// from an offset on, and returns where to go on. `None`: all of it is taken.
     ///
     /// # Errors
     /// Too little space, or the place is not open.
-    pub fn reserve(&self, place: Place) -> Result<(), StorageFault> {
+    pub fn reserve(&self, place: Place, start: u64) -> Result<Option<u64>, StorageFault> {
         match self.place(place)? {
-            OpenPlace::Part(part) => part.reserve(),
-            OpenPlace::Done => Ok(()),
+            OpenPlace::Part(part) => part.reserve(start),
+            OpenPlace::Done => Ok(None),
         }
     }
 

@@ -19,8 +19,8 @@ use super::disk::{DiskFile, Folder, Nature, failed};
 use super::sidecar::Sidecar;
 use super::source::FileIdentity;
 
-/// Space is taken in steps, since a file system may hold up writes while it takes some.
-const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+/// Space is taken in steps, since a file system holds up writes while it takes some.
+const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 /// How often another process may finish the part between our opening and our locking it.
 const RACES_MAX: usize = 4;
 
@@ -152,15 +152,13 @@ impl<D: Folder> Part<D> {
         self.file.write_full(offset, bytes).map_err(failed("writing a chunk"))
     }
 
-    /// Takes the space for the whole content.
-    pub(crate) fn reserve(&self) -> Result<(), StorageFault> {
-        let mut start = 0;
-        while start < self.key.length {
-            let end = (start + RESERVE_BYTES).min(self.key.length);
+    /// Takes some of the space for the content, from an offset on. Returns where to go on; `None`: that was all.
+    pub(crate) fn reserve(&self, start: u64) -> Result<Option<u64>, StorageFault> {
+        let end = start.saturating_add(RESERVE_BYTES).min(self.key.length);
+        if start < end {
             self.file.allocate(start..end).map_err(failed("reserving space"))?;
-            start = end;
         }
-        Ok(())
+        Ok(Some(end).filter(|end| *end < self.key.length))
     }
 
     /// Makes what was written before the call durable, and findable.

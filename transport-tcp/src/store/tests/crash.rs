@@ -178,7 +178,10 @@ impl Subject for OneFile {
         let mut missing: Vec<u32> = have.iter_missing().map(|piece| piece.0).collect();
         let chunks = self.0.chunks();
         if random.below(2) == 0 {
-            part.reserve()?;
+            let mut next = Some(0);
+            while let Some(start) = next {
+                next = part.reserve(start)?;
+            }
         }
         while !missing.is_empty() {
             let piece = missing.swap_remove(random.below(missing.len()));

@@ -17,7 +17,7 @@ fn contents_of_every_awkward_length_arrive() {
         let world = World::file();
         let content = Content::new(length, 1);
         assert_eq!(world.open(&content), Ok(content.part(&[])), "{length}");
-        assert_eq!(world.store.reserve(ROOT), Ok(()));
+        assert_eq!(world.store.reserve(ROOT, 0), Ok(None));
         assert_eq!(fs::metadata(world.part_path(content.key.id)).unwrap().len(), length as u64);
         content.write_all(&world.store, ROOT);
         assert_eq!(world.served(content.key).as_ref(), Some(&content.bytes), "served while it is a part");
@@ -61,7 +61,7 @@ fn progress_counts_holes_as_done_and_ends_at_the_total() {
     let content = Content::new(8 * PIECE, 1);
     world.open(&content).unwrap();
     content.write(&world.store, ROOT, &[5]);
-    world.store.reserve(ROOT).unwrap();
+    world.store.reserve(ROOT, 0).unwrap();
     world.restart();
     let told = Mutex::new(Vec::new());
     world.store.open(ROOT, content.key, None, &|done, total| lock(&told).push((done, total))).unwrap();

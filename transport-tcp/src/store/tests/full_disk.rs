@@ -38,7 +38,7 @@ fn a_full_disk_loses_nothing_and_the_download_goes_on_when_there_is_space() {
     let store = Store::new(StoreOptions::default());
     store.set_target(DOWNLOAD, Target::new(disk.0.path(), &name).unwrap(), Kind::File, name);
     store.open(ROOT, content.key, content.table.clone(), QUIET).unwrap();
-    assert_eq!(store.reserve(ROOT), Err(StorageFault::Full), "too little space is known early");
+    assert_eq!(store.reserve(ROOT, 0), Err(StorageFault::Full), "too little space is known early");
     let written = content.chunks().into_iter().map(|(at, bytes)| store.write_chunk(ROOT, at, bytes));
     let written: Vec<_> = written.collect();
     let whole = written.iter().take_while(|result| result.is_ok()).count();
@@ -48,7 +48,7 @@ fn a_full_disk_loses_nothing_and_the_download_goes_on_when_there_is_space() {
     let Ok(Opening::Part { have, .. }) = store.open(ROOT, content.key, None, QUIET) else { panic!() };
     assert_eq!(have.count() as usize, whole);
     fs::remove_file(ballast).unwrap();
-    assert_eq!(store.reserve(ROOT), Ok(()));
+    assert_eq!(store.reserve(ROOT, 0), Ok(None));
     content.write_all(&store, ROOT);
     assert_eq!(store.finish(ROOT), Ok(()));
     assert_eq!(fs::read(disk.0.path().join("file")).unwrap(), content.bytes);
