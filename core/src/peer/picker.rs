@@ -19,7 +19,7 @@ const SCAN_MAX: usize = 256;
 /// The order of open pieces. Invariants: `order[pos[p]] == p` for open pieces; bucket `k` is
 /// `order[ends[k-1]..ends[k]]` and holds the open pieces of count `k`.
 #[derive(Debug)]
-pub(super) struct Picker {
+pub struct Picker {
     /// Linked partial holders per piece.
     counts: Vec<u16>,
     order: Vec<u32>,
@@ -35,7 +35,7 @@ pub(super) struct Picker {
 
 impl Picker {
     /// All pieces of `wanted` are open, nobody has any.
-    pub(super) fn new(wanted: &PieceSet, mut rng: ChaCha8Rng, in_order: bool) -> Self {
+    pub fn new(wanted: &PieceSet, mut rng: ChaCha8Rng, in_order: bool) -> Self {
         let pieces = wanted.len() as usize;
         let mut order: Vec<u32> = wanted.iter().map(|p| p.0).collect();
         for i in (1..order.len()).rev() {
@@ -79,7 +79,7 @@ impl Picker {
     }
 
     /// A partial holder has one piece more.
-    pub(super) fn gained(&mut self, piece: PieceIndex) {
+    pub fn gained(&mut self, piece: PieceIndex) {
         let p = piece.0 as usize;
         let Some(count) = self.counts.get_mut(p) else { return };
         let before = *count as usize;
@@ -116,7 +116,7 @@ impl Picker {
     }
 
     /// The piece is held, or asked of somebody.
-    pub(super) fn close(&mut self, piece: PieceIndex) {
+    pub fn close(&mut self, piece: PieceIndex) {
         if !self.open.remove(piece) {
             return;
         }
@@ -133,7 +133,7 @@ impl Picker {
     }
 
     /// The piece is wanted, and asked of nobody (any more).
-    pub(super) fn reopen(&mut self, piece: PieceIndex) {
+    pub fn reopen(&mut self, piece: PieceIndex) {
         if !self.open.insert(piece) {
             return;
         }
@@ -159,7 +159,7 @@ impl Picker {
     }
 
     /// The rarest open piece (or, in order, the first one) that `takes`; `theirs` is what the holder has (`None`: all).
-    pub(super) fn pick(
+    pub fn pick(
         &mut self,
         theirs: Option<&PieceSet>,
         mut takes: impl FnMut(PieceIndex) -> bool,
