@@ -58,6 +58,25 @@ fn pieces_that_a_failed_sync_lost_are_refused_and_not_sent() {
 }
 
 #[test]
+fn the_tracker_hears_of_pieces_that_a_failed_sync_lost() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    case.join("ann");
+    case.fetch(&content, set(&content, "..."));
+    let one = case.meet(1);
+    case.holds(1, &content, "##.");
+    case.arrive_all(&content, one);
+    let sync = case.pass(Duration::from_secs(3)).iter().find_map(sync_op).expect("a sync in the background");
+    case.done.clear();
+    case.input(PeerInput::Synced { op: sync, result: Err(StorageFault::Io) });
+    case.pass(Duration::from_secs(1));
+    let withdrawn = case.done.iter().any(|effect| {
+        matches!(effect, PeerEffect::SendTracker { msg: TrackerRequest::Withdraw { keys, .. }, .. } if keys.contains(&content.key))
+    });
+    assert!(withdrawn, "{:?}", case.done);
+}
+
+#[test]
 fn a_download_is_put_in_place_only_after_the_sync_that_runs() {
     let content = pieces(2);
     let mut case = Case::new();

@@ -201,5 +201,6 @@ impl Peer {
             self.refuse_lost(link, id);
             self.say_holding(link, id);
         }
+        self.announce_loss(id);
     }
 }

@@ -499,6 +499,16 @@ impl Peer {
         self.timers.set_by(Timer::Announce, self.now + pause);
     }
 
+    /// A download has fewer pieces than before.
+    pub(super) fn announce_loss(&mut self, id: SwarmId) {
+        let Some(swarm) = self.swarms.get(&id) else { return };
+        if swarm.held.is_none() {
+            self.withdraw_content(swarm.key);
+        } else {
+            self.announce_progress(id);
+        }
+    }
+
     pub(super) fn withdraw_content(&mut self, key: ContentKey) {
         // What an earlier link of this session registered is still there when the next takes the session over.
         let known = self.session.dirty.remove(&key) && self.session.token.is_some();

@@ -389,6 +389,9 @@ impl World<'_> {
         let part = disk.part(place, number, content);
         part.right.insert_range(..);
         part.wrong.clear();
+        // All of it is written anew, whatever an earlier sync let go.
+        part.durable.clear();
+        part.let_go.clear();
         if let Some(bytes) = &content.bytes {
             part.bytes.clone_from(bytes);
         }
