@@ -396,6 +396,7 @@ impl Peer {
             self.by_peer.remove(&peer);
         }
         self.hungry.remove(&link);
+        self.put_off.remove(&link);
         self.ready.remove(&link);
         self.served.remove(&link);
         self.outgoing.link_gone(link);

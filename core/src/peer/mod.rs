@@ -129,6 +129,8 @@ pub struct Peer {
 
     /// Links with room for more requests.
     hungry: BTreeSet<LinkId>,
+    /// Links that were asked for nothing since enough is under way over others.
+    put_off: BTreeSet<LinkId>,
     /// Links that are served: they hold an upload slot.
     served: BTreeSet<LinkId>,
     /// Links with something to send and credit to send it.
@@ -173,6 +175,7 @@ impl Peer {
             storage: BTreeMap::new(),
             asked: BTreeMap::new(),
             hungry: BTreeSet::new(),
+            put_off: BTreeSet::new(),
             served: BTreeSet::new(),
             ready: BTreeSet::new(),
             last_served: LinkId(0),

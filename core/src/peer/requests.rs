@@ -74,14 +74,26 @@ impl Peer {
     /// Gives links with room something to do.
     pub(super) fn fill_hungry(&mut self) {
         let mut budget = ASKS_PER_INPUT;
-        while let Some(link) = self.hungry.pop_first() {
-            if budget == 0 {
-                self.hungry.insert(link);
-                self.timers.set(Timer::Continue, self.now);
+        loop {
+            while let Some(link) = self.hungry.pop_first() {
+                if budget == 0 {
+                    self.hungry.insert(link);
+                    self.timers.set(Timer::Continue, self.now);
+                    return;
+                }
+                self.fill(link, &mut budget);
+            }
+            // Who delivered found nothing to ask: so it is the turn of those that were put off.
+            if self.put_off.is_empty() || self.inflight >= self.enough(Duration::ZERO) {
                 return;
             }
-            self.fill(link, &mut budget);
+            self.hungry.append(&mut self.put_off);
         }
+    }
+
+    /// Bytes that may be under way over all links together, where a round trip takes so long.
+    fn enough(&self, rtt: Duration) -> u64 {
+        ((self.down.rate(self.now) * (ENOUGH + rtt).as_secs_f64()) as u64).max(ENOUGH_BYTES)
     }
 
     fn fill(&mut self, link: LinkId, budget: &mut u32) {
@@ -94,6 +106,7 @@ impl Peer {
                 return;
             }
             if !self.wants_more(link) {
+                self.put_off.insert(link);
                 return;
             }
             if *budget == 0 {
@@ -123,8 +136,7 @@ impl Peer {
     /// nobody else does.
     fn wants_more(&self, link: LinkId) -> bool {
         let Some(l) = self.links.get(&link) else { return false };
-        let window = ENOUGH + l.rtt.unwrap_or_default();
-        let enough = ((self.down.rate(self.now) * window.as_secs_f64()) as u64).max(ENOUGH_BYTES);
+        let enough = self.enough(l.rtt.unwrap_or_default());
         let lags = self.lags(l);
         let enough = if lags { enough * 2 } else { enough };
         if self.inflight < enough {
