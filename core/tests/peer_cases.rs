@@ -18,7 +18,7 @@ use potluck_core::ids::{
 use potluck_core::limits;
 use potluck_core::peer::*;
 use potluck_core::wire::peer::{Holding, PeerMessage, Refusal, RequestRef};
-use potluck_core::wire::tracker::{RefusedRequest, TrackerRequest};
+use potluck_core::wire::tracker::{HolderRow, Reach, RefusedRequest, TrackerMessage, TrackerRequest};
 use synthetic::Synthetic;
 
 #[test]
@@ -70,8 +70,11 @@ fn the_tracker_hears_of_pieces_that_a_failed_sync_lost() {
     case.done.clear();
     case.input(PeerInput::Synced { op: sync, result: Err(StorageFault::Io) });
     case.pass(Duration::from_secs(1));
-    let withdrawn = case.done.iter().any(|effect| {
-        matches!(effect, PeerEffect::SendTracker { msg: TrackerRequest::Withdraw { keys, .. }, .. } if keys.contains(&content.key))
+    let withdrawn = case.done.iter().any(|effect| match effect {
+        PeerEffect::SendTracker { msg: TrackerRequest::Withdraw { keys, .. }, .. } => {
+            keys.contains(&content.key)
+        }
+        _ => false,
     });
     assert!(withdrawn, "{:?}", case.done);
 }
@@ -452,4 +455,33 @@ fn no_more_choices_are_open_than_a_holder_takes() {
         case.done.clear();
     }
     assert_eq!(most, limits::CHOICES_PER_LINK);
+}
+
+#[test]
+fn a_holder_whose_link_was_there_before_is_dialed_when_that_ends() {
+    let content = pieces(2);
+    let mut case = Case::new();
+    case.join("me");
+    case.fetch(&content, set(&content, ".."));
+    let reach = |port| Reach { ip: Some(addr(1).ip()), port, dialable: port != 0 };
+    let row =
+        |port| HolderRow { peer: PeerId([1; 32]), name: "peer1".to_owned(), reach: reach(port), pieces: 2 };
+    for port in [addr(1).port(), 0] {
+        // It had dialed us, and is told of only now.
+        let one = case.meet(1);
+        let now = vec![row(port)];
+        let msg = TrackerMessage::HolderChange { key: content.key, now, gone: Vec::new() };
+        case.input(PeerInput::Tracker { link: TRACKER, msg });
+        case.holds(1, &content, "##");
+        case.done.clear();
+        case.input(PeerInput::LinkDown { link: one, reason: CloseReason::Silent });
+        let effects = case.pass(Duration::from_secs(5));
+        let dials = |e: &PeerEffect| matches!(e, PeerEffect::Dial { addr: at, .. } if *at == addr(1));
+        let ask = TrackerRequest::AskToDial { peer: PeerId([1; 32]) };
+        let asks = |e: &PeerEffect| matches!(e, PeerEffect::SendTracker { msg, .. } if *msg == ask);
+        assert!(effects.iter().any(|e| if port == 0 { asks(e) } else { dials(e) }), "{effects:?}");
+        case = Case::new();
+        case.join("me");
+        case.fetch(&content, set(&content, ".."));
+    }
 }

@@ -87,14 +87,15 @@ impl Peer {
 
     /// Wants a holder as a partner that accepts no links.
     fn invite(&mut self, id: SwarmId, peer: PeerId) {
-        if let Some(link) = self.by_peer.get(&peer).copied() {
-            return self.join_swarm(link, id);
-        }
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        // Also one that is linked: the link may be dead already.
         if swarm.invited.len() < limits::CANDIDATES_PER_SWARM {
             swarm.invited.insert(peer);
         }
-        self.ask_to_dial(peer);
+        match self.by_peer.get(&peer).copied() {
+            Some(link) => self.join_swarm(link, id),
+            None => self.ask_to_dial(peer),
+        }
     }
 
     fn ask_to_dial(&mut self, peer: PeerId) {
@@ -113,17 +114,15 @@ impl Peer {
     ) {
         let now = self.now;
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
-        if let Some(link) = peer.and_then(|p| self.by_peer.get(&p).copied()) {
-            if !swarm.partners.contains_key(&link) {
-                self.join_swarm(link, id);
-            }
-            return;
-        }
+        // Noted also of one that is linked: it is dialed should that link end, which may be dead already.
         if let Some(known) = swarm.candidates.get_mut(&addr) {
             known.peer = peer.or(known.peer);
             known.undialable &= undialable;
         } else if swarm.candidates.len() < limits::CANDIDATES_PER_SWARM {
             swarm.candidates.insert(addr, Candidate { peer, tries: 0, next: now, undialable });
+        }
+        if let Some(link) = peer.and_then(|p| self.by_peer.get(&p).copied()) {
+            return self.join_swarm(link, id);
         }
         if swarm.wants_partners() {
             self.timers.set_by(Timer::Dial(id), now);
@@ -163,12 +162,16 @@ impl Peer {
         // Whoever listens at addresses of links already is a partner, or will be.
         let linked: BTreeMap<SocketAddr, LinkId> =
             self.links.iter().filter_map(|(id, l)| Some((l.listens_at?, *id))).collect();
+        let link_to = |addr: &SocketAddr, c: &Candidate| {
+            let by_peer = c.peer.and_then(|p| self.by_peer.get(&p));
+            by_peer.or_else(|| linked.get(addr)).copied()
+        };
         let mut join = Vec::new();
         let mut due: Vec<_> = swarm
             .candidates
             .iter()
             .filter(|(a, _)| !dialing.contains(a))
-            .filter(|(a, _)| linked.get(a).is_none_or(|l| !swarm.partners.contains_key(l)))
+            .filter(|(a, c)| link_to(a, c).is_none_or(|l| !swarm.partners.contains_key(&l)))
             .collect();
         // A random order among equals, from the peer's own seed: so that a crowd spreads over the holders.
         due.sort_by_key(|(addr, c)| (c.next.max(now), mix(self.config.peer, addr)));
@@ -178,8 +181,8 @@ impl Peer {
                 continue;
             }
             room -= 1;
-            if let Some(link) = linked.get(addr) {
-                join.push(*link);
+            if let Some(link) = link_to(addr, candidate) {
+                join.push(link);
                 continue;
             }
             chosen.push(*addr);

@@ -203,12 +203,16 @@ impl World<'_> {
         slot: potluck_core::ids::Slot,
         pieces: Vec<PieceIndex>,
     ) {
+        // What a hostile peer sends in place of its messages has not passed here.
+        if !self.hosts[host as usize].is_honest() {
+            return;
+        }
         let Some(&number) =
             self.ends.get(end.index()).and_then(Option::as_deref).and_then(|e| e.slots.get(&slot))
         else {
             return self.fail(host, || format!("tells of pieces under slot {slot}, which it has not opened"));
         };
-        if !self.hosts[host as usize].is_honest() || self.may_be_outdated(host, number) {
+        if self.may_be_outdated(host, number) {
             return;
         }
         let content = self.catalog.get(number);

@@ -121,10 +121,7 @@ impl World<'_> {
         let (host, link) = (end.host, end.link);
         match body {
             Body::Chunk(chunk) => self.take_chunk(at, chunk, bytes),
-            Body::Peer(msg) => {
-                self.hear(at, &msg);
-                self.feed_peer(host, PeerInput::Peer { link, msg });
-            }
+            Body::Peer(msg) => self.feed_peer(host, PeerInput::Peer { link, msg }),
             Body::Reply(msg) => self.feed_peer(host, PeerInput::Tracker { link, msg: *msg }),
             Body::Request(msg) => self.feed_tracker(host, TrackerInput::Request { link, msg: *msg }),
             Body::Garbage => {
@@ -450,6 +447,13 @@ impl World<'_> {
             host.deferred.push_back(Input::Peer(input));
             return;
         }
+        // Not before: what came while the process was stopped is not known to it until it gets there.
+        if let PeerInput::Peer { link, msg } = &input
+            && let Some(at) = self.end_of(number, *link)
+        {
+            self.hear(at, msg);
+        }
+        let host = &mut self.hosts[number as usize];
         let local = host.local(now);
         let Some(Node::Peer(peer)) = &mut host.node else { return };
         host.inputs += 1;
