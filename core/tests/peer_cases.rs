@@ -277,6 +277,57 @@ fn members_of_a_folder_that_was_stopped_are_opened_again_and_not_copied_onto_the
     assert!(!case.done.iter().any(|e| matches!(e, PeerEffect::CopyLocal { .. })));
 }
 
+/// A folder whose listing is here, and its only member.
+fn fetch_folder(case: &mut Case) -> Synthetic {
+    let (folder, member) = (Synthetic::new(500, 1), pieces(2));
+    let node = Node::File { key: member.key, executable: false, mtime_ns: 0 };
+    let entry = ListingEntry { path: SafePath::parse("a").expect("a path"), node };
+    let listing = Arc::new(Listing::new(vec![entry]).expect("a listing"));
+    case.command(Command::Fetch {
+        download: DownloadId(2),
+        key: folder.key,
+        kind: Kind::Folder,
+        name: "folder".to_owned(),
+        peers: Vec::new(),
+        how: FetchOptions::default(),
+    });
+    case.open(Opening::Part { table: None, have: PieceSet::full(1) });
+    let op = case.last(|e| match e {
+        PeerEffect::ReadListing { op, .. } => Some(*op),
+        _ => None,
+    });
+    case.input(PeerInput::ListingRead { op, result: Ok(Some(listing)) });
+    member
+}
+
+#[test]
+fn a_member_that_no_holder_of_the_folder_has_is_looked_for_elsewhere() {
+    let mut case = Case::new();
+    case.join("me");
+    let member = fetch_folder(&mut case);
+    case.open(Opening::NeedsTable);
+    let key = member.key;
+    let watches = |e: &PeerEffect| matches!(e, PeerEffect::SendTracker { msg: TrackerRequest::Watch { key: k }, .. } if *k == key);
+    assert!(!case.done.iter().any(watches), "the holders of the folder come first");
+    case.pass(Duration::from_secs(3));
+    assert_eq!(case.done.iter().filter(|e| watches(e)).count(), 1);
+}
+
+#[test]
+fn a_folder_says_that_it_waits_for_the_bytes_of_another_download() {
+    let mut case = Case::new();
+    case.fetch(&pieces(2), set(&pieces(2), "#."));
+    fetch_folder(&mut case);
+    let waits = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { download, .. }) if *download == DownloadId(2));
+    let resumed = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Resumed { download }) if *download == DownloadId(2));
+    assert!(case.pass(Duration::from_secs(3)).iter().any(waits));
+    let one = case.meet(1);
+    case.holds(1, &pieces(2), ".#");
+    assert!(!case.done.iter().any(resumed));
+    case.arrive_all(&pieces(2), one);
+    assert!(case.done.iter().any(resumed));
+}
+
 #[test]
 fn what_is_shared_while_it_is_downloaded_stays_so_when_that_is_stopped() {
     let content = pieces(4);

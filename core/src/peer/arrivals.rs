@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::content;
-use crate::ids::{ChainingValue, ChunkAddr, LinkId, OpId, PeerId, PieceIndex};
+use crate::ids::{ChainingValue, ChunkAddr, DownloadId, LinkId, OpId, PeerId, PieceIndex};
 use crate::limits;
 
 use super::swarm::{Arrived, Held, SwarmId};
@@ -155,6 +155,7 @@ impl Peer {
         let full = matches!(&swarm.held, Held::Some(set) if set.is_full());
         let Some(fetching) = &mut swarm.fetching else { return };
         let download = fetching.download;
+        let followers: Vec<DownloadId> = fetching.followers.iter().map(|place| place.download()).collect();
         fetching.unsynced.push(piece);
         let unsynced = fetching.unsynced.len() as u64 * bytes;
         let proves = Some(piece) == last && !fetching.proven;
@@ -165,6 +166,9 @@ impl Peer {
         }
         self.report(PeerEvent::PieceVerified { download, key, piece, from: peer });
         self.download_advanced(download, bytes, arrived);
+        for follower in followers {
+            self.going_on(follower);
+        }
         self.announce_have(id, piece);
         if proves {
             self.hungry.extend(self.swarms.get(&id).into_iter().flat_map(|s| s.partners.keys().copied()));
@@ -201,6 +205,8 @@ impl Peer {
                     self.timers.set_by(Timer::Blame(*link, id), now + limits::BLAME_AFTER);
                     self.probe_suspect(*link);
                 }
+                // It left the swarm, in order, while this was being written: what it sent is void.
+                None if self.links.contains_key(link) => {}
                 None => self.offence(*peer, *addr, key, Misbehaviour::BadPiece),
             }
         }

@@ -134,6 +134,26 @@ impl Peer {
         }
     }
 
+    /// Nobody is left of whom a member could be asked. Whoever shares the folder may have begun with it since, or may have
+    /// been away for a moment; others may hold the file without the folder: those the tracker knows.
+    pub(super) fn seek_member(&mut self, id: DownloadId, member: SwarmId) {
+        let Some(swarm) = self.swarms.get(&member) else { return };
+        let key = swarm.key;
+        let place = swarm.fetching.as_ref().map(|f| f.place);
+        if !matches!(place, Some(Place::Member { .. })) {
+            return;
+        }
+        let links: Vec<LinkId> = if self.session.is_away() {
+            self.links.keys().copied().collect()
+        } else {
+            self.root_swarm(id).map(|root| root.partners.keys().copied().collect()).unwrap_or_default()
+        };
+        for link in links {
+            self.join_swarm(link, member);
+        }
+        self.watch(key);
+    }
+
     pub(super) fn member_done(&mut self, id: DownloadId) {
         if let Some(folder) = self.downloads.get_mut(&id).and_then(|d| d.folder.as_mut()) {
             folder.active = folder.active.saturating_sub(1);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::content::{Geometry, Kind, PieceTable};
-use crate::ids::ContentKey;
+use crate::ids::{ContentKey, LinkId, Slot};
 use crate::limits;
+use crate::wire::peer::PeerMessage;
 
 use super::Peer;
 use super::swarm::{Held, Swarm, SwarmId, label, name_hash};
@@ -67,6 +68,11 @@ impl Peer {
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         swarm.offered = None;
         if swarm.complete && swarm.fetching.is_none() {
+            // It may be withdrawn since its file changed: what is under way of it is no lie, but taken back.
+            let links: Vec<(LinkId, Slot)> = swarm.partners.iter().map(|(l, p)| (*l, p.mine)).collect();
+            for (link, slot) in links {
+                self.say(link, PeerMessage::Retract { slot, pieces: Vec::new() });
+            }
             self.remove_swarm(id);
         }
     }

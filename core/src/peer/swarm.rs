@@ -200,6 +200,13 @@ pub(super) struct Fetching {
     pub(super) opened: bool,
 }
 
+impl Fetching {
+    /// A download lacks this content: it fetches it, or waits for the bytes of another that does.
+    pub(super) fn is_for(&self, download: DownloadId) -> bool {
+        self.download == download || self.followers.iter().any(|place| place.download() == download)
+    }
+}
+
 /// A way to reach a possible holder.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {

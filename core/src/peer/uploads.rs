@@ -318,10 +318,6 @@ impl Peer {
         if !swarm.complete {
             return;
         }
-        let links: Vec<(LinkId, Slot)> = swarm.partners.iter().map(|(l, p)| (*l, p.mine)).collect();
-        for (link, slot) in links {
-            self.say(link, PeerMessage::Retract { slot, pieces: Vec::new() });
-        }
         self.unshare(key);
         self.report(PeerEvent::Withdrawn { key });
     }

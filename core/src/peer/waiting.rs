@@ -21,13 +21,13 @@ impl Peer {
         }
         self.timers.set(Timer::Waiting(id), self.now + WAITING_EVERY);
         // Whatever held them up may be over: who has nothing to do looks again.
-        let idle = |s: &Swarm| s.fetching.as_ref().is_some_and(|f| f.download == id && f.asked.is_empty());
+        let idle = |s: &Swarm| s.fetching.as_ref().is_some_and(|f| f.is_for(id) && f.asked.is_empty());
         let links = self.fetched().filter(|(_, s)| s.is_running() && idle(s));
         let links: Vec<LinkId> = links.flat_map(|(_, s)| s.partners.keys().copied()).collect();
         self.hungry.extend(links);
         let mut reason: Option<WaitReason> = None;
         for (_, swarm) in self.fetched() {
-            let Some(fetching) = swarm.fetching.as_ref().filter(|f| f.download == id) else { continue };
+            let Some(fetching) = swarm.fetching.as_ref().filter(|f| f.is_for(id)) else { continue };
             let reasons = match fetching.phase {
                 Phase::Opening { .. } | Phase::Finishing { .. } | Phase::Paused(_) => return,
                 Phase::Filled => continue,
@@ -44,6 +44,7 @@ impl Peer {
             let waiting: Vec<SwarmId> =
                 self.fetched().filter(|(_, s)| idle(s) && s.wants_partners()).map(|(id, _)| id).collect();
             for swarm in waiting {
+                self.seek_member(id, swarm);
                 self.timers.set_by(Timer::Dial(swarm), self.now);
             }
         }
