@@ -26,7 +26,7 @@ fn simulate(scenario: &Scenario) -> Report {
 fn every_shipped_scenario_passes_its_checks() {
     for (name, _) in SHIPPED {
         let mut scenario = Scenario::shipped(name).unwrap();
-        // Eight survive a holder that leaves after 1.05 copies; larger crowds lose a piece or two of small contents.
+        // Of eight the holder sends little more than one copy: it leaves a little sooner than it is shipped.
         let leaves = *name == "holder-leaves";
         scenario.peers = if leaves { 8 } else { 16 };
         if !leaves {
@@ -35,6 +35,7 @@ fn every_shipped_scenario_passes_its_checks() {
         scenario.faults.iter_mut().for_each(|fault| {
             // The smaller the sooner: a fault must still find a swarm at work.
             fault.at = fault.at.map(|at| Time(at.0 / 8));
+            fault.after_copies = fault.after_copies.map(|_| 1.01);
         });
         let report = simulate(&scenario);
         assert!(report.completed > 0, "{name}");

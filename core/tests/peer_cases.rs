@@ -307,7 +307,10 @@ fn a_member_that_no_holder_of_the_folder_has_is_looked_for_elsewhere() {
     let member = fetch_folder(&mut case);
     case.open(Opening::NeedsTable);
     let key = member.key;
-    let watches = |e: &PeerEffect| matches!(e, PeerEffect::SendTracker { msg: TrackerRequest::Watch { key: k }, .. } if *k == key);
+    let watches = |e: &PeerEffect| match e {
+        PeerEffect::SendTracker { msg: TrackerRequest::Watch { key: k }, .. } => *k == key,
+        _ => false,
+    };
     assert!(!case.done.iter().any(watches), "the holders of the folder come first");
     case.pass(Duration::from_secs(3));
     assert_eq!(case.done.iter().filter(|e| watches(e)).count(), 1);
@@ -318,7 +321,10 @@ fn a_folder_says_that_it_waits_for_the_bytes_of_another_download() {
     let mut case = Case::new();
     case.fetch(&pieces(2), set(&pieces(2), "#."));
     fetch_folder(&mut case);
-    let waits = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { download, .. }) if *download == DownloadId(2));
+    let waits = |e: &PeerEffect| match e {
+        PeerEffect::Report(PeerEvent::Waiting { download, .. }) => *download == DownloadId(2),
+        _ => false,
+    };
     let resumed = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Resumed { download }) if *download == DownloadId(2));
     assert!(case.pass(Duration::from_secs(3)).iter().any(waits));
     let one = case.meet(1);
