@@ -118,7 +118,8 @@ fn a_second_process_on_one_target_is_told_so_and_the_first_goes_on() {
     let (_sharer, id) = net.share("sharer", &path, &["--limit-up", "4M"]);
     let mut first = net.get("g", &id, &[]);
     first.event("progress");
-    let second = net.get("g", &id, &[]).ran();
+    let out = format!("{}/", net.got("g", "").display());
+    let second = net.serving("second", &["get", &id, "--out", &out]).ran();
     assert_eq!(second.code, Some(1), "{}", second.stderr);
     assert!(text(second.one("error"), "message").contains("another potluck"), "{}", second.stdout);
     let ran = first.ran();
