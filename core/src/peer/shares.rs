@@ -67,12 +67,15 @@ impl Peer {
         let Some(id) = self.by_key.get(&key).copied() else { return };
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         swarm.offered = None;
-        if swarm.complete && swarm.fetching.is_none() {
+        let over = swarm.complete && swarm.fetching.is_none();
+        if swarm.complete {
             // It may be withdrawn since its file changed: what is under way of it is no lie, but taken back.
             let links: Vec<(LinkId, Slot)> = swarm.partners.iter().map(|(l, p)| (*l, p.mine)).collect();
             for (link, slot) in links {
                 self.say(link, PeerMessage::Retract { slot, pieces: Vec::new() });
             }
+        }
+        if over {
             self.remove_swarm(id);
         }
     }
