@@ -317,6 +317,26 @@ fn a_member_that_no_holder_of_the_folder_has_is_looked_for_elsewhere() {
 }
 
 #[test]
+fn what_is_here_of_a_member_is_announced_before_the_folder_is_whole() {
+    let mut case = Case::new();
+    case.join("me");
+    let member = fetch_folder(&mut case);
+    case.open(Opening::Part { table: member.table.clone(), have: set(&member, "#.") });
+    let told: Vec<u32> = case
+        .pass(Duration::from_secs(2))
+        .iter()
+        .filter_map(|e| match e {
+            PeerEffect::SendTracker { msg: TrackerRequest::Announce { ads, .. }, .. } => Some(ads.clone()),
+            _ => None,
+        })
+        .flatten()
+        .filter(|ad| ad.key == member.key && ad.member)
+        .map(|ad| ad.pieces)
+        .collect();
+    assert_eq!(told, [1]);
+}
+
+#[test]
 fn a_folder_says_that_it_waits_for_the_bytes_of_another_download() {
     let mut case = Case::new();
     case.fetch(&pieces(2), set(&pieces(2), "#."));

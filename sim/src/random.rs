@@ -101,7 +101,7 @@ impl Draw {
         // Small swarms find as much in less time; every other one is large enough for what needs a crowd.
         let peers = match dice.below(20) {
             0..=8 => dice.between(3, 12),
-            9 => dice.between(24, 59),
+            9 => dice.between(24, 63),
             _ => dice.between(20, 22),
         };
         let mixed = dice.chance(60);

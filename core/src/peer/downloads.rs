@@ -431,6 +431,8 @@ impl Peer {
         }
         if matches!(place, Place::Root(_)) {
             self.announce_content(key);
+        } else {
+            self.announce_progress(id);
         }
         self.place_done(download, place);
     }

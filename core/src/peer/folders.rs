@@ -195,7 +195,9 @@ impl Peer {
             }
         }
         for key in members {
-            self.announce_content(key);
+            if !self.is_announced(&key) {
+                self.announce_content(key);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use crate::wire::tracker::{Accepting, Ad, HolderRow, RefusedRequest, TrackerMess
 use super::swarm::SwarmId;
 use super::talk::cut;
 use super::timers::Timer;
-use super::{CloseReason, Peer, PeerEffect, PeerEvent, Place, Role};
+use super::{CloseReason, Peer, PeerEffect, PeerEvent, Role};
 
 /// First pause before a lost tracker is dialed again; doubles up to [`AGAIN_MAX`].
 const AGAIN_MIN: Duration = Duration::from_millis(250);
@@ -486,15 +486,18 @@ impl Peer {
         self.timers.set_by(Timer::Announce, self.now);
     }
 
-    /// A download has more pieces than before: the first one at once, more of them in time.
+    /// The tracker has been told what is here of a content.
+    pub(super) fn is_announced(&self, key: &ContentKey) -> bool {
+        self.session.registered.contains(key) && !self.session.dirty.contains(key)
+    }
+
+    /// More or fewer pieces are here than before: the first ones at once, unless they are one of many contents in a folder,
+    /// and changes in time.
     pub(super) fn announce_progress(&mut self, id: SwarmId) {
-        let Some(swarm) = self.swarms.get(&id) else { return };
-        let root = swarm.fetching.as_ref().is_some_and(|f| matches!(f.place, Place::Root(_)));
-        if !root || swarm.held.is_none() {
-            return;
-        }
-        let key = swarm.key;
-        let pause = if self.session.registered.contains(&key) { PROGRESS_EVERY } else { Duration::ZERO };
+        let Some(swarm) = self.swarms.get(&id).filter(|s| !s.held.is_none()) else { return };
+        let (key, member) = (swarm.key, swarm.member);
+        let known = self.session.registered.contains(&key);
+        let pause = if known || member { PROGRESS_EVERY } else { Duration::ZERO };
         self.session.dirty.insert(key);
         self.timers.set_by(Timer::Announce, self.now + pause);
     }
@@ -574,11 +577,11 @@ impl Peer {
         let swarm = self.swarms.get(self.by_key.get(&key)?)?;
         let all = swarm.pieces();
         let held = swarm.held.count(all);
-        if held == 0 && !swarm.complete {
+        // Until it stands under its final name it is a part; of what has one piece, nothing.
+        let pieces = if swarm.complete { held } else { held.min(all.saturating_sub(1)) };
+        if pieces == 0 && !swarm.complete {
             return None;
         }
-        // Until it stands under its final name it is a part.
-        let pieces = if swarm.complete || all <= 1 { held } else { held.min(all - 1) };
         let (kind, name, member, total) = (swarm.kind, swarm.name.clone(), swarm.member, swarm.total);
         Some(Ad { key, kind, name, member, pieces, total })
     }

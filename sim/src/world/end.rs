@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use potluck_core::content::PieceSet;
 use potluck_core::ids::{ChunkAddr, ChunkRun, LinkId, OpId, PeerId, Slot};
 use potluck_core::limits::CHUNK_BYTES;
-use potluck_core::peer::{ChunkFault, Place};
+use potluck_core::peer::Place;
 use potluck_core::time::Instant;
 use potluck_core::wire::frame::Header;
 
@@ -52,18 +52,6 @@ impl Expected {
     }
 }
 
-/// What a reader is at.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
-    pub(super) op: OpId,
-    pub(super) at: ChunkAddr,
-    pub(super) content: u32,
-    pub(super) place: Place,
-    pub(super) taint: u32,
-    /// It is known from the start that this comes of it.
-    pub(super) fault: Option<ChunkFault>,
-}
-
 /// One end of a link.
 #[derive(Debug)]
 pub(crate) struct End {
@@ -74,7 +62,8 @@ pub(crate) struct End {
     pub(super) expected: Vec<Expected>,
     /// Frames that wait until the reader is done with a chunk.
     pub(super) inbox: VecDeque<(Body, u32)>,
-    pub(super) reading: Option<Reading>,
+    /// The write of that chunk, by number.
+    pub(super) writing: Option<usize>,
     /// Bytes of chunk frames that the machine may still send.
     pub(super) credit: u32,
     /// Contents by the number that this side gave them.
@@ -99,7 +88,7 @@ impl End {
             far_peer,
             expected: Vec::new(),
             inbox: VecDeque::new(),
-            reading: None,
+            writing: None,
             credit: CREDIT,
             slots: BTreeMap::new(),
             far_slots: BTreeMap::new(),

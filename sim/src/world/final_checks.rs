@@ -8,8 +8,9 @@ use potluck_core::peer::{Answer, Command, Place, Question};
 use potluck_core::wire::tracker::Matching;
 
 use super::World;
-use super::host::Node;
+use super::host::{Host, Node};
 use super::inputs::guarded;
+use crate::disk::Part;
 use crate::net::HostId;
 use crate::plan::SECOND;
 
@@ -20,8 +21,8 @@ const QUESTIONS: u64 = 1 << 60;
 /// [`limits::SILENT_LINK`], and redialed, or a tracker rejoined, after pauses of up to half a minute.
 const PATIENCE: u64 = 90 * SECOND;
 
-/// Whether a download can be finished with what is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a download can be finished with what is there, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Prospect {
     /// It is complete.
     Complete,
@@ -37,41 +38,52 @@ impl World<'_> {
     /// All downloads of peers that run, with what can become of them.
     pub(crate) fn prospects(&self) -> Vec<(HostId, DownloadId, Prospect)> {
         let mut all = Vec::new();
-        let mut union = std::collections::BTreeMap::new();
+        let mut known = std::collections::BTreeMap::new();
         for (number, host) in (0..).zip(&self.hosts) {
             if !host.is_live() || host.hostile.is_some() {
                 continue;
             }
             for (&id, download) in &host.downloads {
-                let prospect = if download.completed {
-                    Prospect::Complete
-                } else {
-                    let (certain, all) =
-                        union.entry((download.content, host.access.nat)).or_insert_with(|| {
-                            let to = |honest| self.available(download.content, honest, host.access.nat);
-                            (to(true), to(false))
-                        });
-                    let own = host
-                        .disk
-                        .parts
-                        .get(&Place::Root(id))
-                        .map(|part| part.pieces(self.catalog.get(part.content)));
-                    if covers(certain, own.as_ref()) {
+                let members = self.catalog.get(download.content).members.iter().flatten().copied();
+                // Who has a folder's listing still lacks its members.
+                let mut prospect = Prospect::Complete;
+                for content in std::iter::once(download.content).chain(members) {
+                    if download.completed {
+                        break;
+                    }
+                    let nat = host.access.nat;
+                    let (certain, any) = known.entry((content, nat)).or_insert_with(|| {
+                        (self.available(content, true, nat), self.available(content, false, nat))
+                    });
+                    let own = self.own(host, content);
+                    let one = if covers(certain, &own) {
                         Prospect::Certain
-                    } else if covers(all, own.as_ref()) {
+                    } else if covers(any, &own) {
                         Prospect::Unsure
                     } else {
                         Prospect::Hopeless
-                    }
-                };
+                    };
+                    prospect = prospect.max(one);
+                }
                 all.push((number, id, prospect));
             }
         }
         all
     }
 
-    /// Pieces of a content (of a folder: of its listing, if also all members are there) that running peers hold and offer.
-    /// Of two peers that nobody can dial neither reaches the other.
+    /// Pieces of a content that stand in any of a host's own places.
+    fn own(&self, host: &Host, number: u32) -> PieceSet {
+        let content = self.catalog.get(number);
+        let mut own = PieceSet::empty(content.geometry.pieces());
+        for part in host.disk.parts.values().filter(|part| part.content == number) {
+            part.pieces(content).iter().for_each(|piece| {
+                own.insert(piece);
+            });
+        }
+        own
+    }
+
+    /// Pieces of a content that running peers hold and offer. Of two peers that nobody can dial neither reaches the other.
     fn available(&self, number: u32, honest: bool, nat: bool) -> PieceSet {
         let content = self.catalog.get(number);
         let mut union = PieceSet::empty(content.geometry.pieces());
@@ -85,11 +97,6 @@ impl World<'_> {
                 if !honest || host.disk.holds(number, content, piece) {
                     union.insert(piece);
                 }
-            }
-        }
-        for &member in content.members.iter().flatten() {
-            if !self.available(member, honest, nat).is_full() {
-                return PieceSet::empty(content.geometry.pieces());
             }
         }
         union
@@ -294,9 +301,13 @@ impl World<'_> {
             let mut expected = Vec::new();
             for host in self.hosts.iter().filter(|host| host.joined && host.hostile.is_none()) {
                 let Some(Node::Peer(peer)) = &host.node else { continue };
-                let pieces = peer.held(content.key).map_or(0, |held| held.count());
-                let empty = content.geometry.pieces() == 0 && peer.held(content.key).is_some();
-                if pieces > 0 || empty {
+                let Some(held) = peer.held(content.key) else { continue };
+                let all = content.geometry.pieces();
+                let stands = |part: &Part| part.content == number && part.finished;
+                let whole = host.disk.shared.contains_key(&number) || host.disk.parts.values().any(stands);
+                // Until it stands under its final name it is a part, and a folder lacks its members.
+                let pieces = if whole { held.count() } else { held.count().min(all.saturating_sub(1)) };
+                if pieces > 0 || all == 0 {
                     expected.push((host.peer, pieces));
                 }
             }
@@ -349,6 +360,6 @@ impl World<'_> {
     }
 }
 
-fn covers(available: &PieceSet, own: Option<&PieceSet>) -> bool {
-    available.iter_missing().all(|piece| own.is_some_and(|own| own.contains(piece)))
+fn covers(available: &PieceSet, own: &PieceSet) -> bool {
+    available.iter_missing().all(|piece| own.contains(piece))
 }

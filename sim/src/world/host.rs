@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use fixedbitset::FixedBitSet;
 use potluck_core::content::Kind;
 use potluck_core::content::SafeName;
-use potluck_core::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId};
-use potluck_core::peer::{Command, PeerConfig, PeerInput, Place};
+use potluck_core::ids::{ChunkAddr, ContentKey, DownloadId, LinkId, OpId, PeerId};
+use potluck_core::peer::{ChunkFault, Command, PeerConfig, PeerInput, Place};
 use potluck_core::time::Instant;
 use potluck_core::tracker::{TrackerConfig, TrackerInput};
 
@@ -38,8 +38,20 @@ pub(super) struct DiskOp {
     pub(super) what: DiskWork,
 }
 
+/// A chunk that has come whole and is being written. Its link may be gone before it is.
+pub(super) struct Landing {
+    pub(super) reader: EndId,
+    pub(super) at: ChunkAddr,
+    pub(super) content: u32,
+    pub(super) place: Place,
+    pub(super) taint: u32,
+    /// It is known from the start that this comes of it.
+    pub(super) fault: Option<ChunkFault>,
+}
+
 /// What a disk operation does.
 pub(super) enum DiskWork {
+    Land(Landing),
     Open {
         place: Place,
         content: u32,

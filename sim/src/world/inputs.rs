@@ -11,8 +11,8 @@ use potluck_core::time::{Instant, TimerKind};
 use potluck_core::tracker::TrackerInput;
 use potluck_core::wire::frame::Header;
 
-use super::end::{End, Reading};
-use super::host::{DiskOp, DiskWork, Input, Node};
+use super::end::End;
+use super::host::{DiskOp, DiskWork, Input, Landing, Node};
 use super::{Event, SWEEP_EVERY, TICKS_AT_ONCE_MAX, World};
 use crate::net::{Body, ChunkFrame, EndId, Happened, HostId};
 
@@ -90,12 +90,6 @@ impl World<'_> {
         let end = self.ends.get_mut(at.index())?.take()?;
         let host = &mut self.hosts[end.host as usize];
         host.links[end.link.0 as usize] = None;
-        if let Some(reading) = end.reading
-            && let Some(wanted) = host.wanted.get_mut(&reading.place)
-        {
-            let chunk = self.catalog.get(reading.content).index(reading.at);
-            wanted.writing.retain(|&writing| Some(writing) != chunk);
-        }
         for expected in &end.expected {
             if let Some(wanted) = host.wanted.get_mut(&expected.place) {
                 let content = self.catalog.get(expected.content);
@@ -109,7 +103,7 @@ impl World<'_> {
 
     fn on_frame(&mut self, at: EndId, body: Body, bytes: u32) {
         let Some(end) = self.end(at) else { return };
-        if end.reading.is_some() || !end.inbox.is_empty() {
+        if end.writing.is_some() || !end.inbox.is_empty() {
             end.inbox.push_back((body, bytes));
         } else {
             self.take_frame(at, body, bytes);
@@ -133,9 +127,9 @@ impl World<'_> {
     }
 
     /// A chunk frame is whole. What is expected is hashed and written; all else is skipped.
-    fn take_chunk(&mut self, at: EndId, chunk: ChunkFrame, bytes: u32) {
+    fn take_chunk(&mut self, reader: EndId, chunk: ChunkFrame, bytes: u32) {
         let now = self.now;
-        let Some(end) = self.ends.get_mut(at.index()).and_then(Option::as_deref_mut) else { return };
+        let Some(end) = self.ends.get_mut(reader.index()).and_then(Option::as_deref_mut) else { return };
         let tally = &mut self.tally.hosts[end.host as usize];
         let found = end.expected.iter_mut().position(|expected| expected.take(chunk.slot, chunk.at));
         let Some(index) = found else {
@@ -175,50 +169,57 @@ impl World<'_> {
         }
         // Bytes of another content than the one expected under this slot are as wrong as any.
         let taint = if chunk.content == expected.content { chunk.taint } else { TAINT_LIE };
-        let (op, place) = (expected.op, expected.place);
-        end.reading = Some(Reading { op, at: chunk.at, content: expected.content, place, taint, fault });
+        let (at, content, place) = (chunk.at, expected.content, expected.place);
         let done = host.disk.write_time(now, payload);
-        self.queue.push(done, Event::Read(at));
+        let number = end.host;
+        let landing = Landing { reader, at, content, place, taint, fault };
+        let write = self.disk_work(number, expected.op, done, DiskWork::Land(landing));
+        if let Some(end) = self.end(reader) {
+            end.writing = Some(write);
+        }
     }
 
     /// A reader has written a chunk, and goes on with what came behind it.
-    pub(super) fn on_read(&mut self, at: EndId) {
-        let Some(end) = self.ends.get_mut(at.index()).and_then(Option::as_deref_mut) else { return };
-        let Some(reading) = end.reading.take() else { return };
-        let host = end.host;
-        let result = self.write_chunk(host, &reading);
-        self.feed_peer(host, PeerInput::ChunkArrived { op: reading.op, at: reading.at, result });
-        while let Some(end) = self.end(at)
-            && end.reading.is_none()
+    fn on_landed(&mut self, host: HostId, op: OpId, number: usize, landing: &Landing) {
+        let (reader, at) = (landing.reader, landing.at);
+        let result = self.write_chunk(host, landing);
+        if let Some(end) = self.end(reader).filter(|end| end.writing == Some(number)) {
+            end.writing = None;
+        }
+        self.feed_peer(host, PeerInput::ChunkArrived { op, at, result });
+        while let Some(end) = self.end(reader)
+            && end.writing.is_none()
             && let Some((body, bytes)) = end.inbox.pop_front()
         {
-            self.take_frame(at, body, bytes);
+            self.take_frame(reader, body, bytes);
         }
     }
 
     fn write_chunk(
         &mut self,
         host: HostId,
-        reading: &Reading,
+        landing: &Landing,
     ) -> Result<potluck_core::ids::ChainingValue, ChunkFault> {
-        let content = self.catalog.get(reading.content);
-        if let (Some(chunk), Some(wanted)) =
-            (content.index(reading.at), self.hosts[host as usize].wanted.get_mut(&reading.place))
-        {
-            wanted.writing.retain(|&writing| writing != chunk);
-        }
-        if let Some(fault) = reading.fault {
+        let content = self.catalog.get(landing.content);
+        let closed = Err(ChunkFault::Storage(StorageFault::Io));
+        let Some(wanted) = self.hosts[host as usize].wanted.get_mut(&landing.place) else { return closed };
+        // A place that was closed meanwhile takes no more; opened again, it knows nothing of this write.
+        let Some(write) = wanted.writing.iter().position(|&w| Some(w) == content.index(landing.at)) else {
+            return closed;
+        };
+        wanted.writing.swap_remove(write);
+        if let Some(fault) = landing.fault {
             return Err(fault);
         }
         let (Some(chunk), Some(value)) =
-            (content.index(reading.at), content.value(reading.at, reading.taint))
+            (content.index(landing.at), content.value(landing.at, landing.taint))
         else {
             return Err(ChunkFault::WrongLength);
         };
-        let part = self.hosts[host as usize].disk.part(reading.place, reading.content, content);
-        part.write(chunk, reading.taint == 0);
+        let part = self.hosts[host as usize].disk.part(landing.place, landing.content, content);
+        part.write(chunk, landing.taint == 0);
         if let (Some(bytes), Some(first)) =
-            (content.read(reading.at, reading.taint), content.geometry.chunk_offset(reading.at))
+            (content.read(landing.at, landing.taint), content.geometry.chunk_offset(landing.at))
             && let Some(target) = part.bytes.get_mut(first as usize..first as usize + bytes.len())
         {
             target.copy_from_slice(&bytes);
@@ -261,16 +262,15 @@ impl World<'_> {
     }
 
     /// A disk operation is done.
-    pub(super) fn on_disk(&mut self, number: u32) {
-        let Some(DiskOp { host, incarnation, op, what }) = self.disk_ops[number as usize].take() else {
-            return;
-        };
+    pub(super) fn on_disk(&mut self, number: usize) {
+        let Some(DiskOp { host, incarnation, op, what }) = self.disk_ops.try_remove(number) else { return };
         if self.hosts[host as usize].incarnation != incarnation || self.hosts[host as usize].node.is_none() {
             return;
         }
         let faults = self.hosts[host as usize].disk.faults;
         let space = if faults.full { Err(StorageFault::Full) } else { Ok(()) };
         let input = match what {
+            DiskWork::Land(landing) => return self.on_landed(host, op, number, &landing),
             DiskWork::Open { place, content, with_table } => {
                 let result = self.open(host, place, content, with_table);
                 PeerInput::Opened { op, result }
@@ -350,10 +350,12 @@ impl World<'_> {
 
     fn finish(&mut self, host: HostId, place: potluck_core::peer::Place) -> Result<(), StorageFault> {
         let record = &mut self.hosts[host as usize];
+        let Some(part) = record.disk.parts.get_mut(&place) else { return Ok(()) };
         if record.disk.faults.sync {
+            let written = part.unsynced();
+            part.let_go.union_with(&written);
             return Err(StorageFault::Io);
         }
-        let Some(part) = record.disk.parts.get_mut(&place) else { return Ok(()) };
         let content = self.catalog.get(part.content);
         let (right, kept) = (part.is_right(), part.let_go.is_clear());
         let bytes_right = content.bytes.as_ref().is_none_or(|bytes| *bytes == part.bytes);

@@ -23,6 +23,7 @@ use potluck_core::peer::{PeerEffect, PeerInput};
 use potluck_core::seed::Seed;
 use potluck_core::time::Instant;
 use potluck_core::tracker::{TrackerEffect, TrackerInput};
+use slab::Slab;
 
 use crate::content::{Catalog, Content};
 use crate::dice::Dice;
@@ -49,10 +50,8 @@ pub(crate) enum Event {
     Net(NetEvent),
     /// A machine's deadline.
     Tick(HostId),
-    /// A link's reader has written the chunk it was at.
-    Read(EndId),
     /// A disk operation is done.
-    Disk(u32),
+    Disk(usize),
     /// A host starts for the first time.
     Start(HostId),
     /// A peer begins the download of this index in its plan, unless it was restarted since.
@@ -123,7 +122,7 @@ pub struct World<'a> {
     hosts: Vec<Host>,
     by_addr: BTreeMap<SocketAddr, HostId>,
     ends: Vec<Option<Box<End>>>,
-    disk_ops: Vec<Option<DiskOp>>,
+    disk_ops: Slab<DiskOp>,
     /// Hosts whose process ends once the effects at hand are performed.
     leaving: Vec<HostId>,
     /// Faults that wait for a host to have sent so much.
@@ -162,7 +161,7 @@ impl<'a> World<'a> {
             hosts: Vec::new(),
             by_addr: BTreeMap::new(),
             ends: Vec::new(),
-            disk_ops: Vec::new(),
+            disk_ops: Slab::new(),
             leaving: Vec::new(),
             by_sent: Vec::new(),
             open_faults: 0,
@@ -249,7 +248,6 @@ impl<'a> World<'a> {
         match event {
             Event::Net(event) => self.net.on_event(at, event, &mut self.queue),
             Event::Tick(host) => self.on_tick(host),
-            Event::Read(end) => self.on_read(end),
             Event::Disk(op) => self.on_disk(op),
             Event::Start(host) => self.boot(host),
             Event::Fetch(host, index, incarnation) => self.fetch(host, index, incarnation),

@@ -115,11 +115,11 @@ impl World<'_> {
         self.net.dial(self.now, host, to, op, seeks, &mut self.queue);
     }
 
-    fn disk_work(&mut self, host: HostId, op: OpId, done: Instant, what: DiskWork) {
+    pub(super) fn disk_work(&mut self, host: HostId, op: OpId, done: Instant, what: DiskWork) -> usize {
         let incarnation = self.hosts[host as usize].incarnation;
-        let number = self.disk_ops.len() as u32;
-        self.disk_ops.push(Some(DiskOp { host, incarnation, op, what }));
+        let number = self.disk_ops.insert(DiskOp { host, incarnation, op, what });
         self.queue.push(done, Event::Disk(number));
+        number
     }
 
     fn close(&mut self, host: HostId, link: LinkId, reason: CloseReason) {
