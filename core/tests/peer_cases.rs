@@ -337,6 +337,29 @@ fn what_is_here_of_a_member_is_announced_before_the_folder_is_whole() {
 }
 
 #[test]
+fn a_folder_that_the_disk_does_not_put_in_place_is_put_there_later() {
+    let mut case = Case::new();
+    fetch_folder(&mut case);
+    case.open(Opening::Finished { table: pieces(2).table });
+    for result in [Err(StorageFault::Io), Ok(())] {
+        let op = case.last(|e| match e {
+            PeerEffect::Finish { op, place: Place::Root(_) } => Some(*op),
+            _ => None,
+        });
+        case.input(PeerInput::Finished { op, result });
+        case.pass(Duration::from_secs(3));
+    }
+    let said = |what: fn(&PeerEvent) -> bool| {
+        case.done.iter().filter(|e| matches!(e, PeerEffect::Report(event) if what(event))).count()
+    };
+    assert_eq!(
+        said(|e| matches!(e, PeerEvent::Waiting { reason: WaitReason::Storage(StorageFault::Io), .. })),
+        1
+    );
+    assert_eq!(said(|e| matches!(e, PeerEvent::Completed { .. })), 1);
+}
+
+#[test]
 fn a_folder_says_that_it_waits_for_the_bytes_of_another_download() {
     let mut case = Case::new();
     case.fetch(&pieces(2), set(&pieces(2), "#."));

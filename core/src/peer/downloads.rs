@@ -188,7 +188,7 @@ impl Peer {
         let Some(StorageOp::Copy(download, _, place)) = self.storage.remove(&op) else { return };
         let Some(d) = self.downloads.get_mut(&download) else { return };
         if let Err(fault) = result {
-            return self.copy_refused(download, place, fault);
+            return self.place_refused(download, place, fault);
         }
         if place == Place::Root(download) && d.kind == Kind::Folder {
             return self.read_listing(download);
@@ -401,7 +401,7 @@ impl Peer {
                 }
                 Err(fault) => {
                     self.effect(PeerEffect::Release { place });
-                    self.copy_refused(download, place, fault);
+                    self.place_refused(download, place, fault);
                 }
             },
             Some(StorageOp::FinishFolder(download)) => self.folder_finished(download, result),

@@ -91,8 +91,9 @@ impl Peer {
         }
     }
 
-    /// A copy of what is here could not be written. What can get better by itself is tried again.
-    pub(super) fn copy_refused(&mut self, download: DownloadId, place: Place, fault: StorageFault) {
+    /// A copy of what is here could not be written, or a folder not be put in place. What can get better by itself is tried
+    /// again.
+    pub(super) fn place_refused(&mut self, download: DownloadId, place: Place, fault: StorageFault) {
         match fault {
             StorageFault::Full | StorageFault::Io | StorageFault::Altered => {}
             StorageFault::Denied | StorageFault::Locked | StorageFault::Occupied | StorageFault::BadPath => {
@@ -106,10 +107,15 @@ impl Peer {
         self.say_waiting(download, WaitReason::Storage(fault), missing);
     }
 
-    pub(super) fn copy_again(&mut self, download: DownloadId) {
+    pub(super) fn places_again(&mut self, download: DownloadId) {
         let Some(d) = self.downloads.get_mut(&download) else { return };
+        let is_listed = d.folder.is_some();
         for place in std::mem::take(&mut d.again) {
-            self.restart_follower(place);
+            if is_listed && place == Place::Root(download) {
+                self.start_members(download);
+            } else {
+                self.restart_follower(place);
+            }
         }
     }
 

@@ -83,7 +83,7 @@ impl Peer {
     }
 
     /// Starts members until their number is reached; with the last one done, the folder is put in place.
-    fn start_members(&mut self, id: DownloadId) {
+    pub(super) fn start_members(&mut self, id: DownloadId) {
         loop {
             let Some(folder) = self.downloads.get_mut(&id).and_then(|d| d.folder.as_mut()) else { return };
             if folder.active as usize >= limits::FOLDER_MEMBERS_ACTIVE {
@@ -163,7 +163,7 @@ impl Peer {
 
     pub(super) fn folder_finished(&mut self, id: DownloadId, result: Result<(), StorageFault>) {
         if let Err(fault) = result {
-            return self.fail_download(id, FailReason::Storage(fault));
+            return self.place_refused(id, Place::Root(id), fault);
         }
         let Some(d) = self.downloads.get(&id) else { return };
         let key = d.key;

@@ -297,7 +297,7 @@ impl Peer {
                 Timer::Question(op) => self.question_timed_out(op),
                 Timer::Sync(swarm) => self.sync(swarm),
                 Timer::Storage(swarm) => self.retry_storage(swarm),
-                Timer::Again(download) => self.copy_again(download),
+                Timer::Again(download) => self.places_again(download),
                 Timer::Blame(link, swarm) => self.blame_due(link, swarm),
                 Timer::Waiting(download) => self.check_waiting(download),
                 Timer::UploadIdle(link) => self.upload_idle(link),

@@ -71,14 +71,16 @@ impl World<'_> {
         all
     }
 
-    /// Pieces of a content that stand in any of a host's own places.
+    /// Pieces of a content that stand in any of a host's own places. What a failed sync let go does not, however it looks.
     fn own(&self, host: &Host, number: u32) -> PieceSet {
         let content = self.catalog.get(number);
         let mut own = PieceSet::empty(content.geometry.pieces());
         for part in host.disk.parts.values().filter(|part| part.content == number) {
-            part.pieces(content).iter().for_each(|piece| {
-                own.insert(piece);
-            });
+            for piece in part.pieces(content).iter() {
+                if content.range(piece).all(|chunk| !part.let_go.contains(chunk)) {
+                    own.insert(piece);
+                }
+            }
         }
         own
     }
