@@ -46,14 +46,14 @@ fn picks(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new("pick", &id), |bencher| {
                 bencher.iter(|| {
                     turn = (turn + 1) % held.len();
-                    picker.pick(black_box(Some(&held[turn])), |_| true)
+                    picker.pick(black_box(Some(&held[turn])), &mut 0, |_| true)
                 });
             });
             let mut asked = std::collections::VecDeque::new();
             group.bench_function(BenchmarkId::new("pick_close_reopen", &id), |bencher| {
                 bencher.iter(|| {
                     turn = (turn + 1) % held.len();
-                    if let Some(piece) = picker.pick(Some(&held[turn]), |_| true) {
+                    if let Some(piece) = picker.pick(Some(&held[turn]), &mut 0, |_| true) {
                         picker.close(piece);
                         asked.push_back(piece);
                     }

@@ -129,13 +129,20 @@ impl PieceSet {
     /// Pieces in this set and not in the other of the same length, in order; found by words.
     pub fn difference<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = PieceIndex> + 'a {
         let words = self.words().iter().zip(other.words());
-        words.enumerate().flat_map(|(at, (own, others))| {
-            let mut left = own & !others;
-            std::iter::from_fn(move || {
-                let bit = (left != 0).then(|| left.trailing_zeros())?;
-                left &= left - 1;
-                Some(PieceIndex(at as u32 * usize::BITS + bit))
-            })
+        words.enumerate().flat_map(|(at, (own, others))| ones(at, own & !others))
+    }
+
+    /// Pieces in both sets of the same length, in order, from a piece on; found by words.
+    pub fn intersection_from<'a>(
+        &'a self,
+        other: &'a Self,
+        first: u32,
+    ) -> impl Iterator<Item = PieceIndex> + 'a {
+        let start = (first / usize::BITS) as usize;
+        let words = self.words().iter().zip(other.words()).enumerate().skip(start);
+        words.flat_map(|(at, (own, others))| {
+            let both = own & others;
+            ones(at, both)
         })
     }
 
@@ -183,6 +190,15 @@ impl PieceSet {
         }
         Ok(())
     }
+}
+
+/// The pieces of one word.
+fn ones(at: usize, mut word: usize) -> impl Iterator<Item = PieceIndex> {
+    std::iter::from_fn(move || {
+        let bit = (word != 0).then(|| word.trailing_zeros())?;
+        word &= word - 1;
+        Some(PieceIndex(at as u32 * usize::BITS + bit))
+    })
 }
 
 impl std::fmt::Debug for PieceSet {

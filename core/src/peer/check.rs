@@ -46,6 +46,7 @@ impl Peer {
             assert_eq!(self.by_peer.get(&l.peer), Some(link), "the only link to its peer");
         }
         assert_eq!(self.inflight, inflight, "bytes under way in all");
+        assert_eq!(self.owing, self.links.values().filter(|l| l.inflight > 0).count(), "links that owe");
         assert_eq!(self.by_peer.len(), self.links.len(), "one link per peer");
         assert!(self.links.len() <= limits::LINKS_MAX * 2, "links");
         assert_eq!(self.by_key.len(), self.swarms.len(), "one swarm per content");
@@ -152,6 +153,10 @@ impl Peer {
                 fetching.phase
             );
             return;
+        }
+        for partner in swarm.partners.values() {
+            let missed = |p: PieceIndex| p.0 < partner.searched && partner.offers(p);
+            assert!(partner.searched == 0 || !fetching.picker.rarest().any(missed), "searched in vain");
         }
         for piece in (0..swarm.pieces()).map(PieceIndex) {
             let states = [

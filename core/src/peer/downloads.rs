@@ -268,8 +268,9 @@ impl Peer {
         let in_order = self.downloads.get(&fetching.download).is_some_and(|d| d.how.in_order);
         let salt = self.config.seed.fork("picker").fork(&swarm.key.id.to_string());
         fetching.picker = Picker::new(&wanted, salt.rng(), in_order);
-        for partner in swarm.partners.values() {
-            for piece in partner.have.set().into_iter().flat_map(|set| set.iter().collect::<Vec<_>>()) {
+        for partner in swarm.partners.values_mut() {
+            partner.searched = 0;
+            for piece in partner.have.set().into_iter().flat_map(PieceSet::iter) {
                 fetching.picker.gained(piece);
             }
         }

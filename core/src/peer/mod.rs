@@ -140,6 +140,8 @@ pub struct Peer {
     up_cap: RateCap,
     down_cap: RateCap,
     inflight: u64,
+    /// Links that owe something.
+    owing: usize,
     /// Bytes that arrived, over all links.
     down: rate::RateMeter,
 }
@@ -183,6 +185,7 @@ impl Peer {
             up_cap: RateCap::new(config.up_rate_max),
             down_cap: RateCap::new(config.down_rate_max),
             inflight: 0,
+            owing: 0,
             down: rate::RateMeter::new(Instant::ZERO),
             config,
         }

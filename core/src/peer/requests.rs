@@ -6,6 +6,7 @@
 //! finds no open piece overtakes: it takes a piece over from a link that would need much longer, and in the very end asks a
 //! second time for what a slow link is just sending.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::wire::peer::{PeerMessage, Refusal, RequestRef};
 
 use super::link::Link;
 use super::picker::Picker;
-use super::swarm::{Ask, SwarmId};
+use super::swarm::{Ask, Swarm, SwarmId};
 use super::timers::Timer;
 use super::{Peer, PeerEffect};
 
@@ -31,9 +32,9 @@ const SPARED_BYTES: u64 = 4 * CHUNK_BYTES;
 /// waits in one queue is asked of nobody else, so a long queue at one holder leaves another idle.
 const ENOUGH: Duration = Duration::from_millis(150);
 const ENOUGH_BYTES: u64 = 8 * CHUNK_BYTES;
-/// So much more is asked of those who have uplink to spare.
 /// Who has so many pieces fewer than others, on average, asks more than they.
 const LAG_PIECES: u64 = 8;
+/// So much more is asked of those who have uplink to spare.
 const SPARE_BYTES: u64 = 12 * CHUNK_BYTES;
 /// Bytes asked for before the last piece has proven the length, while somebody may send it.
 const UNPROVEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -63,6 +64,25 @@ pub(super) struct AskedRun {
     pub(super) at: Instant,
 }
 
+/// How this peer stands among the partners of a swarm. It does not change while links are given something to do, so all of
+/// them together ask for it once.
+struct Standing {
+    /// The partial holders have more of it, on average, than is here.
+    lags: bool,
+    complete_partners: usize,
+}
+
+type Standings = BTreeMap<SwarmId, Standing>;
+
+impl Standing {
+    fn of(swarm: &Swarm) -> Self {
+        let theirs = swarm.partners.values().filter_map(|p| p.have.set()).map(|set| u64::from(set.count()));
+        let (sum, partners) = theirs.filter(|n| *n > 0).fold((0, 0), |(sum, n), has| (sum + has, n + 1));
+        let held = u64::from(swarm.held.count(swarm.pieces()));
+        Self { lags: (held + LAG_PIECES) * partners < sum, complete_partners: swarm.complete_partners() }
+    }
+}
+
 /// The chunks of a run, one bit each.
 const fn run_bits(run: ChunkRun) -> u64 {
     let ones = if run.count >= 64 { u64::MAX } else { (1 << run.count) - 1 };
@@ -74,6 +94,7 @@ impl Peer {
     /// Gives links with room something to do.
     pub(super) fn fill_hungry(&mut self) {
         let mut budget = ASKS_PER_INPUT;
+        let mut standings = Standings::new();
         loop {
             while let Some(link) = self.hungry.pop_first() {
                 if budget == 0 {
@@ -81,7 +102,7 @@ impl Peer {
                     self.timers.set(Timer::Continue, self.now);
                     return;
                 }
-                self.fill(link, &mut budget);
+                self.fill(link, &mut budget, &mut standings);
             }
             // Who delivered found nothing to ask: so it is the turn of those that were put off.
             if self.put_off.is_empty() || self.inflight >= self.enough(Duration::ZERO) {
@@ -96,16 +117,15 @@ impl Peer {
         ((self.down.rate(self.now) * (ENOUGH + rtt).as_secs_f64()) as u64).max(ENOUGH_BYTES)
     }
 
-    fn fill(&mut self, link: LinkId, budget: &mut u32) {
-        let active = self.links.values().filter(|l| l.inflight > 0).count().max(1) as u64;
-        let share = self.config.inflight_bytes_max / active;
+    fn fill(&mut self, link: LinkId, budget: &mut u32, standings: &mut Standings) {
+        let share = self.config.inflight_bytes_max / self.owing.max(1) as u64;
         loop {
             let Some(l) = self.links.get(&link) else { return };
             let target = l.inflight_target(self.now, share);
             if l.inflight >= target || self.inflight >= self.config.inflight_bytes_max {
                 return;
             }
-            if !self.wants_more(link) {
+            if !self.wants_more(link, standings) {
                 self.put_off.insert(link);
                 return;
             }
@@ -134,38 +154,26 @@ impl Peer {
     /// Enough is under way over all links, unless this one has something particular to give: who delivers is asked next, not
     /// who has a long queue. A link that owes nothing may be asked further if its far end has uplink to spare, or holds what
     /// nobody else does.
-    fn wants_more(&self, link: LinkId) -> bool {
+    fn wants_more(&self, link: LinkId, standings: &mut Standings) -> bool {
         let Some(l) = self.links.get(&link) else { return false };
         let enough = self.enough(l.rtt.unwrap_or_default());
-        let lags = self.lags(l);
-        let enough = if lags { enough * 2 } else { enough };
         if self.inflight < enough {
             return true;
         }
-        if l.inflight > 0 {
-            return false;
+        // Of something that this link takes part in less is here than others have; nobody else holds all of it.
+        let (mut lags, mut sole) = (false, false);
+        for id in l.mine.values() {
+            let Some(swarm) = self.swarms.get(id).filter(|s| s.is_running()) else { continue };
+            let standing = standings.entry(*id).or_insert_with(|| Standing::of(swarm));
+            lags |= standing.lags;
+            let holds_all = || swarm.partners.get(&link).is_some_and(|p| p.have.is_all() && !p.dropped);
+            sole |= standing.complete_partners == 1 && holds_all();
+        }
+        if lags && self.inflight < enough * 2 {
+            return true;
         }
         let spare = l.spare.is_offered(self.now) && (self.inflight < enough + SPARE_BYTES || lags);
-        spare || self.is_sole_holder(link, l)
-    }
-
-    /// Do the partial holders of something that this link takes part in have more of it, on average, than is here?
-    fn lags(&self, l: &Link) -> bool {
-        l.swarms().iter().filter_map(|id| self.swarms.get(id)).filter(|s| s.is_running()).any(|swarm| {
-            let pieces = swarm.pieces();
-            let theirs =
-                swarm.partners.values().filter_map(|p| p.have.set()).map(|set| u64::from(set.count()));
-            let (sum, partners) = theirs.filter(|n| *n > 0).fold((0, 0), |(sum, n), has| (sum + has, n + 1));
-            (u64::from(swarm.held.count(pieces)) + LAG_PIECES) * partners < sum
-        })
-    }
-
-    /// Does nobody else hold all of something that is fetched from this link?
-    fn is_sole_holder(&self, link: LinkId, l: &Link) -> bool {
-        l.swarms().iter().filter_map(|id| self.swarms.get(id)).any(|swarm| {
-            let all = swarm.partners.get(&link).is_some_and(|p| p.have.is_all() && !p.dropped);
-            all && swarm.is_running() && swarm.complete_partners() == 1
-        })
+        l.inflight == 0 && (spare || sole)
     }
 
     /// Asks for one more run, or leaves one more choice. False: there is nothing for this link to do.
@@ -235,8 +243,16 @@ impl Peer {
                 return open_last.is_some_and(|p| self.begin_asking(link, id, p, room));
             }
         }
-        let pick = proof.or_else(|| fetching.picker.pick(partner.have.set(), |p| !partner.bad.contains(&p)));
-        let Some(piece) = pick else { return false };
+        let mut searched = partner.searched;
+        let pick = proof.or_else(|| {
+            fetching.picker.pick(partner.have.set(), &mut searched, |p| !partner.bad.contains(&p))
+        });
+        let Some(piece) = pick else {
+            if let Some(partner) = swarm.partners.get_mut(&link) {
+                partner.searched = searched;
+            }
+            return false;
+        };
         // What is here of a piece already would be fetched again by a choice.
         let is_begun = |p: &PieceIndex| fetching.arrived.contains_key(p);
         if is_sole(&fetching.picker, piece) && !is_begun(&piece) && !fetching.picker.is_in_order() {
@@ -373,6 +389,7 @@ impl Peer {
         let now = self.now;
         let Some(l) = self.links.get_mut(&link) else { return };
         if l.inflight == 0 {
+            self.owing += usize::from(bytes > 0);
             l.progress = now;
             l.down.restart(now);
             self.timers.set_by(Timer::Stall(link), now + Duration::from_millis(250));
@@ -386,7 +403,9 @@ impl Peer {
     pub(super) fn settle(&mut self, link: LinkId, bytes: u64) {
         let Some(l) = self.links.get_mut(&link) else { return };
         debug_assert!(l.inflight >= bytes, "a link delivered more than it owed");
+        let owed = l.inflight > 0;
         l.inflight = l.inflight.saturating_sub(bytes);
+        self.owing -= usize::from(owed && l.inflight == 0);
         self.inflight = self.inflight.saturating_sub(bytes);
         self.hungry.insert(link);
     }
@@ -477,7 +496,12 @@ impl Peer {
             return;
         }
         fetching.picker.reopen(piece);
-        self.hungry.extend(swarm.partners.iter().filter(|(_, p)| p.offers(piece)).map(|(link, _)| *link));
+        for (link, partner) in &mut swarm.partners {
+            partner.searched = partner.searched.min(piece.0);
+            if partner.offers(piece) {
+                self.hungry.insert(*link);
+            }
+        }
     }
 
     /// Takes a piece back from a link. With `cancel` the far end is told.

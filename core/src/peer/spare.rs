@@ -13,6 +13,7 @@ use crate::wire::peer::PeerMessage;
 
 use super::Peer;
 use super::link::Link;
+use super::swarm::Held;
 
 /// A word about a spare uplink is believed for this long, and two round trips besides.
 const VALID: Duration = Duration::from_millis(100);
@@ -63,17 +64,15 @@ impl Peer {
     /// Everything that was asked for is on its way: tells the neediest partners, one for each chunk that could leave.
     pub(super) fn offer_spare(&mut self) {
         let now = self.now;
-        if !self.ready.is_empty() {
+        let leaving = self.outgoing.count();
+        if !self.ready.is_empty() || leaving >= FEW {
             return;
         }
-        for _ in self.outgoing.count()..FEW {
-            let neediest = self
-                .links
-                .iter()
-                .filter(|(_, l)| l.hello && l.wants.is_empty() && l.spare.next <= now)
-                .filter_map(|(id, l)| Some((self.has_of_ours(*id, l)?, *id)))
-                .min();
-            let Some((_, link)) = neediest else { return };
+        let idle = self.links.iter().filter(|(_, l)| l.hello && l.wants.is_empty() && l.spare.next <= now);
+        let mut needy: Vec<(u32, LinkId)> =
+            idle.filter_map(|(id, l)| Some((self.has_of_ours(*id, l)?, *id))).collect();
+        needy.sort_unstable();
+        for (_, link) in needy.into_iter().take(FEW - leaving) {
             let Some(l) = self.links.get_mut(&link) else { return };
             l.spare.pause = (l.spare.pause * 2).clamp(AGAIN_MIN, AGAIN_MAX);
             l.spare.next = now + l.spare.pause;
@@ -86,10 +85,11 @@ impl Peer {
         let needs = l.theirs.values().take(8).filter_map(|id| {
             let swarm = self.swarms.get(id)?;
             let theirs = &swarm.partners.get(&link)?.have;
-            let lacks = match (&swarm.held, theirs.set()) {
-                (_, None) => false,
-                (held, Some(set)) => {
-                    held.set().map_or_else(|| !set.is_full(), |ours| ours.difference(set).next().is_some())
+            let lacks = match (&swarm.held, theirs) {
+                (_, Held::All) => false,
+                (Held::All, Held::Some(theirs)) => !theirs.is_full(),
+                (Held::Some(ours), Held::Some(theirs)) => {
+                    ours.count() > theirs.count() || ours.difference(theirs).next().is_some()
                 }
             };
             lacks.then(|| theirs.count(swarm.pieces()))

@@ -83,6 +83,8 @@ pub(super) struct Partner {
     pub(super) suspected: BTreeMap<PieceIndex, (Instant, u32)>,
     /// Nothing is asked of it for this content any more.
     pub(super) dropped: bool,
+    /// Of the pieces below this none is open that it could give.
+    pub(super) searched: u32,
 
     /// Pieces sent to it that it has not announced.
     pub(super) given: BTreeSet<PieceIndex>,
@@ -107,6 +109,7 @@ impl Partner {
             bad: BTreeSet::new(),
             suspected: BTreeMap::new(),
             dropped: false,
+            searched: 0,
             given: BTreeSet::new(),
             sent_bytes: 0,
             uploading: false,
