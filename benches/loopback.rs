@@ -24,8 +24,9 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 const LENGTH: usize = 256 * 1024 * 1024;
-/// Announcements under way on one link.
+/// Announcements under way on one link; lookups.
 const ANNOUNCES: u32 = 8;
+const LOOKUPS: u32 = 64;
 
 fn options() -> PeerOptions {
     PeerOptions { listen: ([127, 0, 0, 1], 0).into(), ..PeerOptions::default() }
@@ -123,19 +124,13 @@ impl Link {
     /// Announces what is new in each round, with several batches under way.
     async fn announce(&mut self, number: u8, round: u64) {
         let batch = |seq: u32| {
-            let ad = |index: usize| {
-                let mut id = [number; 32];
-                id[..8].copy_from_slice(&round.to_le_bytes());
-                id[8..16].copy_from_slice(&(u64::from(seq) << 32 | index as u64).to_le_bytes());
-                let key = ContentKey { id: ContentId(*blake3::hash(&id).as_bytes()), length: 1 };
-                Ad {
-                    key,
-                    kind: Kind::File,
-                    name: format!("file {seq}-{index}.bin"),
-                    member: false,
-                    pieces: 1,
-                    total: 1,
-                }
+            let ad = |index: usize| Ad {
+                key: key(number, round, seq, index),
+                kind: Kind::File,
+                name: format!("file {seq}-{index}.bin"),
+                member: false,
+                pieces: 1,
+                total: 1,
             };
             TrackerRequest::Announce { seq, ads: (0..ADS_PER_MESSAGE).map(ad).collect() }
         };
@@ -145,13 +140,38 @@ impl Link {
             assert!(matches!(self.reply().await, TrackerMessage::Done { .. }));
         }
     }
+
+    /// Looks up holders of what was announced in a round, with several requests under way.
+    async fn look_up(&mut self, number: u8, round: u64) {
+        let lookup = |seq: u32| {
+            let key = key(number, round, seq % ANNOUNCES, (seq / ANNOUNCES) as usize);
+            TrackerRequest::Holders { seq, key, after: None, limit: 32 }
+        };
+        let requests: Vec<_> = (0..LOOKUPS).map(lookup).collect();
+        self.send(&requests).await;
+        for _ in 0..LOOKUPS {
+            let reply = self.reply().await;
+            assert!(matches!(reply, TrackerMessage::HolderRows { rows, .. } if rows.len() == 1));
+        }
+    }
 }
 
-fn announcements(criterion: &mut Criterion) {
+/// A content that is announced in a round, by its place in it.
+fn key(number: u8, round: u64, seq: u32, index: usize) -> ContentKey {
+    let mut id = [number; 32];
+    id[..8].copy_from_slice(&round.to_le_bytes());
+    id[8..16].copy_from_slice(&(u64::from(seq) << 32 | index as u64).to_le_bytes());
+    ContentKey { id: ContentId(*blake3::hash(&id).as_bytes()), length: 1 }
+}
+
+/// The client is part of it, so pinned to one core (`taskset -c 0`) this says less than a tracker with a core to itself does.
+fn tracker(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let mut group = criterion.benchmark_group("tracker");
     let contents = u64::from(ANNOUNCES) * ADS_PER_MESSAGE as u64;
+    // A peer announces a million contents at most.
     group.throughput(Throughput::Elements(contents)).sample_size(10);
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(1));
     let (tracker, mut link) = runtime.block_on(async {
         let options = TrackerOptions { listen: ([127, 0, 0, 1], 0).into(), ..TrackerOptions::default() };
         let (tracker, mut events) = Tracker::start(options).await.unwrap();
@@ -166,9 +186,17 @@ fn announcements(criterion: &mut Criterion) {
             runtime.block_on(link.announce(1, round));
         });
     });
+    group.throughput(Throughput::Elements(LOOKUPS.into()));
+    let mut at = 0;
+    group.bench_function("look_up_64", |bencher| {
+        bencher.iter(|| {
+            at = at % round + 1;
+            runtime.block_on(link.look_up(1, at));
+        });
+    });
     group.finish();
     runtime.block_on(tracker.stop());
 }
 
-criterion_group!(benches, transfers, announcements);
+criterion_group!(benches, transfers, tracker);
 criterion_main!(benches);

@@ -1,5 +1,5 @@
 //! What an input costs the peer machine: chunks that arrive in a download with many pieces over many links, each folded,
-//! announced to everybody, and followed by a request for another.
+//! announced to everybody, and followed by a request for another; and chunks that leave to many.
 //!
 //! Run: `cargo bench --bench peer_step`.
 #![expect(clippy::unwrap_used, reason = "what cannot be set up ends the benchmark")]
@@ -14,18 +14,42 @@ use potluck_core::Machine;
 use potluck_core::content::{Geometry, Kind, PieceSet, PieceTable, fold_piece, fold_table};
 use potluck_core::effects::Effects;
 use potluck_core::ids::{
-    ChainingValue, ChunkAddr, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot,
+    ChainingValue, ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot,
 };
-use potluck_core::limits::{BITFIELD_SLICE_BYTES, PIECE_BYTES_MAX};
-use potluck_core::peer::{Command, FetchOptions, Opening, Peer, PeerConfig, PeerEffect, PeerInput, Role};
+use potluck_core::limits::{BITFIELD_SLICE_BYTES, CHUNK_BYTES, PIECE_BYTES_MAX};
+use potluck_core::peer::{
+    Command, FetchOptions, Opening, Peer, PeerConfig, PeerEffect, PeerInput, Role, SendResult,
+};
 use potluck_core::seed::Seed;
 use potluck_core::time::Instant;
+use potluck_core::wire::frame::Header;
 use potluck_core::wire::peer::{Holding, PeerMessage};
 use rand_chacha::rand_core::Rng;
 
 /// Pieces of 16 MiB begin a little above a thousand.
 const PIECES: [u64; 3] = [1_100, 100_000, 1_000_000];
 const LINKS: [u64; 2] = [8, 200];
+
+fn config() -> PeerConfig {
+    PeerConfig {
+        peer: PeerId([255; 32]),
+        name: "bench".to_owned(),
+        any_name: false,
+        listen_port: 1000,
+        seed: Seed::from_number(1),
+        inflight_bytes_max: 256 << 20,
+        upload_links_max: 64,
+        up_rate_max: 0,
+        down_rate_max: 0,
+    }
+}
+
+fn link_up(number: u64) -> PeerInput {
+    let mut id = [0; 32];
+    id[..8].copy_from_slice(&number.to_le_bytes());
+    let addr = SocketAddr::from(([10, 0, 1, number as u8], 1000));
+    PeerInput::LinkUp { link: LinkId(number), op: None, role: Role::Peer, peer: PeerId(id), addr }
+}
 
 /// A download under way, and the chunks that it expects.
 struct Swarm {
@@ -46,17 +70,7 @@ impl Swarm {
         let key = ContentKey { id: fold_table(&geometry, &values).unwrap(), length: geometry.length() };
         let table = Arc::new(PieceTable::new(key, values).unwrap());
         let mut swarm = Self {
-            peer: Peer::new(PeerConfig {
-                peer: PeerId([255; 32]),
-                name: "bench".to_owned(),
-                any_name: false,
-                listen_port: 1000,
-                seed: Seed::from_number(1),
-                inflight_bytes_max: 256 << 20,
-                upload_links_max: 64,
-                up_rate_max: 0,
-                down_rate_max: 0,
-            }),
+            peer: Peer::new(config()),
             now: Instant::from_millis(1),
             effects: Effects::new(),
             expected: VecDeque::new(),
@@ -72,10 +86,7 @@ impl Swarm {
         let mut rng = Seed::from_number(3).rng();
         for number in 1..=links {
             let (link, slot) = (LinkId(number), Slot(1));
-            let mut id = [0; 32];
-            id[..8].copy_from_slice(&number.to_le_bytes());
-            let addr = SocketAddr::from(([10, 0, 1, number as u8], 1000));
-            swarm.input(PeerInput::LinkUp { link, op: None, role: Role::Peer, peer: PeerId(id), addr });
+            swarm.input(link_up(number));
             let name = format!("peer {number}");
             swarm.says(link, PeerMessage::Hello { name, listen_port: 1000 });
             // Two have everything, the others an eighth each.
@@ -142,5 +153,78 @@ fn steps(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, steps);
+/// A holder of everything whose links all ask for more than leaves: each chunk that has left lets another go, and its link
+/// asks for one more.
+struct Holder {
+    peer: Peer,
+    now: Instant,
+    effects: Effects<PeerEffect>,
+    leaving: VecDeque<(LinkId, ChunkAddr)>,
+    key: ContentKey,
+}
+
+impl Holder {
+    fn new(pieces: u64, links: u64) -> Self {
+        let geometry = Geometry::new(pieces * PIECE_BYTES_MAX).unwrap();
+        let values = vec![ChainingValue([7; 32]); geometry.pieces() as usize];
+        let key = ContentKey { id: fold_table(&geometry, &values).unwrap(), length: geometry.length() };
+        let table = Some(Arc::new(PieceTable::new(key, values).unwrap()));
+        let (now, effects, leaving) = (Instant::from_millis(1), Effects::new(), VecDeque::new());
+        let mut holder = Self { peer: Peer::new(config()), now, effects, leaving, key };
+        let (kind, name, total) = (Kind::File, "it".to_owned(), key.length);
+        holder.input(PeerInput::Command(Command::Share { key, kind, name, member: false, total, table }));
+        for number in 1..=links {
+            let link = LinkId(number);
+            holder.input(link_up(number));
+            let hello = PeerMessage::Hello { name: format!("peer {number}"), listen_port: 1000 };
+            let join = PeerMessage::Join { slot: Slot(1), key, holding: Holding::Nothing };
+            holder.input(PeerInput::Peer { link, msg: hello });
+            holder.input(PeerInput::Peer { link, msg: join });
+            holder.input(PeerInput::Writable { link, bytes: 1 << 20 });
+            (0..4).for_each(|_| holder.ask(link));
+        }
+        holder
+    }
+
+    fn ask(&mut self, link: LinkId) {
+        let run = ChunkRun { piece: PieceIndex(link.0 as u32), first: 0, count: 1 };
+        self.input(PeerInput::Peer { link, msg: PeerMessage::Request { slot: Slot(1), run } });
+    }
+
+    fn input(&mut self, input: PeerInput) {
+        self.peer.handle(self.now, input, &mut self.effects);
+        for effect in self.effects.drain() {
+            if let PeerEffect::SendChunk { link, at, .. } = effect {
+                self.leaving.push_back((link, at));
+            }
+        }
+    }
+
+    /// The oldest chunk has left.
+    fn step(&mut self) {
+        self.now = self.now + Duration::from_micros(200);
+        if self.peer.deadline().is_some_and(|due| due.at <= self.now) {
+            self.input(PeerInput::Tick);
+        }
+        let (link, at) = self.leaving.pop_front().unwrap();
+        self.input(PeerInput::ChunkSent { link, key: self.key, at, result: SendResult::Sent });
+        self.input(PeerInput::Writable { link, bytes: CHUNK_BYTES as u32 + Header::BYTES as u32 });
+        self.ask(link);
+    }
+}
+
+fn uploads(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("peer_step");
+    group.throughput(Throughput::Elements(1)).sample_size(20);
+    for links in LINKS {
+        for pieces in PIECES {
+            let id = BenchmarkId::new("upload", format!("links={links}/pieces={pieces}"));
+            let mut holder = Holder::new(pieces, links);
+            group.bench_function(id, |bencher| bencher.iter(|| holder.step()));
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, steps, uploads);
 criterion_main!(benches);
