@@ -13,7 +13,7 @@ use plotters::style::RGBColor;
 
 const WIDTH: u32 = 760;
 const BAR: i32 = 20;
-const LABEL: i32 = 260;
+const LABEL: i32 = 300;
 const POTLUCK: RGBColor = RGBColor(196, 84, 40);
 const OTHER: RGBColor = RGBColor(150, 150, 150);
 const BLACK: RGBColor = RGBColor(40, 40, 40);
@@ -87,7 +87,7 @@ fn draw(
         }
         let end = LABEL + (figure * unit) as i32;
         let colour = if candidate == "potluck" { POTLUCK } else { OTHER };
-        root.draw(&Text::new(candidate, (LABEL - 78, top + 4), style.clone()))?;
+        root.draw(&Text::new(candidate, (LABEL - 95, top + 4), style.clone()))?;
         root.draw(&Rectangle::new([(LABEL, top), (end, top + BAR)], colour.filled()))?;
         root.draw(&Text::new(format!("{figure:.2}"), (end + 6, top + 4), style.clone()))?;
     }
