@@ -52,6 +52,8 @@ pub(crate) trait World: Send + 'static {
     fn perform(&mut self, effect: Self::Effect, after: &mut VecDeque<Self::Input>);
     /// Answers a handle, or turns what it wants into inputs.
     fn ask(&mut self, machine: &Self::Machine, ask: Self::Ask, after: &mut VecDeque<Self::Input>) -> Then;
+    /// No input is left to be handled at once: what was put off until then is to be done.
+    fn settle(&mut self) {}
     /// Has the machine said its last word?
     fn is_over(&self) -> bool;
 }
@@ -151,6 +153,7 @@ impl<W: World> Driver<W> {
             }
             busy |= self.take_links();
             busy |= self.take_inbound();
+            self.world.settle();
             if self.world.is_over() {
                 break;
             }
@@ -177,6 +180,7 @@ impl<W: World> Driver<W> {
                 Some((link, from)) = self.mailbox.inbound.recv() => self.hear(link, from),
             }
         }
+        self.world.settle();
         self.world.hub().shut_down().await;
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Headers and short control messages come through a small buffer; the payload of a chunk goes from the transport straight
 //! to where its reader wants it, apart from what the small buffer had already caught. So a chunk costs one short read and
-//! as few long ones as the transport allows, and is copied once, by the kernel.
+//! as few long ones as the transport allows, and is copied once, by the kernel. Small chunks, those of a folder's many
+//! small files, come through the buffer, too, which is larger then: one read has dozens of them.
 //!
 //! Between frames the reader waits for as long as it takes: the machine's keep-alive watches over silence. Within a frame
 //! every [`PROGRESS_BYTES`] must come within [`SILENT_LINK`], so that half a frame cannot hold a buffer for long.
@@ -14,10 +15,13 @@ use potluck_core::wire::frame::{self, Handling, Header};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
-use crate::limits::PROGRESS_BYTES;
+use crate::limits::{PROGRESS_BYTES, SMALL_CHUNK_BYTES};
 
 /// Bytes of the small buffer: most control messages, and a page.
 const BUFFER_BYTES: usize = 4096;
+/// Size of the buffer of a link on which small chunks come.
+const AHEAD_BYTES: usize = 64 * 1024;
+const _: () = assert!(SMALL_CHUNK_BYTES as usize <= AHEAD_BYTES);
 
 /// A frame was not what it must be.
 pub(crate) const GARBAGE: CloseReason = CloseReason::Misbehaved(Misbehaviour::Garbage);
@@ -26,7 +30,9 @@ pub(crate) const GARBAGE: CloseReason = CloseReason::Misbehaved(Misbehaviour::Ga
 #[derive(Debug)]
 pub(crate) struct FrameReader<R> {
     reader: R,
-    buffer: Box<[u8; BUFFER_BYTES]>,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that are filled ahead of what is asked for.
+    ahead: usize,
     /// `start <= end <= BUFFER_BYTES`; between them lies what was read and not used.
     start: usize,
     end: usize,
@@ -54,7 +60,7 @@ impl Progress {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) fn new(reader: R) -> Self {
-        Self { reader, buffer: Box::new([0; BUFFER_BYTES]), start: 0, end: 0 }
+        Self { reader, buffer: vec![0; BUFFER_BYTES], ahead: BUFFER_BYTES, start: 0, end: 0 }
     }
 
     /// The next frame's header; waits for its first byte without limit.
@@ -64,7 +70,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) async fn header(&mut self) -> Result<Header, CloseReason> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-            match self.reader.read(&mut self.buffer[..]).await {
+            match self.reader.read(&mut self.buffer[..self.ahead]).await {
                 Ok(0) => return Err(CloseReason::Done),
                 Ok(read) => self.end = read,
                 Err(_) => return Err(CloseReason::Broken),
@@ -156,18 +162,40 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         while matches!(self.reader.read(&mut self.buffer[..]).await, Ok(1..)) {}
     }
 
+    /// Are so many bytes here already? Then nothing of them has to be waited for.
+    pub(crate) const fn holds(&self, bytes: usize) -> bool {
+        self.end - self.start >= bytes
+    }
+
+    /// Small chunks follow, or they do not: many of them are had by one read, while large ones go where they belong.
+    pub(crate) fn read_ahead(&mut self, on: bool) {
+        self.ahead = if on { AHEAD_BYTES } else { BUFFER_BYTES };
+        if self.buffer.len() < self.ahead {
+            self.buffer.resize(self.ahead, 0);
+        }
+    }
+
+    /// Fills `into`, of at most [`SMALL_CHUNK_BYTES`], and the buffer with what follows. After [`read_ahead`](Self::read_ahead).
+    pub(crate) async fn read_small(&mut self, into: &mut [u8]) -> Result<(), CloseReason> {
+        self.gather(into.len()).await?;
+        into.copy_from_slice(&self.buffer[self.start..self.start + into.len()]);
+        self.start += into.len();
+        Ok(())
+    }
+
     /// Makes `bytes` (at most [`BUFFER_BYTES`]) contiguous in the small buffer.
     async fn gather(&mut self, bytes: usize) -> Result<(), CloseReason> {
         if self.end - self.start >= bytes {
             return Ok(());
         }
-        if self.start + bytes > BUFFER_BYTES {
+        if self.start + bytes > self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
+        let reach = self.ahead.max(self.start + bytes);
         let mut progress = Progress::begin();
         while self.end - self.start < bytes {
-            self.end += read_some(&mut self.reader, &mut self.buffer[self.end..], &mut progress).await?;
+            self.end += read_some(&mut self.reader, &mut self.buffer[self.end..reach], &mut progress).await?;
         }
         Ok(())
     }

@@ -11,8 +11,12 @@ use potluck_core::peer::Place;
 
 use crate::workers::Workers;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Work at one place.
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 type Waiting = Mutex<HashMap<Place, VecDeque<Job>>>;
+
+/// Jobs that one worker takes at a time. Other workers take the next ones.
+const JOBS_TOGETHER: usize = 64;
 
 /// The lanes of a peer. With inline workers whoever comes first works for those who come meanwhile, and these go on.
 #[derive(Clone)]
@@ -29,26 +33,51 @@ impl Lanes {
 
     /// Runs a job after all earlier ones of its place.
     pub(crate) fn run(&self, place: Place, job: impl FnOnce() + Send + 'static) {
+        if let Some(turn) = self.turn(place, Box::new(job)) {
+            self.workers.run(|| turn.work());
+        }
+    }
+
+    /// Runs many short jobs with few hand-overs, each after all earlier ones of its place.
+    pub(crate) fn run_together(&self, jobs: Vec<(Place, Job)>) {
+        let turns = jobs.into_iter().filter_map(|(place, job)| self.turn(place, job));
+        let mut turns = turns.collect::<Vec<_>>().into_iter();
+        while turns.len() > 0 {
+            let some: Vec<Turn> = turns.by_ref().take(JOBS_TOGETHER).collect();
+            self.workers.run(|| some.into_iter().for_each(Turn::work));
+        }
+    }
+
+    /// A free lane with its first job; `None`: the lane is busy, and whoever works there does the job.
+    fn turn(&self, place: Place, job: Job) -> Option<Turn> {
         let mut waiting = lock(&self.waiting);
         if let Some(lane) = waiting.get_mut(&place) {
-            lane.push_back(Box::new(job));
-            return;
+            lane.push_back(job);
+            return None;
         }
         waiting.insert(place, VecDeque::new());
-        drop(waiting);
-        let lane = Lane { place, waiting: Arc::clone(&self.waiting) };
-        self.workers.run(move || {
-            job();
-            while let Some(job) = lane.next() {
-                job();
-            }
-        });
+        Some(Turn { job, lane: Lane { place, waiting: Arc::clone(&self.waiting) } })
     }
 }
 
 impl fmt::Debug for Lanes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lanes").field("busy", &lock(&self.waiting).len()).finish_non_exhaustive()
+    }
+}
+
+/// What a worker does in one lane.
+struct Turn {
+    job: Job,
+    lane: Lane,
+}
+
+impl Turn {
+    fn work(self) {
+        (self.job)();
+        while let Some(job) = self.lane.next() {
+            job();
+        }
     }
 }
 
@@ -128,6 +157,25 @@ mod tests {
         open.send(()).unwrap();
         assert_eq!(told.recv().unwrap(), worker_id);
         worker.join().unwrap();
+    }
+
+    #[test]
+    fn jobs_that_run_together_keep_the_order_of_their_places() {
+        for workers in [Workers::inline(), Workers::threads(2).unwrap()] {
+            let lanes = Lanes::new(workers);
+            let (tell, told) = mpsc::channel();
+            let job = |number: u64| {
+                let (place, tell) = (Place::Root(DownloadId(number % 100)), tell.clone());
+                (place, Box::new(move || tell.send(number).unwrap()) as Job)
+            };
+            lanes.run_together((0..1000).map(job).collect());
+            let (place, last) = job(1007);
+            lanes.run(place, last);
+            let numbers: Vec<u64> = told.iter().take(1001).collect();
+            for place in 0..100 {
+                assert!(numbers.iter().filter(|number| *number % 100 == place).is_sorted());
+            }
+        }
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub mod record;
 pub mod scan;
 pub mod store;
 pub mod tcp;
+mod together;
 pub mod tracker;
 pub mod transport;
 pub mod workers;

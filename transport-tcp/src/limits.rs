@@ -29,6 +29,12 @@ pub(crate) const UNASKED_CHUNKS_MAX: usize = REQUESTED_CHUNKS_PER_LINK;
 /// A chunk whose earlier arrival is being written looks again after this long.
 pub(crate) const BUSY_CHUNK: Duration = Duration::from_millis(1);
 
+/// Chunks of at most so many bytes are read, written and sent together: what a hand-over between threads costs, a core
+/// copies and hashes in the same time.
+pub(crate) const SMALL_CHUNK_BYTES: u32 = 32 * 1024;
+/// Bytes of small chunks that are sent together: a cancel comes too late for them.
+pub(crate) const SENT_TOGETHER_BYTES: u32 = UNSENT_BYTES;
+
 /// Bytes of control messages that wait on one link: a burst of the largest of them. What does not fit closes the link.
 pub(crate) const CONTROL_BYTES_MAX: usize = 8 * CONTROL_FRAME_BYTES_MAX as usize;
 /// Bytes of chunk frames that a link takes ahead of its socket at first: the least with which any chunk can be sent.

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use potluck_core::content::Geometry;
 use potluck_core::ids::{ChunkAddr, ContentKey, Slot};
 use potluck_core::wire::WireMessage;
 use potluck_core::wire::frame::encode_message;
@@ -24,6 +25,13 @@ pub(crate) struct OutgoingChunk {
     pub(crate) slot: Slot,
     pub(crate) key: ContentKey,
     pub(crate) at: ChunkAddr,
+}
+
+impl OutgoingChunk {
+    /// Its length; `None`: the content has no such chunk.
+    pub(crate) fn bytes(&self) -> Option<u32> {
+        Geometry::new(self.key.length)?.chunk_bytes(self.at)
+    }
 }
 
 /// What the writer is to do next.
@@ -105,6 +113,12 @@ impl Outbox {
             }
             self.filled.notified().await;
         }
+    }
+
+    /// The next chunk, if it is queued already and wanted.
+    pub(crate) fn next_if(&self, wanted: impl FnOnce(&OutgoingChunk) -> bool) -> Option<OutgoingChunk> {
+        let mut waiting = self.lock();
+        waiting.chunks.front().is_some_and(wanted).then(|| waiting.chunks.pop_front())?
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

@@ -1,5 +1,6 @@
 //! The receiving half of a link.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use potluck_core::content::chunk_value;
@@ -17,9 +18,10 @@ use super::expect::{Claim, Expectations, Expected};
 use super::throttle::Throttle;
 use crate::framing::FrameReader;
 use crate::lanes::Lanes;
-use crate::limits::{BUSY_CHUNK, RECEIVING_EVERY, UNASKED_CHUNKS_MAX};
+use crate::limits::{BUSY_CHUNK, RECEIVING_EVERY, SMALL_CHUNK_BYTES, UNASKED_CHUNKS_MAX};
 use crate::pool::{Buffer, BufferPool};
 use crate::store::Store;
+use crate::together::Together;
 use crate::workers::Workers;
 
 /// Where the messages of a link go.
@@ -54,6 +56,15 @@ pub(super) struct Arrivals {
     /// Chunks that are being hashed and written.
     pub(super) landing: TaskTracker,
     unasked: usize,
+    /// Small chunks that came one right after the other.
+    small: Option<SmallOnes>,
+}
+
+/// Small chunks in one buffer, each with the right to be written.
+struct SmallOnes {
+    buffer: Buffer,
+    filled: usize,
+    chunks: Vec<(Expected, ChunkAddr, Range<usize>)>,
 }
 
 /// Reads a link until it ends, and says why it did. Without `arrivals` a chunk is out of place.
@@ -63,6 +74,11 @@ pub(super) async fn read_link<R: AsyncRead + Unpin, M: WireMessage, I>(
     mut arrivals: Option<Arrivals>,
 ) -> CloseReason {
     loop {
+        if let Some(arrivals) = &mut arrivals
+            && !frames.holds(Header::BYTES)
+        {
+            arrivals.land_small_ones();
+        }
         let read = match frames.header().await {
             Err(reason) => return reason,
             Ok(Header::Control { kind, bytes }) => frames.message::<M>(kind, bytes).await,
@@ -92,7 +108,7 @@ impl Arrivals {
         expectations: Arc<Expectations>,
         landing: TaskTracker,
     ) -> Self {
-        Self { link, gear, expectations, landing, unasked: 0 }
+        Self { link, gear, expectations, landing, unasked: 0, small: None }
     }
 
     /// Takes the chunk that follows its header: reads it and lets it be written if it is expected, else passes over it.
@@ -116,6 +132,12 @@ impl Arrivals {
             });
             return frames.skip(bytes).await;
         }
+        let is_small = bytes <= SMALL_CHUNK_BYTES && self.gear.throttle.portion(bytes.into()).is_none();
+        frames.read_ahead(is_small);
+        if is_small {
+            return self.receive_small(frames, expected, slot, at, bytes as usize).await;
+        }
+        self.land_small_ones();
         let mut buffer = self.gear.pool.take().await;
         let mut pace = Pace { told: Instant::now(), bytes: 0 };
         let body = &mut buffer[..bytes as usize];
@@ -135,14 +157,81 @@ impl Arrivals {
                 }
             }
         }
-        loop {
-            match self.expectations.claim(slot, at, expected.op) {
-                Claim::Granted => break self.land(expected, at, buffer, bytes as usize),
-                Claim::Gone => break,
-                Claim::Busy => sleep(BUSY_CHUNK).await,
+        self.claim(expected, slot, at, buffer, bytes as usize).await;
+        Ok(())
+    }
+
+    /// Takes a small chunk. It lands with those that came with it: before anything is waited for.
+    async fn receive_small<R: AsyncRead + Unpin>(
+        &mut self,
+        frames: &mut FrameReader<R>,
+        expected: Expected,
+        slot: Slot,
+        at: ChunkAddr,
+        bytes: usize,
+    ) -> Result<(), CloseReason> {
+        if !frames.holds(bytes)
+            || self.small.as_ref().is_some_and(|small| small.filled + bytes > small.buffer.len())
+        {
+            self.land_small_ones();
+        }
+        if self.small.is_none() {
+            let buffer = self.gear.pool.take().await;
+            self.small = Some(SmallOnes { buffer, filled: 0, chunks: Vec::new() });
+        }
+        let Some(small) = &mut self.small else { return Ok(()) };
+        let range = small.filled..small.filled + bytes;
+        frames.read_small(&mut small.buffer[range.clone()]).await?;
+        match self.expectations.claim(slot, at, expected.op) {
+            Claim::Granted => {
+                small.filled = range.end;
+                small.chunks.push((expected, at, range));
+            }
+            Claim::Gone => {}
+            Claim::Busy => {
+                // By one of these, perhaps.
+                let copy = small.buffer[range].to_vec();
+                self.land_small_ones();
+                let mut buffer = self.gear.pool.take().await;
+                buffer[..bytes].copy_from_slice(&copy);
+                self.claim(expected, slot, at, buffer, bytes).await;
             }
         }
         Ok(())
+    }
+
+    /// Lets a whole chunk be written if it is still wanted.
+    async fn claim(&self, expected: Expected, slot: Slot, at: ChunkAddr, buffer: Buffer, bytes: usize) {
+        loop {
+            match self.expectations.claim(slot, at, expected.op) {
+                Claim::Granted => return self.land(expected, at, buffer, bytes),
+                Claim::Gone => return,
+                Claim::Busy => sleep(BUSY_CHUNK).await,
+            }
+        }
+    }
+
+    /// Hashes and writes the small chunks that came so far, and reports them.
+    fn land_small_ones(&mut self) {
+        let Some(SmallOnes { buffer, chunks, .. }) = self.small.take() else { return };
+        let (store, token) = (self.gear.store.clone(), self.landing.token());
+        let told = Together::new(self.gear.completions.clone());
+        self.gear.hashers.run(move || {
+            for (Expected { op, place, geometry, landing }, at, range) in chunks {
+                let bytes = &buffer[range];
+                let written = |value| {
+                    let written = store.write_chunk(place, at, bytes);
+                    written.map(|()| value).map_err(ChunkFault::Storage)
+                };
+                let value = chunk_value(&geometry, at, bytes).ok_or(ChunkFault::WrongLength);
+                let result = value.and_then(written);
+                landing.written(at.chunk);
+                told.send(PeerInput::ChunkArrived { op, at, result });
+            }
+            drop(buffer);
+            drop(told);
+            drop(token);
+        });
     }
 
     /// Hashes a chunk while it is in the cache, writes it once at its position, and reports it. While one worker writes to
@@ -179,6 +268,13 @@ impl Arrivals {
 
     fn report(&self, input: PeerInput) {
         let _ = self.gear.completions.send(input);
+    }
+}
+
+impl Drop for Arrivals {
+    /// The link ends: what came over it lands all the same.
+    fn drop(&mut self) {
+        self.land_small_ones();
     }
 }
 

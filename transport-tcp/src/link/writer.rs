@@ -1,6 +1,7 @@
 //! The sending half of a link.
 
 use std::io;
+use std::iter;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::outbox::{Next, Outbox, OutgoingChunk};
 use super::throttle::Throttle;
-use crate::limits::{CREDIT_BYTES, CREDIT_BYTES_MAX, FAST_CHUNK};
+use crate::limits::{CREDIT_BYTES, CREDIT_BYTES_MAX, FAST_CHUNK, SENT_TOGETHER_BYTES, SMALL_CHUNK_BYTES};
 use crate::store::{SourceHandle, Store};
 use crate::transport::{Copying, RangeWriter};
 
@@ -86,7 +87,11 @@ pub(super) async fn write_link<W: RangeWriter>(
                 control.clear();
             }
             Next::Chunk(chunk) => {
-                if let Some(departures) = &mut departures {
+                let Some(departures) = &mut departures else { continue };
+                if departures.is_small(&chunk) {
+                    let chunks = departures.small_ones(chunk, outbox);
+                    departures.send_together(&mut writer, chunks).await?;
+                } else {
                     departures.send(&mut writer, chunk).await?;
                 }
             }
@@ -129,11 +134,59 @@ impl Departures {
             self.source = None;
         }
         let _ = self.gear.completions.send(PeerInput::ChunkSent { link: self.link, key, at, result });
-        let bytes = self.window.sent(Header::BYTES as u32 + bytes, began.elapsed());
+        self.grant(Header::BYTES as u32 + bytes, began.elapsed());
+        Ok(())
+    }
+
+    /// May it be sent with others?
+    fn is_small(&self, chunk: &OutgoingChunk) -> bool {
+        chunk.bytes().is_some_and(|bytes| bytes <= SMALL_CHUNK_BYTES)
+            && self.gear.throttle.portion(SENT_TOGETHER_BYTES.into()).is_none()
+    }
+
+    /// A small chunk and those that wait behind it, in order.
+    fn small_ones(&self, first: OutgoingChunk, outbox: &Outbox) -> Vec<OutgoingChunk> {
+        let mut bytes = first.bytes().unwrap_or(0);
+        let mut chunks = vec![first];
+        let fits = |bytes: &mut u32, chunk: &OutgoingChunk| {
+            *bytes += chunk.bytes().unwrap_or(0);
+            self.is_small(chunk) && *bytes <= SENT_TOGETHER_BYTES
+        };
+        chunks.extend(iter::from_fn(|| outbox.next_if(|chunk| fits(&mut bytes, chunk))));
+        chunks
+    }
+
+    /// Sends small chunks in one write, read by one worker. Each is reported as [`send`](Self::send) reports it.
+    async fn send_together<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut W,
+        chunks: Vec<OutgoingChunk>,
+    ) -> io::Result<()> {
+        let began = Instant::now();
+        let store = self.gear.store.clone();
+        let read = move || {
+            let mut frames = Vec::new();
+            let results = chunks.into_iter().map(|chunk| (chunk, append(&store, chunk, &mut frames)));
+            (results.collect::<Vec<_>>(), frames)
+        };
+        let (results, frames) = self.gear.copying.workers.call(read).await;
+        writer.write_all(&frames).await?;
+        let mut bytes = 0;
+        for (chunk, result) in results {
+            let OutgoingChunk { key, at, .. } = chunk;
+            let _ = self.gear.completions.send(PeerInput::ChunkSent { link: self.link, key, at, result });
+            bytes += Header::BYTES as u32 + chunk.bytes().unwrap_or(0);
+        }
+        self.grant(bytes, began.elapsed());
+        Ok(())
+    }
+
+    /// So many bytes of what was granted are sent: as many may follow, or more, or fewer.
+    fn grant(&mut self, bytes: u32, took: Duration) {
+        let bytes = self.window.sent(bytes, took);
         if bytes > 0 {
             let _ = self.gear.completions.send(PeerInput::Writable { link: self.link, bytes });
         }
-        Ok(())
     }
 
     /// Sends a frame, in portions where the rate is capped so that it takes long. Returns the bytes of the payload that there
@@ -175,6 +228,24 @@ impl Departures {
         self.source = Some((key, Instant::now(), source.clone()));
         Some(source)
     }
+}
+
+/// Appends a chunk's frame, unless its source is gone. What the source lacks is filled with zeros.
+fn append(store: &Store, chunk: OutgoingChunk, frames: &mut Vec<u8>) -> SendResult {
+    let OutgoingChunk { slot, key, at } = chunk;
+    let offset = Geometry::new(key.length).and_then(|geometry| geometry.chunk_offset(at));
+    let source = store.source(key).filter(SourceHandle::unchanged);
+    let (Some(bytes), Some(offset), Some(source)) = (chunk.bytes(), offset, source) else {
+        return SendResult::SourceChanged;
+    };
+    frames.extend_from_slice(&Header::Chunk { slot, at, bytes }.encode());
+    let start = frames.len();
+    frames.resize(start + bytes as usize, 0);
+    let read = source.read_at(offset, &mut frames[start..]).unwrap_or_else(|error| {
+        tracing::warn!(%error, "a shared file cannot be read");
+        0
+    });
+    if read == bytes as usize && source.unchanged() { SendResult::Sent } else { SendResult::SourceChanged }
 }
 
 async fn pad<W: AsyncWrite + Unpin>(writer: &mut W, mut bytes: u64) -> io::Result<()> {

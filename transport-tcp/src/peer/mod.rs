@@ -319,6 +319,7 @@ impl Peer {
             chunks,
             store,
             lanes: Lanes::new(crews.storage),
+            members: Vec::new(),
             completions,
             events: sender,
             changed,

@@ -1,6 +1,7 @@
 //! The peer machine's world: its effects, performed.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use potluck_core::Machine;
 use potluck_core::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId};
@@ -14,10 +15,11 @@ use super::event::Event;
 use crate::driver::{Then, World};
 use crate::events::EventSender;
 use crate::hub::{EstablishedOver, Hub};
-use crate::lanes::Lanes;
+use crate::lanes::{Job, Lanes};
 use crate::limits::CREDIT_BYTES;
 use crate::link::{ChunkGear, Landings, OutgoingChunk};
 use crate::store::Store;
+use crate::together::Together;
 use crate::transport::Transport;
 
 /// A peer machine that handles can look into: [`potluck_core::peer::Peer`], or a test's stand-in for it.
@@ -60,11 +62,25 @@ pub(super) enum Ask {
     Stop,
 }
 
+/// Work at one place that may read or write so many bytes, and what is to be reported of it.
+pub(super) struct Work {
+    place: Place,
+    bytes: u64,
+    work: Doing,
+}
+
+type Doing = Box<dyn FnOnce(&Store) -> Option<PeerInput> + Send>;
+
+/// Work on more bytes than this is not short: others' reports do not wait for it.
+const SHORT_BYTES: u64 = 256 * 1024;
+
 pub(super) struct PeerWorld<T: Transport, M> {
     pub(super) hub: Hub<T, PeerInput>,
     pub(super) chunks: ChunkGear,
     pub(super) store: Store,
     pub(super) lanes: Lanes,
+    /// Work at the members of folders, of which there may be a great many: handed over together.
+    pub(super) members: Vec<Work>,
     pub(super) completions: mpsc::UnboundedSender<PeerInput>,
     pub(super) events: EventSender<Event>,
     /// Contents whose files changed, for whoever hashes them anew.
@@ -145,9 +161,9 @@ impl<T: Transport, M: PeerMachine> World for PeerWorld<T, M> {
             }
             PeerEffect::Open { op, key, place, table } => {
                 let events = self.events.clone();
-                self.store(place, move |store| {
+                self.store(place, key.length, move |store| {
                     let checking = progress_of(place, events);
-                    PeerInput::Opened { op, result: store.open(place, key, table, &checking) }
+                    Some(PeerInput::Opened { op, result: store.open(place, key, table, &checking) })
                 });
             }
             PeerEffect::Reserve { op, place } => {
@@ -159,29 +175,33 @@ impl<T: Transport, M: PeerMachine> World for PeerWorld<T, M> {
                 });
             }
             PeerEffect::ReadListing { op, download } => {
-                self.store(Place::Root(download), move |store| PeerInput::ListingRead {
-                    op,
-                    result: store.read_listing(download),
+                let read = move |store: &Store| store.read_listing(download);
+                self.store(Place::Root(download), 0, move |store| {
+                    Some(PeerInput::ListingRead { op, result: read(store) })
                 });
             }
             PeerEffect::Sync { op, place } => {
-                self.store(place, move |store| PeerInput::Synced { op, result: store.sync(place) });
+                self.store(place, 0, move |store| Some(PeerInput::Synced { op, result: store.sync(place) }));
             }
             PeerEffect::Finish { op, place } => {
-                self.store(place, move |store| PeerInput::Finished { op, result: store.finish(place) });
+                self.store(place, 0, move |store| {
+                    Some(PeerInput::Finished { op, result: store.finish(place) })
+                });
             }
             PeerEffect::CopyLocal { op, key, place } => {
                 let events = self.events.clone();
-                self.store(place, move |store| {
+                self.store(place, key.length, move |store| {
                     let checking = progress_of(place, events);
-                    PeerInput::Copied { op, result: store.copy_local(key, place, &checking) }
+                    Some(PeerInput::Copied { op, result: store.copy_local(key, place, &checking) })
                 });
             }
             PeerEffect::Release { place } => {
                 // It would wait behind what it is to stop.
                 self.store.interrupt(place);
-                let store = self.store.clone();
-                self.lanes.run(place, move || store.release(place));
+                self.store(place, 0, move |store| {
+                    store.release(place);
+                    None
+                });
             }
             PeerEffect::Report(event) => self.report(event),
         }
@@ -217,16 +237,57 @@ impl<T: Transport, M: PeerMachine> World for PeerWorld<T, M> {
         Then::GoOn
     }
 
+    fn settle(&mut self) {
+        if self.members.is_empty() {
+            return;
+        }
+        let told = Arc::new(Together::new(self.completions.clone()));
+        let mut jobs: Vec<(Place, Job)> = Vec::with_capacity(self.members.len());
+        for Work { place, bytes, work } in self.members.drain(..) {
+            let (store, told) = (self.store.clone(), Arc::clone(&told));
+            let is_short = bytes <= SHORT_BYTES;
+            let job = move || {
+                if !is_short {
+                    told.flush();
+                }
+                if let Some(input) = work(&store) {
+                    told.send(input);
+                }
+            };
+            jobs.push((place, Box::new(job)));
+            if !is_short {
+                // Nothing short is to wait behind it.
+                let long = jobs.pop();
+                self.lanes.run_together(std::mem::take(&mut jobs));
+                self.lanes.run_together(long.into_iter().collect());
+            }
+        }
+        self.lanes.run_together(jobs);
+    }
+
     fn is_over(&self) -> bool {
         self.leaving && self.left
     }
 }
 
 impl<T: Transport, M> PeerWorld<T, M> {
-    /// Lets a worker do what `work` says, after all earlier work at the same place, and report it.
-    fn store(&self, place: Place, work: impl FnOnce(&Store) -> PeerInput + Send + 'static) {
+    /// Lets a worker do what `work` says, after all earlier work at the same place, and report it. It may read or write so
+    /// many bytes.
+    fn store(
+        &mut self,
+        place: Place,
+        bytes: u64,
+        work: impl FnOnce(&Store) -> Option<PeerInput> + Send + 'static,
+    ) {
+        if let Place::Member { .. } = place {
+            return self.members.push(Work { place, bytes, work: Box::new(work) });
+        }
         let (store, completions) = (self.store.clone(), self.completions.clone());
-        self.lanes.run(place, move || drop(completions.send(work(&store))));
+        self.lanes.run(place, move || {
+            if let Some(input) = work(&store) {
+                let _ = completions.send(input);
+            }
+        });
     }
 
     fn report(&mut self, event: PeerEvent) {
