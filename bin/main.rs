@@ -22,10 +22,12 @@ mod signals;
 mod ui;
 mod what;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
+use potluck_core::content::escape;
 
 use crate::args::Potluck;
 use crate::commands::Context;
@@ -121,13 +123,21 @@ fn unusable(failure: &Failure) -> ExitCode {
 
 /// Prints help, the version, or what is wrong with the command line.
 fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
+    let rendered = error.render().to_string();
+    let printable = rendered.split('\n').map(escape).collect::<Vec<_>>().join("\n");
+    // An escape sequence that was pasted does not show in what is rendered, only on a terminal.
+    let mut typed = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    if error.exit_code() == 0 || (printable == rendered && typed.all(|arg| escape(&arg) == arg)) {
+        let _ = error.print();
+    } else {
+        // It quotes what was pasted: so it goes without colours.
+        let _ = std::io::stderr().write_all(printable.as_bytes());
+    }
     if error.exit_code() == 0 {
         return ExitCode::SUCCESS;
     }
     if std::env::args_os().any(|arg| arg == "--json") {
-        let text = error.to_string();
-        let line = text.lines().next().unwrap_or_default();
+        let line = printable.lines().next().unwrap_or_default();
         let message = line.strip_prefix("error: ").unwrap_or(line);
         let _ = Out::json().event(&Event::error(&Failure::new(Code::Usage, message)));
     }

@@ -77,6 +77,19 @@ fn no_verb_is_forgotten() {
 }
 
 #[test]
+fn what_was_pasted_is_printed_escaped_by_usage_errors_too() {
+    let net = Net::without_tracker();
+    for pasted in ["--no\u{202e}such", "--limit-up=\u{1b}[31mfast\u{202e}"] {
+        for color in ["--color=never", "--color=always"] {
+            let ran = net.typed(&[color, "get", "x", pasted]);
+            assert_eq!(ran.code, Some(2));
+            assert!(ran.stderr.contains("\\u{202e}"), "{}", ran.stderr);
+            assert!(!ran.stderr.contains(['\u{202e}', '\u{1b}']), "{}", ran.stderr);
+        }
+    }
+}
+
+#[test]
 fn common_errors_say_what_happened_and_what_to_do() {
     let net = Net::new();
     let (one, two) = (net.file("one/report.pdf", 300_000, 1), net.file("two/report.pdf", 300_000, 2));

@@ -44,7 +44,7 @@ pub(crate) async fn show(
     ctx: &Context,
     nothing: &str,
 ) -> anyhow::Result<()> {
-    let mut table = ContentTable::new(&ctx.out);
+    let mut table = ContentTable::new(&ctx.out, if args.holders { "HOLDERS" } else { "" });
     tracker
         .contents_by_page(matching, args.files, async |rows| {
             for row in &rows {

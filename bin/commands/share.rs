@@ -43,7 +43,10 @@ pub(crate) async fn run(mut args: ShareArgs, ctx: &Context) -> anyhow::Result<()
     }
     // A missing path fails at once, before anything is hashed.
     for path in &args.paths {
-        std::fs::metadata(path).map_err(|error| cannot_share(&format!("{}: {error}", path.display())))?;
+        std::fs::metadata(path).map_err(|error| {
+            cannot_share(&format!("{}: {error}", path.display()))
+                .hint("share takes paths of this machine; what others share is had by `potluck get`.")
+        })?;
     }
     let mut sharing = Sharing::start(&args, ctx).await?;
     let result = sharing.serve(args.paths, args.once).await;

@@ -60,8 +60,11 @@ pub(crate) struct ContentTable {
 }
 
 impl ContentTable {
-    pub(crate) fn new(out: &Out) -> Self {
-        Self { out: out.clone(), page: Table::new(CONTENT_HEADING), told: false }
+    /// `last` is the heading of the last column; empty if nothing stands there.
+    pub(crate) fn new(out: &Out, last: &'static str) -> Self {
+        let [id, size, complete, partial, name, _] = CONTENT_HEADING;
+        let page = Table::new([id, size, complete, partial, name, last]);
+        Self { out: out.clone(), page, told: false }
     }
 
     /// Another row of the page.
