@@ -202,7 +202,8 @@ impl World<'_> {
                 return self.fail(number, || what);
             }
             let links = host.links.iter().flatten().count();
-            if !host.access.tracker && links > limits::LINKS_MAX {
+            // And the link to the tracker.
+            if !host.access.tracker && links > limits::LINKS_MAX + 1 {
                 return self.fail(number, || format!("{links} links"));
             }
             self.sweep_held(number);
