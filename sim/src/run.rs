@@ -38,6 +38,9 @@ impl Outcome {
     }
 }
 
+/// How often the peers are asked what the network has, for want of a quiet moment.
+const ASKS: u32 = 8;
+
 /// Carries out a plan.
 ///
 /// # Errors
@@ -83,9 +86,15 @@ fn live(world: &mut World<'_>) {
     world.check_leftovers();
     if lease.is_some() && world.violation().is_none() {
         world.check_tracker();
-        if let Some(asker) = world.ask() {
+        // Where pieces still trickle in, an answer is old when it comes: then once more, after a pause.
+        for _ in 0..ASKS {
+            let Some(asker) = world.ask() else { break };
             world.run_until(world.now() + 2 * SETTLE);
-            world.check_answers(asker);
+            if world.idle() >= 2 * SETTLE + 2 * SECOND {
+                world.check_answers(asker);
+                break;
+            }
+            world.run_until(world.now() + SETTLE);
         }
     }
     world.sweep();

@@ -6,10 +6,11 @@
 use potluck_core::content::PieceSet;
 use potluck_core::ids::{ChunkRun, PieceIndex};
 use potluck_core::limits;
-use potluck_core::peer::{CloseReason, PeerEvent, Place, WaitReason};
+use potluck_core::peer::{CloseReason, PeerEvent, PeerInput, Place, WaitReason};
 use potluck_core::wire::peer::{Holding, PeerMessage, Refusal, RequestRef};
 
 use super::World;
+use super::host::Input;
 use crate::net::{EndId, HostId};
 
 /// `Expect`s on one link.
@@ -349,7 +350,8 @@ impl World<'_> {
         if matches!(reason, WaitReason::Storage(_) | WaitReason::Stopped) || content.listing.is_some() {
             return;
         }
-        let Some(part) = self.hosts[host as usize].disk.parts.get(&Place::Root(download)) else { return };
+        let record = &self.hosts[host as usize];
+        let Some(part) = record.disk.parts.get(&Place::Root(download)) else { return };
         let mut named = PieceSet::empty(content.geometry.pieces());
         for &(first, last) in missing {
             (first.0..=last.0).map(PieceIndex).for_each(|piece| {
@@ -359,9 +361,14 @@ impl World<'_> {
         let held = part.pieces(content);
         // What a failed sync let go may still look right, and is to be fetched again.
         let let_go = |piece: PieceIndex| content.range(piece).any(|chunk| part.let_go.contains(chunk));
+        // A process that was stopped has not heard yet of what was written last.
+        let unheard = |piece: PieceIndex| {
+            let arrived = |input: &Input| matches!(input, Input::Peer(PeerInput::ChunkArrived { at, .. }) if at.piece == piece);
+            record.deferred.iter().any(arrived)
+        };
         let wrong = (0..content.geometry.pieces())
             .map(PieceIndex)
-            .find(|&p| held.contains(p) == named.contains(p) && !let_go(p));
+            .find(|&p| held.contains(p) == named.contains(p) && !let_go(p) && !unheard(p));
         if let Some(piece) = wrong {
             let there = held.contains(piece);
             self.fail(host, || {

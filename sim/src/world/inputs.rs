@@ -529,8 +529,7 @@ impl World<'_> {
 
     /// What waited while the process was stopped.
     pub(super) fn feed_deferred(&mut self, number: HostId) {
-        let waiting = std::mem::take(&mut self.host(number).deferred);
-        for input in waiting {
+        while let Some(input) = self.host(number).deferred.pop_front() {
             match input {
                 Input::Peer(input) => self.feed_peer(number, input),
                 Input::Tracker(input) => self.feed_tracker(number, input),
