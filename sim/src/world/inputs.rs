@@ -287,7 +287,9 @@ impl World<'_> {
                 let part = self.host(host).disk.parts.get_mut(&place);
                 let result = match part {
                     Some(part) if faults.sync => {
-                        part.let_go.union_with(&written);
+                        // Also what was written while it ran: nothing since the last good sync can be believed.
+                        let lost = part.unsynced();
+                        part.let_go.union_with(&lost);
                         Err(StorageFault::Io)
                     }
                     Some(part) => {
