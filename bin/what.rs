@@ -83,6 +83,11 @@ impl What {
         }
     }
 
+    /// Is it an id, or the beginning of one?
+    pub(crate) fn is_id(&self) -> bool {
+        matches!(self, Self::Text(text) if hex_digits(text).is_some())
+    }
+
     /// The questions whose answers together are what it may mean.
     pub(crate) fn questions(&self) -> Vec<Matching> {
         match self {

@@ -75,6 +75,20 @@ fn programs_are_told_by_events() {
 }
 
 #[test]
+fn what_is_shared_by_name_is_told_once() {
+    let net = Net::new();
+    net.file("a/f", 1000, 1);
+    let mut a = net.shell("a", &[]);
+    net.until_holders("f", &["a"]);
+    a.answers("unshare f");
+    a.answers("share f");
+    // What comes later than a shell's news has a say after them.
+    net.file("a/g", 1000, 2);
+    a.says(&["Sharing g"]);
+    assert!(!a.told().contains("Sharing f "), "{}", a.told());
+}
+
+#[test]
 fn what_happens_in_the_folder_reaches_the_tracker_by_itself() {
     let net = Net::new();
     let mut a = net.shell("a", &[]);

@@ -109,7 +109,8 @@ async fn tracker_answers(tracker: &HostPort) -> Finding {
     match asked.await {
         Ok(peers) => {
             let (peers, took) = (peers.len(), begun.elapsed().as_millis());
-            Finding::new(State::Ok, format!("{tracker} answers in {took} ms; {peers} peers are here"))
+            let are = if peers == 1 { "peer is" } else { "peers are" };
+            Finding::new(State::Ok, format!("{tracker} answers in {took} ms; {peers} {are} here"))
         }
         Err(error) => Finding::new(State::Failed, format!("{error:#}")).advice(
             "Start one (`potluck tracker`), name another by --tracker HOST:PORT or POTLUCK_TRACKER, or let its port \
@@ -122,7 +123,10 @@ async fn tracker_answers(tracker: &HostPort) -> Finding {
 async fn port_is_reachable(args: &DoctorArgs, tracker: HostPort, ctx: &Context) -> anyhow::Result<Finding> {
     let mut session = match Session::start(&args.serve, tracker, &ctx.out).await {
         Ok(session) => session.taciturn(),
-        Err(error) => return Ok(Finding::new(State::Failed, format!("{error:#}"))),
+        Err(error) => {
+            let Failure { message, hint, .. } = Failure::of(error);
+            return Ok(Finding { state: State::Failed, found: message, advice: hint });
+        }
     };
     let listen = session.peer.listen_addr();
     let reached = tokio::time::timeout(PROBE_TIME, is_reached(&mut session)).await;

@@ -38,7 +38,11 @@ pub(super) async fn choose(
         let name = ui::name(&choice.name);
         out.line(format_args!("{number:>4}  {name:<width$}  {}", choice.about))?;
     }
-    let asks = format!("1-{}, a name, or cancel: ", choices.len());
+    let asks = if let [_] = choices {
+        "1, a name, or cancel: ".to_owned()
+    } else {
+        format!("1-{}, a name, or cancel: ", choices.len())
+    };
     for left in (0..TRIES).rev() {
         let Some(line) = lines.ask(&asks, out).await else { break };
         match answered(&line, &names) {
@@ -46,7 +50,12 @@ pub(super) async fn choose(
             Answered::Cancelled => break,
             Answered::Wrong => {
                 let shown = ui::name(line.trim());
-                out.note(format_args!("`{shown}` is none of them; {left} tries left."));
+                let tries = match left {
+                    0 => String::new(),
+                    1 => "; 1 try left".to_owned(),
+                    _ => format!("; {left} tries left"),
+                };
+                out.note(format_args!("`{shown}` is none of them{tries}."));
             }
         }
     }

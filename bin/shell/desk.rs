@@ -48,7 +48,8 @@ pub(super) struct State {
     pub(super) peers_listed: bool,
     /// Names of contents that were listed, for completion.
     pub(super) listed: BTreeMap<ContentId, String>,
-    /// What the folder had in it when the shell began: that it is shared is told in one line.
+    /// What the folder had in it when the shell began (that it is shared is told in one line), and what is shared by name
+    /// (told by the command): none of it is news.
     pub(super) initial: BTreeSet<String>,
     /// Caps on the rates, up and down; 0: none.
     pub(super) caps: (u64, u64),

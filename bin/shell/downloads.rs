@@ -78,14 +78,17 @@ async fn find(desk: &Desk, lines: &mut Lines, what: &What, place: &Place) -> any
         Ok(rows) => rows,
         Err(error) => match place.part(what)? {
             Some(part) => return by_part(part, place).map(Some),
-            None => return Err(error),
+            None => return place.standing(what).await.map(Some).ok_or(error),
         },
     };
     let mut contents = what::distinct(&rows);
     let row = match contents.len() {
         0 => match place.part(what)? {
             Some(part) => return by_part(part, place).map(Some),
-            None => return Err(what::not_found(&tracker, what).await.into()),
+            None => match place.standing(what).await {
+                Some(standing) => return Ok(Some(standing)),
+                None => return Err(what::not_found(&tracker, what).await.into()),
+            },
         },
         1 => contents.remove(0),
         _ => match choose_content(desk, lines, what, &contents).await? {

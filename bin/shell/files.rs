@@ -37,7 +37,8 @@ pub(super) async fn local(desk: &Desk) -> anyhow::Result<()> {
         let Local { name, kind, bytes, state, words, id } = row;
         desk.out().event(&Event::Local { name, kind: *kind, bytes: *bytes, state, id: *id })?;
         let slash = if *kind == Kind::Folder { "/" } else { "" };
-        let shown = if *kind == Kind::Folder && *bytes == 0 { "?".to_owned() } else { ui::bytes(*bytes) };
+        let unknown = *kind == Kind::Folder && *bytes == 0 && id.is_none();
+        let shown = if unknown { "?".to_owned() } else { ui::bytes(*bytes) };
         table.row([Cell::new(format!("{}{slash}", ui::name(name))), number(shown), Cell::new(words)]);
     }
     if table.is_empty() {
@@ -116,7 +117,15 @@ fn outside(desk: &Desk) -> Vec<Local> {
 /// Shares something in the folder, or any path for as long as the shell runs.
 pub(super) async fn share(desk: &Desk, path: &Path) -> anyhow::Result<()> {
     let (shared, already) = match desk.name_in_folder(path) {
-        Some(name) => desk.folder.share(&name).await.map_err(|error| refused(desk, path, &error))?,
+        Some(name) => {
+            // What is told here is no news.
+            let untold = desk.state().initial.insert(name.clone());
+            let result = desk.folder.share(&name).await;
+            if untold && !matches!(result, Ok((_, false))) {
+                desk.state().initial.remove(&name);
+            }
+            result.map_err(|error| refused(desk, path, &error))?
+        }
         None => outside_path(desk, path).await?,
     };
     let name = ui::name(&shared.name);

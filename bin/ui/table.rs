@@ -34,7 +34,8 @@ impl Table {
     pub(crate) fn content(&mut self, row: &Row, id: String, holders: String) {
         let slash = if row.kind == Kind::Folder { "/" } else { "" };
         let size = match size(row) {
-            0 if row.kind == Kind::Folder => "?".to_owned(),
+            // Who holds all of a folder knows its size, and says so; that may be nothing.
+            0 if row.kind == Kind::Folder && row.complete == 0 => "?".to_owned(),
             bytes => text::bytes(bytes),
         };
         self.row([
@@ -109,4 +110,24 @@ impl std::fmt::Display for Table {
 /// A cell that is aligned to the right, as numbers and sizes are.
 pub(crate) fn number(text: impl ToString) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+#[cfg(test)]
+mod tests {
+    use potluck_core::ids::{ContentId, ContentKey};
+
+    use super::*;
+
+    #[test]
+    fn an_empty_folder_is_not_of_unknown_size() {
+        let size_of = |complete| {
+            let key = ContentKey { id: ContentId([1; 32]), length: 28 };
+            let row = Row { key, kind: Kind::Folder, name: "f".to_owned(), complete, partial: 1, total: 0 };
+            let mut table = Table::new(CONTENT_HEADING);
+            table.content(&row, "id".to_owned(), String::new());
+            table.to_string()
+        };
+        assert!(size_of(1).contains("0 B"), "{}", size_of(1));
+        assert!(size_of(0).contains('?'), "{}", size_of(0));
+    }
 }

@@ -1,6 +1,6 @@
 //! One download: what is told of it while it runs, and how it ends.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,8 +45,9 @@ pub(crate) struct Job {
     out: Out,
     bar: Option<DownloadBar>,
     started: Instant,
-    /// When a piece was last verified.
-    moved: Option<Instant>,
+    /// A piece was verified.
+    begun: bool,
+    standstill: Standstill,
     /// What was told last: bytes verified.
     told: u64,
     rate: Rate,
@@ -59,7 +60,6 @@ pub(crate) struct Job {
 }
 
 struct Waiting {
-    since: Instant,
     reason: WaitReason,
     missing: Vec<(PieceIndex, PieceIndex)>,
 }
@@ -88,7 +88,8 @@ impl Job {
             out: out.clone(),
             bar: Some(bar),
             started,
-            moved: None,
+            begun: false,
+            standstill: Standstill::default(),
             told: 0,
             rate: Rate::from(started),
             checked: None,
@@ -112,10 +113,10 @@ impl Job {
         self.ended.is_none()
     }
 
-    /// When it has waited for `wait`, counted from the last that moved.
+    /// When it has waited for `wait`, counted from the last that brought it further than ever.
     pub(crate) fn waits_until(&self, wait: Duration) -> Option<Instant> {
-        let waiting = self.waiting.as_ref().filter(|_| self.is_running())?;
-        Some(self.moved.map_or(waiting.since, |moved| moved.max(waiting.since)) + wait)
+        self.waiting.as_ref().filter(|_| self.is_running())?;
+        Some(self.standstill.since? + wait)
     }
 
     /// After the peer has left: a download of nothing leaves nothing.
@@ -174,7 +175,7 @@ impl Job {
 
     /// A piece was verified; true if it is the first.
     pub(crate) fn verified(&mut self) -> bool {
-        self.moved.replace(Instant::now()).is_none()
+        !std::mem::replace(&mut self.begun, true)
     }
 
     /// Tells where it stands, if that changed.
@@ -188,7 +189,7 @@ impl Job {
             return Ok(());
         }
         self.told = status.bytes;
-        self.moved = Some(Instant::now());
+        self.standstill.reached(status.bytes, self.waiting.is_some(), Instant::now());
         self.out.event(&Event::Progress {
             id: self.id,
             bytes: status.bytes,
@@ -206,12 +207,12 @@ impl Job {
         missing: Vec<(PieceIndex, PieceIndex)>,
     ) -> anyhow::Result<()> {
         self.say(&format!("waiting: {}", in_words(reason)));
-        let since = self.waiting.as_ref().map_or_else(Instant::now, |waiting| waiting.since);
+        self.standstill.begins(Instant::now());
         // A full disk takes a piece now and then, and is full again.
         let told =
             self.told_waiting.is_some_and(|(why, told)| why == reason && told.elapsed() < WAITING_EVERY);
         if told && matches!(reason, WaitReason::Storage(_)) {
-            self.waiting = Some(Waiting { since, reason, missing });
+            self.waiting = Some(Waiting { reason, missing });
             return Ok(());
         }
         self.told_waiting = Some((reason, Instant::now()));
@@ -222,12 +223,13 @@ impl Job {
             in_words(reason),
             if missing.is_empty() { String::new() } else { format!(" ({})", ui::missing(&missing)) }
         ));
-        self.waiting = Some(Waiting { since, reason, missing });
+        self.waiting = Some(Waiting { reason, missing });
         Ok(())
     }
 
     pub(crate) fn resumed(&mut self) {
-        if self.waiting.take().is_some() {
+        if let Some(waiting) = self.waiting.take() {
+            self.standstill.ends(waiting.reason);
             self.say("going on");
         }
     }
@@ -364,9 +366,12 @@ pub(crate) fn storage_failure(fault: StorageFault, path: &str) -> Failure {
 
 fn sources(status: &DownloadStatus) -> Vec<Source> {
     let delivered = status.holders.iter().filter(|holder| holder.bytes > 0);
-    let mut sources: Vec<_> = delivered
-        .map(|holder| Source { peer: ui::peer_name(&holder.name, holder.peer), bytes: holder.bytes })
-        .collect();
+    // Who was started again is another peer of the same name.
+    let mut by_name: BTreeMap<String, u64> = BTreeMap::new();
+    for holder in delivered {
+        *by_name.entry(ui::peer_name(&holder.name, holder.peer)).or_default() += holder.bytes;
+    }
+    let mut sources: Vec<_> = by_name.into_iter().map(|(peer, bytes)| Source { peer, bytes }).collect();
     sources.sort_by_key(|source| std::cmp::Reverse(source.bytes));
     sources
 }
@@ -374,6 +379,9 @@ fn sources(status: &DownloadStatus) -> Vec<Source> {
 /// `1.4 GiB in 2.0 s (700 MiB/s) from anna 61%, ben 39%`.
 fn summary(bytes: u64, took: Duration, sources: &[Source]) -> String {
     let fetched: u64 = sources.iter().map(|source| source.bytes).sum();
+    if bytes == 0 {
+        return ui::bytes(0);
+    }
     if fetched == 0 {
         return format!("{}, was here already", ui::bytes(bytes));
     }
@@ -383,6 +391,35 @@ fn summary(bytes: u64, took: Duration, sources: &[Source]) -> String {
         .map(|s| format!("{} {}%", ui::name(&s.peer), (s.bytes * 100).div_ceil(fetched)))
         .collect();
     format!("{} in {} ({}) from {}", ui::bytes(bytes), ui::seconds(took), ui::rate(rate), shares.join(", "))
+}
+
+/// How long nothing has brought a download further than ever. What is fetched again because a disk did not keep it does not
+/// count, or a disk that never syncs would be waited for without end.
+#[derive(Debug, Default)]
+struct Standstill {
+    /// Most bytes that were ever verified.
+    best: u64,
+    since: Option<Instant>,
+}
+
+impl Standstill {
+    fn begins(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    fn reached(&mut self, bytes: u64, waiting: bool, now: Instant) {
+        if bytes > self.best {
+            self.best = bytes;
+            self.since = waiting.then_some(now);
+        }
+    }
+
+    /// It goes on. Whether a disk takes more shows only by what it keeps.
+    const fn ends(&mut self, reason: WaitReason) {
+        if !matches!(reason, WaitReason::Storage(_)) {
+            self.since = None;
+        }
+    }
 }
 
 /// Bytes per second over the last second.
@@ -407,6 +444,9 @@ impl Rate {
 
 #[cfg(test)]
 mod tests {
+    use potluck_core::ids::PeerId;
+    use potluck_core::peer::HolderStatus;
+
     use super::*;
 
     #[test]
@@ -428,5 +468,45 @@ mod tests {
         let text = summary(4 << 20, Duration::from_secs(2), &sources);
         assert_eq!(text, "4.00 MiB in 2.0 s (2.00 MiB/s) from anna 75%, b\\u{1b}n 25%");
         assert_eq!(summary(5, Duration::ZERO, &[]), "5 B, was here already");
+        assert_eq!(summary(0, Duration::ZERO, &[]), "0 B", "nothing has to come of nothing");
+    }
+
+    #[test]
+    fn what_a_disk_does_not_keep_is_no_progress() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let disk = WaitReason::Storage(StorageFault::Io);
+        let mut standstill = Standstill::default();
+        standstill.reached(100, false, start);
+        for round in 0..3 {
+            standstill.begins(at(1 + round));
+            standstill.ends(disk);
+            standstill.reached(0, false, at(1 + round));
+            standstill.reached(100, false, at(1 + round));
+        }
+        assert_eq!(standstill.since, Some(at(1)), "the same bytes again and again");
+        standstill.reached(101, false, at(9));
+        assert_eq!(standstill.since, None, "it took more");
+        standstill.begins(at(10));
+        standstill.reached(102, true, at(11));
+        assert_eq!(standstill.since, Some(at(11)), "it waits still, and gets on");
+        standstill.ends(WaitReason::NoHolder);
+        assert_eq!(standstill.since, None, "a holder is back");
+    }
+
+    #[test]
+    fn a_holder_that_was_started_again_is_one_source() {
+        let holder = |peer, name: &str, bytes| HolderStatus {
+            peer: PeerId([peer; 32]),
+            name: name.to_owned(),
+            linked: true,
+            bytes,
+            rate: 0,
+            inflight: 0,
+        };
+        let holders = vec![holder(1, "a", 5), holder(2, "b", 7), holder(3, "a", 6)];
+        let status = DownloadStatus { bytes: 18, total: 18, missing: Vec::new(), waiting: None, holders };
+        let told: Vec<_> = sources(&status).into_iter().map(|source| (source.peer, source.bytes)).collect();
+        assert_eq!(told, [("a".to_owned(), 11), ("b".to_owned(), 7)]);
     }
 }

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use potluck_core::content::{Kind, SafeName, Selection, Ticket};
 use potluck_core::ids::ContentKey;
 use potluck_core::peer::FetchOptions;
 use potluck_core::wire::tracker::Row;
 use potluck_transport_tcp::Fetch;
+use potluck_transport_tcp::hashing::{Hashing, hash_file};
 use potluck_transport_tcp::store::{PartInfo, Target, find_parts};
 use serde_json::json;
 
@@ -72,6 +74,7 @@ impl Plan {
                     Code::Usage,
                     format!("--include and --exclude choose among the files of a folder; `{what}` is a file"),
                 )
+                .hint("Leave them out to fetch it.")
                 .into());
             }
             if wanted.iter().any(|other| other.key == next.key) {
@@ -125,7 +128,7 @@ async fn by_text(what: &What, place: &Place, tracker: &HostPort) -> anyhow::Resu
     }
     match place.part(what)? {
         Some(part) => by_part(part, place),
-        None => Err(error),
+        None => place.standing(what).await.ok_or(error),
     }
 }
 
@@ -154,6 +157,14 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn of(out: &Path) -> Result<Self, Failure> {
         let place = Self { out: out.to_owned() };
+        if let Some(file) = place.in_the_way() {
+            let (out, file) = (ui::name(&out.to_string_lossy()), ui::name(&file.to_string_lossy()));
+            return Err(Failure::new(
+                Code::Failed,
+                format!("cannot download to {out}: {file} is a file, no folder"),
+            )
+            .hint("Choose another place by --out PATH."));
+        }
         if !place.is_folder() && !place.folder().is_dir() {
             let folder = ui::name(&place.folder().to_string_lossy());
             return Err(Failure::new(Code::Failed, format!("the folder {folder} does not exist"))
@@ -176,6 +187,40 @@ impl Place {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         }
+    }
+
+    /// What should be a folder for anything to lie there, and is none.
+    fn in_the_way(&self) -> Option<&Path> {
+        // Without a slash at its end, a file is found to be one.
+        let folder = self.folder().components().as_path();
+        let (there, of) = folder.ancestors().find_map(|path| Some((path, std::fs::metadata(path).ok()?)))?;
+        (!of.is_dir()).then_some(there)
+    }
+
+    /// The file that stands at the target, if an id means it: then nobody is needed to have it.
+    pub(crate) async fn standing(&self, what: &What) -> Option<Wanted> {
+        let is_file = std::fs::symlink_metadata(&self.out).is_ok_and(|found| found.is_file());
+        if !is_file || !what.is_id() {
+            return None;
+        }
+        let out = self.out.clone();
+        let hash = move || {
+            let (threads, cancelled) =
+                (std::thread::available_parallelism().map_or(1, usize::from), AtomicBool::new(false));
+            let how = Hashing { threads, progress: &|_| (), cancelled: &cancelled, cache: None };
+            hash_file(&out, how).ok()
+        };
+        let key = tokio::task::spawn_blocking(hash).await.ok()??.key;
+        let name = self.name_for(&self.out.file_name()?.to_string_lossy()).ok()?;
+        let target = self.target(&name).ok()?;
+        what.means(key.id, "").then(|| Wanted {
+            key,
+            kind: Kind::File,
+            name,
+            peers: Vec::new(),
+            holders: None,
+            target,
+        })
     }
 
     /// The content's own name, checked; where the target has a name of its own, a strange one does no harm.
@@ -246,6 +291,37 @@ mod tests {
         assert_eq!(path(&dir.path().join("new/")), dir.path().join("new/n"));
         assert_eq!(path(&dir.path().join("other")), dir.path().join("other"));
         assert_eq!(Place::of(&dir.path().join("no/such")).map(drop).unwrap_err().code, Code::Failed);
+    }
+
+    #[test]
+    fn a_file_is_no_place_for_anything_below_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        std::fs::write(&file, b"f").unwrap();
+        for below in ["f/", "f/x", "f/x/", "f/x/y"] {
+            let failure = Place::of(&dir.path().join(below)).map(drop).unwrap_err();
+            assert!(failure.message.ends_with("/f is a file, no folder"), "{below}: {failure}");
+        }
+        assert!(Place::of(&file).is_ok(), "it may be the target itself");
+    }
+
+    #[tokio::test]
+    async fn what_stands_at_the_target_is_known_by_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        std::fs::write(&file, b"hello").unwrap();
+        let place = Place::of(&file).unwrap();
+        let id = "ea8f163db38682925e4491c5e58d4bb3506ef8c14eb78a86e908c5624a67200f";
+        for (text, means) in [(id, true), (&id[..8], true), (&"0".repeat(64), false), ("f", false)] {
+            let wanted = place.standing(&text.parse().unwrap()).await;
+            assert_eq!(
+                wanted.map(|wanted| wanted.key.id.to_string()),
+                means.then(|| id.to_owned()),
+                "{text}"
+            );
+        }
+        let folder = Place::of(dir.path()).unwrap();
+        assert!(folder.standing(&id.parse().unwrap()).await.is_none());
     }
 
     #[test]
