@@ -61,7 +61,7 @@ const MUTANTS: &[(Wrong, u64)] = &[
     (Wrong::RequestsTwice, 0),
     (Wrong::NeverRegistersAgain, 0),
     (Wrong::DeafToRetractions, 7),
-    (Wrong::TrustsFailedSyncs, 22),
+    (Wrong::TrustsFailedSyncs, 4),
     (Wrong::NeverResumes, 3),
     (Wrong::NeverUnexpects, 0),
     (Wrong::HidesWhatIsMissing, 3),
