@@ -132,18 +132,16 @@ impl PieceSet {
         words.enumerate().flat_map(|(at, (own, others))| ones(at, own & !others))
     }
 
-    /// Pieces in both sets of the same length, in order, from a piece on; found by words.
-    pub fn intersection_from<'a>(
+    /// Pieces in both sets of the same length, in order from the word of a piece on, then those before it; found by words.
+    pub fn intersection_round<'a>(
         &'a self,
         other: &'a Self,
         first: u32,
     ) -> impl Iterator<Item = PieceIndex> + 'a {
         let start = (first / usize::BITS) as usize;
-        let words = self.words().iter().zip(other.words()).enumerate().skip(start);
-        words.flat_map(|(at, (own, others))| {
-            let both = own & others;
-            ones(at, both)
-        })
+        let words = || self.words().iter().zip(other.words()).enumerate();
+        let round = words().skip(start).chain(words().take(start));
+        round.flat_map(|(at, (own, others))| ones(at, own & others))
     }
 
     /// The set as machine words, lowest piece in the lowest bit, for fast intersection. Bits past the end are zero.

@@ -155,8 +155,8 @@ impl Peer {
             return;
         }
         for partner in swarm.partners.values() {
-            let missed = |p: PieceIndex| p.0 < partner.searched && partner.offers(p);
-            assert!(partner.searched == 0 || !fetching.picker.rarest().any(missed), "searched in vain");
+            let missed = |p: PieceIndex| partner.offers(p);
+            assert!(!partner.exhausted || !fetching.picker.rarest().any(missed), "it has something to give");
         }
         for piece in (0..swarm.pieces()).map(PieceIndex) {
             let states = [

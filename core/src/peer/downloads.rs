@@ -269,7 +269,7 @@ impl Peer {
         let salt = self.config.seed.fork("picker").fork(&swarm.key.id.to_string());
         fetching.picker = Picker::new(&wanted, salt.rng(), in_order);
         for partner in swarm.partners.values_mut() {
-            partner.searched = 0;
+            partner.exhausted = false;
             for piece in partner.have.set().into_iter().flat_map(PieceSet::iter) {
                 fetching.picker.gained(piece);
             }

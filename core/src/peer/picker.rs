@@ -26,6 +26,8 @@ pub struct Picker {
     pos: Vec<u32>,
     ends: Vec<u32>,
     open: PieceSet,
+    /// Piece at which the next search by the holder's set begins: who has nothing rare gives something else each time.
+    cursor: u32,
     rng: ChaCha8Rng,
     /// Somebody reads along: the first open piece is picked, whichever is rarest.
     in_order: bool,
@@ -44,7 +46,7 @@ impl Picker {
             pos[*p as usize] = i as u32;
         }
         let ends = vec![order.len() as u32];
-        Self { counts: vec![0; pieces], order, pos, ends, open: wanted.clone(), rng, in_order }
+        Self { counts: vec![0; pieces], order, pos, ends, open: wanted.clone(), cursor: 0, rng, in_order }
     }
 
     /// Are pieces picked from the first to the last?
@@ -157,18 +159,11 @@ impl Picker {
     }
 
     /// The rarest open piece (or, in order, the first one) that `takes`; `theirs` is what the holder has (`None`: all).
-    ///
-    /// `searched` belongs to the holder: below it nothing is open that it could give, so that no word is searched again in
-    /// vain. Whoever opens a piece, or learns that the holder has it, takes that back to the piece.
     pub fn pick(
-        &self,
+        &mut self,
         theirs: Option<&PieceSet>,
-        searched: &mut u32,
         mut takes: impl FnMut(PieceIndex) -> bool,
     ) -> Option<PieceIndex> {
-        if *searched >= self.open.len() {
-            return None;
-        }
         let has = |p: PieceIndex| theirs.is_none_or(|set| set.contains(p));
         if self.in_order {
             return self.open.iter().find(|p| has(*p) && takes(*p));
@@ -178,17 +173,14 @@ impl Picker {
                 return Some(p);
             }
         }
-        // Nothing rare for this holder: any open piece of its own, by words.
-        let found = if self.order.len() <= SCAN_MAX {
-            None
-        } else {
-            match theirs {
-                Some(theirs) => self.open.intersection_from(theirs, *searched).find(|p| takes(*p)),
-                None => self.open.iter().find(|p| takes(*p)),
-            }
-        };
-        *searched = found.map_or(self.open.len(), |p| p.0);
-        found
+        if self.order.len() <= SCAN_MAX {
+            return None;
+        }
+        // Nothing rare for this holder: any open piece of its own, by words, from where the last search ended.
+        let theirs = theirs.unwrap_or(&self.open);
+        let found = self.open.intersection_round(theirs, self.cursor).find(|p| takes(*p))?;
+        self.cursor = found.0;
+        Some(found)
     }
 
     /// Open pieces from the rarest on.
@@ -245,24 +237,24 @@ mod tests {
     #[test]
     fn picks_the_rarest_that_the_holder_has() {
         let mut picker = picker("3121");
-        assert_eq!(picker.pick(Some(&set("#.#.")), &mut 0, |_| true), Some(PieceIndex(2)));
-        assert_eq!(picker.pick(Some(&set("##..")), &mut 0, |_| true), Some(PieceIndex(1)));
+        assert_eq!(picker.pick(Some(&set("#.#.")), |_| true), Some(PieceIndex(2)));
+        assert_eq!(picker.pick(Some(&set("##..")), |_| true), Some(PieceIndex(1)));
         picker.close(PieceIndex(1));
-        assert_eq!(picker.pick(Some(&set("##..")), &mut 0, |_| true), Some(PieceIndex(0)));
-        assert_eq!(picker.pick(Some(&set("....")), &mut 0, |_| true), None);
-        assert_eq!(picker.pick(None, &mut 0, |p| p.0 == 2), Some(PieceIndex(2)));
+        assert_eq!(picker.pick(Some(&set("##..")), |_| true), Some(PieceIndex(0)));
+        assert_eq!(picker.pick(Some(&set("....")), |_| true), None);
+        assert_eq!(picker.pick(None, |p| p.0 == 2), Some(PieceIndex(2)));
     }
 
     #[test]
     fn in_order_the_first_is_picked_however_common() {
         let mut picker = Picker::new(&PieceSet::full(1000), Seed::from_number(1).rng(), true);
         picker.gained(PieceIndex(0));
-        assert_eq!(picker.pick(None, &mut 0, |_| true), Some(PieceIndex(0)));
+        assert_eq!(picker.pick(None, |_| true), Some(PieceIndex(0)));
         picker.close(PieceIndex(0));
-        assert_eq!(picker.pick(None, &mut 0, |_| true), Some(PieceIndex(1)));
+        assert_eq!(picker.pick(None, |_| true), Some(PieceIndex(1)));
         picker.reopen(PieceIndex(0));
-        assert_eq!(picker.pick(Some(&set("#.")), &mut 0, |_| true), Some(PieceIndex(0)));
-        assert_eq!(picker.pick(None, &mut 0, |p| p.0 > 700), Some(PieceIndex(701)));
+        assert_eq!(picker.pick(Some(&set("#.")), |_| true), Some(PieceIndex(0)));
+        assert_eq!(picker.pick(None, |p| p.0 > 700), Some(PieceIndex(701)));
     }
 
     #[test]
@@ -273,7 +265,7 @@ mod tests {
         for p in theirs.iter().collect::<Vec<_>>() {
             picker.gained(p);
         }
-        assert_eq!(picker.pick(Some(&theirs), &mut 0, |_| true), Some(PieceIndex(7_777)));
+        assert_eq!(picker.pick(Some(&theirs), |_| true), Some(PieceIndex(7_777)));
     }
 
     proptest! {
@@ -290,7 +282,7 @@ mod tests {
                 }
                 picker.check();
             }
-            let best = picker.pick(None, &mut 0, |_| true);
+            let best = picker.pick(None, |_| true);
             let least = (0..40).filter(|p| picker.is_open(PieceIndex(*p))).map(|p| picker.count(PieceIndex(p))).min();
             prop_assert_eq!(best.map(|p| picker.count(p)), least);
         }

@@ -223,7 +223,8 @@ impl Peer {
         let last = swarm.geometry.last_piece();
         let Some(partner) = swarm.partners.get(&link) else { return false };
         let Some(fetching) = swarm.fetching.as_mut() else { return false };
-        if !partner.is_askable(now) || fetching.picker.open_count() == 0 || partner.have.is_none() {
+        let nothing = fetching.picker.open_count() == 0 || partner.have.is_none() || partner.exhausted;
+        if nothing || !partner.is_askable(now) {
             return false;
         }
         let is_sole = |picker: &Picker, p: PieceIndex| complete + picker.count(p) as usize <= 1;
@@ -243,13 +244,10 @@ impl Peer {
                 return open_last.is_some_and(|p| self.begin_asking(link, id, p, room));
             }
         }
-        let mut searched = partner.searched;
-        let pick = proof.or_else(|| {
-            fetching.picker.pick(partner.have.set(), &mut searched, |p| !partner.bad.contains(&p))
-        });
+        let pick = proof.or_else(|| fetching.picker.pick(partner.have.set(), |p| !partner.bad.contains(&p)));
         let Some(piece) = pick else {
             if let Some(partner) = swarm.partners.get_mut(&link) {
-                partner.searched = searched;
+                partner.exhausted = true;
             }
             return false;
         };
@@ -497,8 +495,8 @@ impl Peer {
         }
         fetching.picker.reopen(piece);
         for (link, partner) in &mut swarm.partners {
-            partner.searched = partner.searched.min(piece.0);
             if partner.offers(piece) {
+                partner.exhausted = false;
                 self.hungry.insert(*link);
             }
         }

@@ -83,8 +83,9 @@ pub(super) struct Partner {
     pub(super) suspected: BTreeMap<PieceIndex, (Instant, u32)>,
     /// Nothing is asked of it for this content any more.
     pub(super) dropped: bool,
-    /// Of the pieces below this none is open that it could give.
-    pub(super) searched: u32,
+    /// Nothing is open that it could give, so it is not searched in vain again: until a piece of its own is opened, or it
+    /// has more.
+    pub(super) exhausted: bool,
 
     /// Pieces sent to it that it has not announced.
     pub(super) given: BTreeSet<PieceIndex>,
@@ -109,7 +110,7 @@ impl Partner {
             bad: BTreeSet::new(),
             suspected: BTreeMap::new(),
             dropped: false,
-            searched: 0,
+            exhausted: false,
             given: BTreeSet::new(),
             sent_bytes: 0,
             uploading: false,

@@ -218,7 +218,7 @@ impl Peer {
         let lost: Vec<PieceIndex> = partner.asked.iter().copied().filter(|p| !have.contains(*p)).collect();
         let choices = !partner.choices.is_empty() && !have.is_all();
         partner.have = have;
-        partner.searched = 0;
+        partner.exhausted = false;
         for piece in lost {
             self.take_back(link, id, piece, true);
         }
@@ -259,7 +259,7 @@ impl Peer {
                 && let Some(fetching) = &mut swarm.fetching
             {
                 fetching.picker.gained(*piece);
-                partner.searched = partner.searched.min(piece.0);
+                partner.exhausted = false;
                 useful |= fetching.picker.is_open(*piece);
             }
         }
