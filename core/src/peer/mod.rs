@@ -1,8 +1,8 @@
 //! The peer machine: joins a tracker, keeps links to other peers, fetches contents piece by piece from every holder at once,
 //! and serves what it has verified.
 //!
-//! Inputs and effects are in [`io`](self) ([`PeerInput`], [`PeerEffect`]); the driver performs, this decides. One machine
-//! owns everything; each file holds one concern as methods of [`Peer`]:
+//! Inputs and effects are in [`io`](self) ([`PeerInput`], [`PeerEffect`]), what the person is told in `event` ([`PeerEvent`]);
+//! the driver performs, this decides. One machine owns everything; each file holds one concern as methods of [`Peer`]:
 //!
 //! | file | concern |
 //! |---|---|
@@ -10,7 +10,9 @@
 //! | `questions` | what the person asks of the tracker, or of other peers while there is none |
 //! | `linking` | who to dial, which links stay, keep-alive, bans |
 //! | `talk` | what peers say to each other about contents: joining a swarm, haves, tables, holders |
-//! | `requests` | what to ask of whom: picking, pipelining, stealing, end game |
+//! | `requests` | what to ask of whom |
+//! | `pace` | how much is asked for at a time |
+//! | `overtake` | taking over what slow and silent links owe, the end game |
 //! | `arrivals` | chunks into verified pieces; who is to blame for wrong ones |
 //! | `uploads` | serving what others ask for |
 //! | `downloads` | a download from `Fetch` to its final name |
@@ -31,6 +33,7 @@
 mod arrivals;
 mod check;
 mod downloads;
+mod event;
 mod explain;
 mod faults;
 mod folders;
@@ -39,6 +42,8 @@ mod link;
 mod linking;
 mod offers;
 mod outgoing;
+mod overtake;
+mod pace;
 mod picker;
 mod questions;
 mod rate;
@@ -67,11 +72,13 @@ use crate::time::{Deadline, Instant};
 use crate::wire::peer::PeerMessage;
 use crate::wire::tracker::Accepting;
 
+pub use event::*;
 pub use explain::{Explanation, HolderExplained, HolderState, Stage};
 pub use io::*;
 // Measured by a bench of its own; nothing else has a use for it.
 #[doc(hidden)]
 pub use picker::Picker;
+pub use status::{DownloadStatus, HolderStatus};
 
 use downloads::Download;
 use link::Link;

@@ -1,12 +1,9 @@
 //! What to ask of whom.
 //!
-//! Each link is kept busy by itself: while less is under way on it than its measured rate and delay suggest, it is given
-//! the rarest open piece that its far end has ("rarest first"). Where the far end is the only one to hold the rarest pieces,
-//! it is left the choice among several of them, since it knows what it gave to others ("first copies first"). A link that
-//! finds no open piece overtakes: it takes a piece over from a link that would need much longer, and in the very end asks a
-//! second time for what a slow link is just sending.
+//! A link that may be asked for more (`pace`) is given the rarest open piece that its far end has ("rarest first"). Where the
+//! far end is the only one to hold the rarest pieces, it is left the choice among several of them, since it knows what it
+//! gave to others ("first copies first"). A link that finds no open piece overtakes (`overtake`).
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -17,7 +14,7 @@ use crate::wire::peer::{PeerMessage, Refusal, RequestRef};
 
 use super::link::Link;
 use super::picker::Picker;
-use super::swarm::{Ask, Swarm, SwarmId};
+use super::swarm::{Ask, SwarmId};
 use super::timers::Timer;
 use super::{Peer, PeerEffect};
 
@@ -28,24 +25,8 @@ const CHOICE_SHARE: usize = 8;
 const _: () = assert!(CHOICE_PIECES <= limits::CHOICE_PIECES_MAX);
 /// The only complete holder is not asked for what others have while this much is under way from them.
 const SPARED_BYTES: u64 = 4 * CHUNK_BYTES;
-/// Over all links together, what comes in this time and three round trips is under way at most, or this many bytes: what
-/// waits in one queue is asked of nobody else, so a long queue at one holder leaves another idle.
-const ENOUGH: Duration = Duration::from_millis(150);
-const ENOUGH_BYTES: u64 = 8 * CHUNK_BYTES;
-/// Who has so many pieces fewer than others, on average, asks more than they.
-const LAG_PIECES: u64 = 8;
-/// So much more is asked of those who have uplink to spare.
-const SPARE_BYTES: u64 = 12 * CHUNK_BYTES;
 /// Bytes asked for before the last piece has proven the length, while somebody may send it.
 const UNPROVEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// A piece is taken over only if that promises to be this much faster, and [`OVERTAKE_SLACK`] besides.
-const OVERTAKE_FACTOR: f64 = 2.0;
-const OVERTAKE_SLACK: Duration = Duration::from_millis(50);
-/// Asks per input; the rest follows at once, in the next.
-const ASKS_PER_INPUT: u32 = 256;
-/// A silent link is given up even without an alternative after this, so that the download can say that it waits.
-const GIVE_UP: Duration = Duration::from_secs(10);
-
 /// A run that was asked for. Kept after it was taken back, or its link is gone, until its piece is verified: a chunk that
 /// was being written then is reported later, and nobody else's is written in its place.
 #[derive(Clone, Debug)]
@@ -64,25 +45,6 @@ pub(super) struct AskedRun {
     pub(super) at: Instant,
 }
 
-/// How this peer stands among the partners of a swarm. It does not change while links are given something to do, so all of
-/// them together ask for it once.
-struct Standing {
-    /// The partial holders have more of it, on average, than is here.
-    lags: bool,
-    complete_partners: usize,
-}
-
-type Standings = BTreeMap<SwarmId, Standing>;
-
-impl Standing {
-    fn of(swarm: &Swarm) -> Self {
-        let theirs = swarm.partners.values().filter_map(|p| p.have.set()).map(|set| u64::from(set.count()));
-        let (sum, partners) = theirs.filter(|n| *n > 0).fold((0, 0), |(sum, n), has| (sum + has, n + 1));
-        let held = u64::from(swarm.held.count(swarm.pieces()));
-        Self { lags: (held + LAG_PIECES) * partners < sum, complete_partners: swarm.complete_partners() }
-    }
-}
-
 /// The chunks of a run, one bit each.
 const fn run_bits(run: ChunkRun) -> u64 {
     let ones = if run.count >= 64 { u64::MAX } else { (1 << run.count) - 1 };
@@ -91,93 +53,8 @@ const fn run_bits(run: ChunkRun) -> u64 {
 const _: () = assert!(limits::CHUNKS_PER_PIECE_MAX <= 64);
 
 impl Peer {
-    /// Gives links with room something to do.
-    pub(super) fn fill_hungry(&mut self) {
-        let mut budget = ASKS_PER_INPUT;
-        let mut standings = Standings::new();
-        loop {
-            while let Some(link) = self.hungry.pop_first() {
-                if budget == 0 {
-                    self.hungry.insert(link);
-                    self.timers.set(Timer::Continue, self.now);
-                    return;
-                }
-                self.fill(link, &mut budget, &mut standings);
-            }
-            // Who delivered found nothing to ask: so it is the turn of those that were put off.
-            if self.put_off.is_empty() || self.inflight >= self.enough(Duration::ZERO) {
-                return;
-            }
-            self.hungry.append(&mut self.put_off);
-        }
-    }
-
-    /// Bytes that may be under way over all links together, where a round trip takes so long.
-    fn enough(&self, rtt: Duration) -> u64 {
-        ((self.down.rate(self.now) * (ENOUGH + rtt).as_secs_f64()) as u64).max(ENOUGH_BYTES)
-    }
-
-    fn fill(&mut self, link: LinkId, budget: &mut u32, standings: &mut Standings) {
-        let share = self.config.inflight_bytes_max / self.owing.max(1) as u64;
-        loop {
-            let Some(l) = self.links.get(&link) else { return };
-            let target = l.inflight_target(self.now, share);
-            if l.inflight >= target || self.inflight >= self.config.inflight_bytes_max {
-                return;
-            }
-            if !self.wants_more(link, standings) {
-                self.put_off.insert(link);
-                return;
-            }
-            if *budget == 0 {
-                self.hungry.insert(link);
-                return;
-            }
-            if let Err(at) = self.down_cap.poll(self.now) {
-                self.timers.set_by(Timer::DownRate, at);
-                return;
-            }
-            let room = (target - l.inflight).min(self.down_cap.portion());
-            if !self.ask_next(link, room) {
-                if self.links.get(&link).is_some_and(|l| l.inflight == 0) {
-                    self.gives_up_places(link);
-                }
-                return;
-            }
-            if let Some(l) = self.links.get_mut(&link) {
-                l.spare.taken();
-            }
-            *budget -= 1;
-        }
-    }
-
-    /// Enough is under way over all links, unless this one has something particular to give: who delivers is asked next, not
-    /// who has a long queue. A link that owes nothing may be asked further if its far end has uplink to spare, or holds what
-    /// nobody else does.
-    fn wants_more(&self, link: LinkId, standings: &mut Standings) -> bool {
-        let Some(l) = self.links.get(&link) else { return false };
-        let enough = self.enough(l.rtt.unwrap_or_default());
-        if self.inflight < enough {
-            return true;
-        }
-        // Of something that this link takes part in less is here than others have; nobody else holds all of it.
-        let (mut lags, mut sole) = (false, false);
-        for id in l.mine.values() {
-            let Some(swarm) = self.swarms.get(id).filter(|s| s.is_running()) else { continue };
-            let standing = standings.entry(*id).or_insert_with(|| Standing::of(swarm));
-            lags |= standing.lags;
-            let holds_all = || swarm.partners.get(&link).is_some_and(|p| p.have.is_all() && !p.dropped);
-            sole |= standing.complete_partners == 1 && holds_all();
-        }
-        if lags && self.inflight < enough * 2 {
-            return true;
-        }
-        let spare = l.spare.is_offered(self.now) && (self.inflight < enough + SPARE_BYTES || lags);
-        l.inflight == 0 && (spare || sole)
-    }
-
     /// Asks for one more run, or leaves one more choice. False: there is nothing for this link to do.
-    fn ask_next(&mut self, link: LinkId, room: u64) -> bool {
+    pub(super) fn ask_next(&mut self, link: LinkId, room: u64) -> bool {
         while let Some((id, piece)) = self.links.get(&link).and_then(|l| l.unfinished.front().copied()) {
             if self.ask_more(link, id, piece, room) {
                 return true;
@@ -299,7 +176,7 @@ impl Peer {
     }
 
     /// Asks a link for what is missing of a piece, from its first chunk on.
-    fn begin_asking(&mut self, link: LinkId, id: SwarmId, piece: PieceIndex, room: u64) -> bool {
+    pub(super) fn begin_asking(&mut self, link: LinkId, id: SwarmId, piece: PieceIndex, room: u64) -> bool {
         let Some(swarm) = self.swarms.get_mut(&id) else { return false };
         let (Some(partner), Some(fetching)) = (swarm.partners.get_mut(&link), swarm.fetching.as_mut()) else {
             return false;
@@ -629,109 +506,5 @@ impl Peer {
             partner.not_before = None;
             self.hungry.insert(link);
         }
-    }
-
-    /// Finds something of a slower link to do. True: something was asked for.
-    fn overtake(&mut self, link: LinkId, id: SwarmId, room: u64) -> bool {
-        let now = self.now;
-        let Some(l) = self.links.get(&link) else { return false };
-        let Some(swarm) = self.swarms.get(&id).filter(|s| s.is_running()) else { return false };
-        let Some(partner) = swarm.partners.get(&link).filter(|p| p.is_askable(now)) else { return false };
-        let Some(fetching) = &swarm.fetching else { return false };
-        let own = l.eta(now, l.inflight + swarm.geometry.piece_length()) + l.delay.unwrap_or_default();
-        let worth = own.mul_f64(OVERTAKE_FACTOR) + OVERTAKE_SLACK;
-        let end_game = fetching.picker.open_count() == 0;
-        let mut best: Option<(Duration, LinkId, OpId, bool)> = None;
-        for slow in swarm.partners.keys().filter(|s| **s != link) {
-            let Some(s) = self.links.get(slow) else { continue };
-            // While others still find something to do, slowness is no reason: what is taken from one busy link only makes
-            // another busier. Silence is.
-            if s.inflight == 0 || !(end_game || s.is_stuck(now)) {
-                continue;
-            }
-            // Bytes ahead of and in each run, oldest first; the run asked for last waits longest.
-            let mut ahead = 0;
-            let mut head = true;
-            for op in &s.queue {
-                let Some(run) = self.asked.get(op).filter(|r| !r.taken_back && r.outstanding != 0) else {
-                    continue;
-                };
-                let is_head = std::mem::replace(&mut head, false);
-                if run.choice.is_none() {
-                    ahead += self.outstanding_bytes(run);
-                }
-                let piece = run.run.piece;
-                let twice = fetching.asked.get(&piece).is_some_and(|asks| asks.len() > 1);
-                if run.swarm != id || twice || !partner.offers(piece) {
-                    continue;
-                }
-                let eta = s.eta(now, if run.choice.is_some() { s.inflight } else { ahead });
-                if eta > worth && best.is_none_or(|(b, ..)| eta > b) {
-                    best = Some((eta, *slow, *op, is_head));
-                }
-            }
-        }
-        let Some((_, slow, op, is_head)) = best else { return false };
-        let Some(run) = self.asked.get(&op).cloned() else { return false };
-        let piece = run.run.piece;
-        if let Some(choice) = run.choice {
-            self.take_back_choice(slow, id, choice, true);
-            return self.begin_asking(link, id, piece, room);
-        }
-        let dead = self.links.get(&slow).is_some_and(|s| now.since(s.progress) >= s.patience());
-        let undivided = self
-            .swarms
-            .get(&id)
-            .and_then(|s| s.fetching.as_ref())
-            .is_some_and(|f| f.undivided.contains(&piece));
-        if !is_head || dead || undivided {
-            self.take_back(slow, id, piece, true);
-        } else if !end_game {
-            return false;
-        }
-        self.begin_asking(link, id, piece, room)
-    }
-
-    /// Looks whether a link delivers what it owes; wakes those that could overtake it.
-    pub(super) fn check_stall(&mut self, link: LinkId) {
-        let now = self.now;
-        let Some(l) = self.links.get(&link) else { return };
-        if l.inflight == 0 {
-            return;
-        }
-        let silent = now.since(l.progress);
-        let swarms = l.swarms();
-        let (patience, rate) = (l.patience(), l.down.peak().max(1.0));
-        for id in &swarms {
-            if let Some(swarm) = self.swarms.get(id).filter(|s| s.is_running()) {
-                self.hungry.extend(swarm.partners.keys().copied().filter(|p| *p != link));
-            }
-        }
-        if silent >= patience {
-            for id in swarms {
-                self.stalled(link, id, silent >= GIVE_UP);
-            }
-        }
-        if self.links.get(&link).is_some_and(|l| l.inflight > 0) {
-            let pause = Duration::from_secs_f64((2.0 * CHUNK_BYTES as f64 / rate).clamp(0.05, 1.0));
-            self.timers.set(Timer::Stall(link), now + pause);
-        }
-    }
-
-    /// A silent link gives back what it owes of one content, if there is somebody else to ask or `anyway`.
-    fn stalled(&mut self, link: LinkId, id: SwarmId, anyway: bool) {
-        let now = self.now;
-        let Some(swarm) = self.swarms.get_mut(&id) else { return };
-        let other = swarm.partners.iter().any(|(l, p)| *l != link && p.is_askable(now) && !p.have.is_none());
-        let Some(partner) = swarm.partners.get_mut(&link) else { return };
-        if (partner.asked.is_empty() && partner.choices.is_empty()) || !(other || anyway) {
-            return;
-        }
-        let pause = Duration::from_secs(1 << partner.strikes.min(5));
-        partner.strikes = partner.strikes.saturating_add(1);
-        partner.not_before = Some(now + pause);
-        self.timers.set(Timer::Retry(link, id), now + pause);
-        self.take_back_all(link, id, true);
-        self.gives_up_places(link);
     }
 }

@@ -1,10 +1,44 @@
 //! What a driver, a person's display or a simulator may look at.
 
+use serde::{Deserialize, Serialize};
+
 use crate::content::PieceSet;
-use crate::ids::{ContentKey, DownloadId, PeerId};
+use crate::ids::{ContentKey, DownloadId, PeerId, PieceIndex};
 
 use super::swarm::{Held, Partner, Swarm};
-use super::{DownloadStatus, HolderStatus, Peer};
+use super::{Peer, WaitReason};
+
+/// How a download is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownloadStatus {
+    /// Bytes of verified pieces; of a folder: of its members.
+    pub bytes: u64,
+    /// Bytes in all; of a folder: of its members, 0 while its listing is not read.
+    pub total: u64,
+    /// Pieces not yet verified, as inclusive ranges.
+    pub missing: Vec<(PieceIndex, PieceIndex)>,
+    /// Why it waits, if it does.
+    pub waiting: Option<WaitReason>,
+    /// Peers that hold a part and are linked, or delivered something.
+    pub holders: Vec<HolderStatus>,
+}
+
+/// One holder's share in a download.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HolderStatus {
+    /// Who.
+    pub peer: PeerId,
+    /// How it is called, if known.
+    pub name: String,
+    /// Linked at present.
+    pub linked: bool,
+    /// Verified bytes that it delivered.
+    pub bytes: u64,
+    /// Bytes per second at present.
+    pub rate: u64,
+    /// Bytes asked of it and not arrived.
+    pub inflight: u64,
+}
 
 impl Peer {
     /// Who this peer is.

@@ -1,0 +1,123 @@
+//! A link that finds no open piece takes one over from a link that would need much longer, and in the very end asks a second
+//! time for what a slow link is just sending. A link that is silent for too long gives back what it owes.
+
+use std::time::Duration;
+
+use crate::ids::{LinkId, OpId};
+use crate::limits::CHUNK_BYTES;
+
+use super::Peer;
+use super::swarm::SwarmId;
+use super::timers::Timer;
+
+/// A piece is taken over only if that promises to be this much faster, and [`OVERTAKE_SLACK`] besides.
+const OVERTAKE_FACTOR: f64 = 2.0;
+const OVERTAKE_SLACK: Duration = Duration::from_millis(50);
+/// A silent link is given up even without an alternative after this, so that the download can say that it waits.
+const GIVE_UP: Duration = Duration::from_secs(10);
+
+impl Peer {
+    /// Finds something of a slower link to do. True: something was asked for.
+    pub(super) fn overtake(&mut self, link: LinkId, id: SwarmId, room: u64) -> bool {
+        let now = self.now;
+        let Some(l) = self.links.get(&link) else { return false };
+        let Some(swarm) = self.swarms.get(&id).filter(|s| s.is_running()) else { return false };
+        let Some(partner) = swarm.partners.get(&link).filter(|p| p.is_askable(now)) else { return false };
+        let Some(fetching) = &swarm.fetching else { return false };
+        let own = l.eta(now, l.inflight + swarm.geometry.piece_length()) + l.delay.unwrap_or_default();
+        let worth = own.mul_f64(OVERTAKE_FACTOR) + OVERTAKE_SLACK;
+        let end_game = fetching.picker.open_count() == 0;
+        let mut best: Option<(Duration, LinkId, OpId, bool)> = None;
+        for slow in swarm.partners.keys().filter(|s| **s != link) {
+            let Some(s) = self.links.get(slow) else { continue };
+            // While others still find something to do, slowness is no reason: what is taken from one busy link only makes
+            // another busier. Silence is.
+            if s.inflight == 0 || !(end_game || s.is_stuck(now)) {
+                continue;
+            }
+            // Bytes ahead of and in each run, oldest first; the run asked for last waits longest.
+            let mut ahead = 0;
+            let mut head = true;
+            for op in &s.queue {
+                let Some(run) = self.asked.get(op).filter(|r| !r.taken_back && r.outstanding != 0) else {
+                    continue;
+                };
+                let is_head = std::mem::replace(&mut head, false);
+                if run.choice.is_none() {
+                    ahead += self.outstanding_bytes(run);
+                }
+                let piece = run.run.piece;
+                let twice = fetching.asked.get(&piece).is_some_and(|asks| asks.len() > 1);
+                if run.swarm != id || twice || !partner.offers(piece) {
+                    continue;
+                }
+                let eta = s.eta(now, if run.choice.is_some() { s.inflight } else { ahead });
+                if eta > worth && best.is_none_or(|(b, ..)| eta > b) {
+                    best = Some((eta, *slow, *op, is_head));
+                }
+            }
+        }
+        let Some((_, slow, op, is_head)) = best else { return false };
+        let Some(run) = self.asked.get(&op).cloned() else { return false };
+        let piece = run.run.piece;
+        if let Some(choice) = run.choice {
+            self.take_back_choice(slow, id, choice, true);
+            return self.begin_asking(link, id, piece, room);
+        }
+        let dead = self.links.get(&slow).is_some_and(|s| now.since(s.progress) >= s.patience());
+        let undivided = self
+            .swarms
+            .get(&id)
+            .and_then(|s| s.fetching.as_ref())
+            .is_some_and(|f| f.undivided.contains(&piece));
+        if !is_head || dead || undivided {
+            self.take_back(slow, id, piece, true);
+        } else if !end_game {
+            return false;
+        }
+        self.begin_asking(link, id, piece, room)
+    }
+
+    /// Looks whether a link delivers what it owes; wakes those that could overtake it.
+    pub(super) fn check_stall(&mut self, link: LinkId) {
+        let now = self.now;
+        let Some(l) = self.links.get(&link) else { return };
+        if l.inflight == 0 {
+            return;
+        }
+        let silent = now.since(l.progress);
+        let swarms = l.swarms();
+        let (patience, rate) = (l.patience(), l.down.peak().max(1.0));
+        for id in &swarms {
+            if let Some(swarm) = self.swarms.get(id).filter(|s| s.is_running()) {
+                self.hungry.extend(swarm.partners.keys().copied().filter(|p| *p != link));
+            }
+        }
+        if silent >= patience {
+            for id in swarms {
+                self.stalled(link, id, silent >= GIVE_UP);
+            }
+        }
+        if self.links.get(&link).is_some_and(|l| l.inflight > 0) {
+            let pause = Duration::from_secs_f64((2.0 * CHUNK_BYTES as f64 / rate).clamp(0.05, 1.0));
+            self.timers.set(Timer::Stall(link), now + pause);
+        }
+    }
+
+    /// A silent link gives back what it owes of one content, if there is somebody else to ask or `anyway`.
+    fn stalled(&mut self, link: LinkId, id: SwarmId, anyway: bool) {
+        let now = self.now;
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let other = swarm.partners.iter().any(|(l, p)| *l != link && p.is_askable(now) && !p.have.is_none());
+        let Some(partner) = swarm.partners.get_mut(&link) else { return };
+        if (partner.asked.is_empty() && partner.choices.is_empty()) || !(other || anyway) {
+            return;
+        }
+        let pause = Duration::from_secs(1 << partner.strikes.min(5));
+        partner.strikes = partner.strikes.saturating_add(1);
+        partner.not_before = Some(now + pause);
+        self.timers.set(Timer::Retry(link, id), now + pause);
+        self.take_back_all(link, id, true);
+        self.gives_up_places(link);
+    }
+}

@@ -1,0 +1,132 @@
+//! How much is asked for at a time.
+//!
+//! What waits in one holder's queue is asked of nobody else meanwhile, so little is under way over all links together, and
+//! more only where this peer lags behind others, where an uplink is idle (`spare`), or of what nobody else holds. Each link
+//! by itself is bounded by its measured rate and delay. What a link is given then is for `requests` to say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::ids::LinkId;
+use crate::limits::CHUNK_BYTES;
+
+use super::Peer;
+use super::swarm::{Swarm, SwarmId};
+use super::timers::Timer;
+
+/// Over all links together, what comes in this time and a round trip is under way at most, or this many bytes: what
+/// waits in one queue is asked of nobody else, so a long queue at one holder leaves another idle.
+const ENOUGH: Duration = Duration::from_millis(150);
+const ENOUGH_BYTES: u64 = 8 * CHUNK_BYTES;
+/// Who has so many pieces fewer than others, on average, asks more than they.
+const LAG_PIECES: u64 = 8;
+/// So much more is asked of those who have uplink to spare.
+const SPARE_BYTES: u64 = 12 * CHUNK_BYTES;
+/// Asks per input; the rest follows at once, in the next.
+const ASKS_PER_INPUT: u32 = 256;
+
+/// How this peer stands among the partners of a swarm. It does not change while links are given something to do, so all of
+/// them together ask for it once.
+struct Standing {
+    /// The partial holders have more of it, on average, than is here.
+    lags: bool,
+    complete_partners: usize,
+}
+
+type Standings = BTreeMap<SwarmId, Standing>;
+
+impl Standing {
+    fn of(swarm: &Swarm) -> Self {
+        let theirs = swarm.partners.values().filter_map(|p| p.have.set()).map(|set| u64::from(set.count()));
+        let (sum, partners) = theirs.filter(|n| *n > 0).fold((0, 0), |(sum, n), has| (sum + has, n + 1));
+        let held = u64::from(swarm.held.count(swarm.pieces()));
+        Self { lags: (held + LAG_PIECES) * partners < sum, complete_partners: swarm.complete_partners() }
+    }
+}
+
+impl Peer {
+    /// Gives links with room something to do.
+    pub(super) fn fill_hungry(&mut self) {
+        let mut budget = ASKS_PER_INPUT;
+        let mut standings = Standings::new();
+        loop {
+            while let Some(link) = self.hungry.pop_first() {
+                if budget == 0 {
+                    self.hungry.insert(link);
+                    self.timers.set(Timer::Continue, self.now);
+                    return;
+                }
+                self.fill(link, &mut budget, &mut standings);
+            }
+            // Who delivered found nothing to ask: so it is the turn of those that were put off.
+            if self.put_off.is_empty() || self.inflight >= self.enough(Duration::ZERO) {
+                return;
+            }
+            self.hungry.append(&mut self.put_off);
+        }
+    }
+
+    /// Bytes that may be under way over all links together, where a round trip takes so long.
+    fn enough(&self, rtt: Duration) -> u64 {
+        ((self.down.rate(self.now) * (ENOUGH + rtt).as_secs_f64()) as u64).max(ENOUGH_BYTES)
+    }
+
+    fn fill(&mut self, link: LinkId, budget: &mut u32, standings: &mut Standings) {
+        let share = self.config.inflight_bytes_max / self.owing.max(1) as u64;
+        loop {
+            let Some(l) = self.links.get(&link) else { return };
+            let target = l.inflight_target(self.now, share);
+            if l.inflight >= target || self.inflight >= self.config.inflight_bytes_max {
+                return;
+            }
+            if !self.wants_more(link, standings) {
+                self.put_off.insert(link);
+                return;
+            }
+            if *budget == 0 {
+                self.hungry.insert(link);
+                return;
+            }
+            if let Err(at) = self.down_cap.poll(self.now) {
+                self.timers.set_by(Timer::DownRate, at);
+                return;
+            }
+            let room = (target - l.inflight).min(self.down_cap.portion());
+            if !self.ask_next(link, room) {
+                if self.links.get(&link).is_some_and(|l| l.inflight == 0) {
+                    self.gives_up_places(link);
+                }
+                return;
+            }
+            if let Some(l) = self.links.get_mut(&link) {
+                l.spare.taken();
+            }
+            *budget -= 1;
+        }
+    }
+
+    /// Enough is under way over all links, unless this one has something particular to give: who delivers is asked next, not
+    /// who has a long queue. A link that owes nothing may be asked further if its far end has uplink to spare, or holds what
+    /// nobody else does.
+    fn wants_more(&self, link: LinkId, standings: &mut Standings) -> bool {
+        let Some(l) = self.links.get(&link) else { return false };
+        let enough = self.enough(l.rtt.unwrap_or_default());
+        if self.inflight < enough {
+            return true;
+        }
+        // Of something that this link takes part in less is here than others have; nobody else holds all of it.
+        let (mut lags, mut sole) = (false, false);
+        for id in l.mine.values() {
+            let Some(swarm) = self.swarms.get(id).filter(|s| s.is_running()) else { continue };
+            let standing = standings.entry(*id).or_insert_with(|| Standing::of(swarm));
+            lags |= standing.lags;
+            let holds_all = || swarm.partners.get(&link).is_some_and(|p| p.have.is_all() && !p.dropped);
+            sole |= standing.complete_partners == 1 && holds_all();
+        }
+        if lags && self.inflight < enough * 2 {
+            return true;
+        }
+        let spare = l.spare.is_offered(self.now) && (self.inflight < enough + SPARE_BYTES || lags);
+        l.inflight == 0 && (spare || sole)
+    }
+}
