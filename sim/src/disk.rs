@@ -116,6 +116,12 @@ impl Part {
         self.let_go.remove(chunk);
     }
 
+    /// A sync failed: nothing since the last good one can be believed, also what was written while it ran.
+    pub(crate) fn let_unsynced_go(&mut self) {
+        let lost = self.unsynced();
+        self.let_go.union_with(&lost);
+    }
+
     /// Chunks that a sync beginning at this moment is to make durable.
     pub(crate) fn unsynced(&self) -> FixedBitSet {
         let mut set = self.right.clone();

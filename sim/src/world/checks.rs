@@ -363,10 +363,7 @@ impl World<'_> {
         let let_go = |piece: PieceIndex| content.range(piece).any(|chunk| part.let_go.contains(chunk));
         // A process that was stopped has not heard yet of what was written last.
         let unheard = |piece: PieceIndex| {
-            let arrived = |input: &Input| match input {
-                Input::Peer(PeerInput::ChunkArrived { at, .. }) => at.piece == piece,
-                _ => false,
-            };
+            let arrived = |input: &Input| matches!(input, Input::Peer(PeerInput::ChunkArrived { at, .. }) if at.piece == piece);
             record.deferred.iter().any(arrived)
         };
         let wrong = (0..content.geometry.pieces())

@@ -171,9 +171,9 @@ impl World<'_> {
         let taint = if chunk.content == expected.content { chunk.taint } else { TAINT_LIE };
         let (at, content, place) = (chunk.at, expected.content, expected.place);
         let done = host.disk.write_time(now, payload);
-        let number = end.host;
+        let host = end.host;
         let landing = Landing { reader, at, content, place, taint, fault };
-        let write = self.disk_work(number, expected.op, done, DiskWork::Land(landing));
+        let write = self.disk_work(host, expected.op, done, DiskWork::Land(landing));
         if let Some(end) = self.end(reader) {
             end.writing = Some(write);
         }
@@ -287,9 +287,7 @@ impl World<'_> {
                 let part = self.host(host).disk.parts.get_mut(&place);
                 let result = match part {
                     Some(part) if faults.sync => {
-                        // Also what was written while it ran: nothing since the last good sync can be believed.
-                        let lost = part.unsynced();
-                        part.let_go.union_with(&lost);
+                        part.let_unsynced_go();
                         Err(StorageFault::Io)
                     }
                     Some(part) => {
@@ -333,10 +331,10 @@ impl World<'_> {
         let failing = disk.faults.sync;
         let part = disk.part(place, number, content);
         // What an earlier process wrote is synced before it is counted on.
-        let written = part.unsynced();
-        if failing && !written.is_clear() {
-            part.let_go.union_with(&written);
+        if failing {
+            part.let_unsynced_go();
         } else {
+            let written = part.unsynced();
             part.durable.union_with(&written);
         }
         // What a failed sync let go is not to be believed, whatever the page cache still shows.
@@ -354,8 +352,7 @@ impl World<'_> {
         let record = &mut self.hosts[host as usize];
         let Some(part) = record.disk.parts.get_mut(&place) else { return Ok(()) };
         if record.disk.faults.sync {
-            let written = part.unsynced();
-            part.let_go.union_with(&written);
+            part.let_unsynced_go();
             return Err(StorageFault::Io);
         }
         let content = self.catalog.get(part.content);
