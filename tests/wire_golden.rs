@@ -196,7 +196,7 @@ fn peer_vectors() -> Vec<(PeerMessage, &'static str)> {
             "04000000 12 00 0000 00000000 00000000
              03000000",
         ),
-        (PeerMessage::Spare {}, "00000000 a0 00 0000 00000000 00000000"),
+        (PeerMessage::Spare { ahead: 3 }, "02000000 a0 00 0000 00000000 00000000 0300"),
     ]
 }
 

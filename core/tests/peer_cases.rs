@@ -500,7 +500,7 @@ fn an_idle_uplink_is_offered_to_whoever_has_least() {
     case.holds(3, &content, "....");
     case.holds(1, &content, "####");
     let spare = |effect: &PeerEffect| match effect {
-        PeerEffect::SendPeer { link, msg: PeerMessage::Spare {} } => Some(*link),
+        PeerEffect::SendPeer { link, msg: PeerMessage::Spare { .. } } => Some(*link),
         _ => None,
     };
     let (op, run) = case.expected(holder)[0];
@@ -514,19 +514,20 @@ fn an_idle_uplink_is_offered_to_whoever_has_least() {
 
 #[test]
 fn whoever_has_uplink_to_spare_is_asked_beyond_the_measure() {
-    let content = pieces(40);
+    let content = pieces(80);
     let mut case = Case::new();
-    let have = format!("{}.", "#".repeat(39));
-    case.fetch(&content, set(&content, &".".repeat(40)));
+    // Eight pieces fewer than others: that is no lag yet.
+    let have = format!("{}{}.", ".".repeat(39), "#".repeat(40));
+    case.fetch(&content, set(&content, &format!("{}{}", "#".repeat(32), ".".repeat(48))));
     let links: Vec<LinkId> = (1..=9).map(|n| case.meet(n)).collect();
     for n in 1..=9 {
         case.holds(n, &content, &have);
     }
     assert_eq!(case.expected(links[8]), [], "enough is under way");
-    case.says(links[8], PeerMessage::Spare {});
+    case.says(links[8], PeerMessage::Spare { ahead: 0 });
     assert_eq!(case.expected(links[8]).len(), 1);
-    case.says(links[7], PeerMessage::Spare {});
-    assert_eq!(case.expected(links[7]).len(), 2, "it owes something as it is");
+    case.says(links[3], PeerMessage::Spare { ahead: 0 });
+    assert_eq!(case.expected(links[3]).len(), 2, "it owes something as it is");
 }
 
 #[test]

@@ -245,7 +245,7 @@ impl Generator {
             14 => PeerMessage::Found { seq: self.u32(), offers: self.vec(32, Self::offer) },
             15 => PeerMessage::Ping { nonce: self.u64() },
             16 => PeerMessage::Pong { nonce: self.u64() },
-            17 => PeerMessage::Spare {},
+            17 => PeerMessage::Spare { ahead: self.u32() as u16 },
             _ => PeerMessage::Absent { slot: self.slot() },
         }
     }

@@ -1,8 +1,9 @@
 //! How many chunks leave at the same time, and how many links are served.
 //!
 //! Connections share an uplink. A chunk can be passed on only when it is whole, so a few chunks at a time that get through
-//! quickly are worth more than many that all take long. The window is found by delay, as in LEDBAT (RFC 6817): while chunks leave
-//! within the target it grows by one per window, when they take twice as long it shrinks.
+//! quickly are worth more than many that all take long. The window is found by delay, as in LEDBAT (RFC 6817): once per window,
+//! by the quickest of its chunks. It grows if that one left within the target and shrinks if it took twice as long. The others
+//! may have waited for their far ends; where all are slow, it is the uplink.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub(super) struct Outgoing {
     /// When each was handed over, oldest first.
     sending: BTreeMap<LinkId, VecDeque<Instant>>,
     count: usize,
+    round: Round,
     /// Usual time of a chunk.
     usual: Duration,
     meter: RateMeter,
@@ -44,12 +46,27 @@ pub(super) struct Outgoing {
     rate: Option<f64>,
 }
 
+/// As many chunks as the window has, one after the other, and what they tell of it.
+#[derive(Debug)]
+struct Round {
+    sent: u32,
+    /// The shortest time in which one of them left, without the round trips that are its due.
+    quickest: Duration,
+    /// The window was full at some time.
+    full: bool,
+}
+
+impl Round {
+    const EMPTY: Self = Self { sent: 0, quickest: Duration::MAX, full: false };
+}
+
 impl Outgoing {
     pub(super) fn new() -> Self {
         Self {
             window: WINDOW_START,
             sending: BTreeMap::new(),
             count: 0,
+            round: Round::EMPTY,
             usual: Duration::ZERO,
             meter: RateMeter::new(Instant::ZERO),
             busy: None,
@@ -89,24 +106,32 @@ impl Outgoing {
     /// A chunk has left.
     pub(super) fn ended(&mut self, link: LinkId, now: Instant, rtt: Duration) {
         let Some(began) = self.sending.get_mut(&link).and_then(VecDeque::pop_front) else { return };
-        let full = self.count as f64 + 1.0 >= self.window;
+        self.round.full |= self.count as f64 + 1.0 >= self.window;
         self.count -= 1;
         self.meter.add(now, CHUNK_BYTES);
         let took = now.since(began);
         self.usual = (self.usual * 7 + took) / 8;
-        let target = TARGET + rtt * 4;
-        if took > target * 2 {
-            self.window -= 1.0 / self.window;
-        } else if took < target && full {
-            self.window += 1.0 / self.window;
+        self.round.sent += 1;
+        self.round.quickest = self.round.quickest.min(took.saturating_sub(rtt * 4));
+        if f64::from(self.round.sent) >= self.window {
+            self.end_round();
         }
-        self.window = self.window.clamp(WINDOW_MIN, WINDOW_MAX);
         if self.busy.is_some_and(|since| now.since(since) >= Duration::from_millis(500)) {
             self.rate = Some(self.meter.rate(now));
         }
         if self.count == 0 {
             self.busy = None;
         }
+    }
+
+    fn end_round(&mut self) {
+        let round = std::mem::replace(&mut self.round, Round::EMPTY);
+        if round.quickest > TARGET * 2 {
+            self.window -= 1.0;
+        } else if round.quickest < TARGET && round.full {
+            self.window += 1.0;
+        }
+        self.window = self.window.clamp(WINDOW_MIN, WINDOW_MAX);
     }
 
     /// Nothing more leaves over this link.

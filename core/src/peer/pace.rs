@@ -11,6 +11,7 @@ use crate::ids::LinkId;
 use crate::limits::CHUNK_BYTES;
 
 use super::Peer;
+use super::link::Link;
 use super::swarm::{Swarm, SwarmId};
 use super::timers::Timer;
 
@@ -18,18 +19,20 @@ use super::timers::Timer;
 /// waits in one queue is asked of nobody else, so a long queue at one holder leaves another idle.
 const ENOUGH: Duration = Duration::from_millis(150);
 const ENOUGH_BYTES: u64 = 8 * CHUNK_BYTES;
-/// Who has so many pieces fewer than others, on average, asks more than they.
+/// Who has more than so many pieces fewer than others, on average, asks more than they: for each time this many as much
+/// again, up to [`LAG_FACTOR`] times as much. What it asks of them comes over connections that are seldom used, and slow.
 const LAG_PIECES: u64 = 8;
+const LAG_FACTOR: u64 = 4;
 /// So much more is asked of those who have uplink to spare.
-const SPARE_BYTES: u64 = 12 * CHUNK_BYTES;
+const SPARE_BYTES: u64 = 10 * CHUNK_BYTES;
 /// Asks per input; the rest follows at once, in the next.
 const ASKS_PER_INPUT: u32 = 256;
 
 /// How this peer stands among the partners of a swarm. It does not change while links are given something to do, so all of
 /// them together ask for it once.
 struct Standing {
-    /// The partial holders have more of it, on average, than is here.
-    lags: bool,
+    /// How many pieces the partial holders have more of it, on average, than are here.
+    lag: u64,
     complete_partners: usize,
 }
 
@@ -40,7 +43,8 @@ impl Standing {
         let theirs = swarm.partners.values().filter_map(|p| p.have.set()).map(|set| u64::from(set.count()));
         let (sum, partners) = theirs.filter(|n| *n > 0).fold((0, 0), |(sum, n), has| (sum + has, n + 1));
         let held = u64::from(swarm.held.count(swarm.pieces()));
-        Self { lags: (held + LAG_PIECES) * partners < sum, complete_partners: swarm.complete_partners() }
+        let lag = sum.checked_div(partners).unwrap_or(0).saturating_sub(held);
+        Self { lag, complete_partners: swarm.complete_partners() }
     }
 }
 
@@ -58,12 +62,29 @@ impl Peer {
                 }
                 self.fill(link, &mut budget, &mut standings);
             }
-            // Who delivered found nothing to ask: so it is the turn of those that were put off.
-            if self.put_off.is_empty() || self.inflight >= self.enough(Duration::ZERO) {
+            // Who delivered found nothing to ask: so it is the turn of those that were put off, or, where enough is under
+            // way, of one that has uplink to spare.
+            if self.put_off.is_empty() {
                 return;
             }
-            self.hungry.append(&mut self.put_off);
+            if self.inflight < self.enough(Duration::ZERO) {
+                self.hungry.append(&mut self.put_off);
+                continue;
+            }
+            let Some(link) = self.put_off_with_spare() else { return };
+            self.put_off.remove(&link);
+            self.hungry.insert(link);
         }
+    }
+
+    /// Of the links that were put off, owe nothing and may be asked now, that with the least on its way.
+    fn put_off_with_spare(&self) -> Option<LinkId> {
+        if self.inflight >= self.enough(Duration::ZERO) + SPARE_BYTES {
+            return None;
+        }
+        let offer = |l: &Link| if l.inflight == 0 { l.spare.offered(self.now) } else { None };
+        let offers = self.put_off.iter().filter_map(|link| Some((offer(self.links.get(link)?)?, *link)));
+        offers.min().map(|(_, link)| link)
     }
 
     /// Bytes that may be under way over all links together, where a round trip takes so long.
@@ -110,21 +131,25 @@ impl Peer {
     /// nobody else does.
     fn wants_more(&self, link: LinkId, standings: &mut Standings) -> bool {
         let Some(l) = self.links.get(&link) else { return false };
-        let enough = self.enough(l.rtt.unwrap_or_default());
+        let mut enough = self.enough(l.rtt.unwrap_or_default());
         if self.inflight < enough {
             return true;
         }
         // Of something that this link takes part in less is here than others have; nobody else holds all of it.
-        let (mut lags, mut sole) = (false, false);
+        let (mut lag, mut sole) = (0, false);
         for id in l.mine.values() {
             let Some(swarm) = self.swarms.get(id).filter(|s| s.is_running()) else { continue };
             let standing = standings.entry(*id).or_insert_with(|| Standing::of(swarm));
-            lags |= standing.lags;
+            lag = lag.max(standing.lag);
             let holds_all = || swarm.partners.get(&link).is_some_and(|p| p.have.is_all() && !p.dropped);
             sole |= standing.complete_partners == 1 && holds_all();
         }
-        if lags && self.inflight < enough * 2 {
-            return true;
+        let lags = lag > LAG_PIECES;
+        if lags {
+            enough = enough * (LAG_PIECES + lag).min(LAG_FACTOR * LAG_PIECES) / LAG_PIECES;
+            if self.inflight < enough {
+                return true;
+            }
         }
         let spare = l.spare.is_offered(self.now) && (self.inflight < enough + SPARE_BYTES || lags);
         l.inflight == 0 && (spare || sole)

@@ -19,16 +19,21 @@ use super::swarm::Held;
 const VALID: Duration = Duration::from_millis(100);
 /// Pause before a link is told again; doubles while it asks for nothing.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
-const AGAIN_MAX: Duration = Duration::from_secs(5);
+const AGAIN_MAX: Duration = Duration::from_millis(400);
 /// An uplink that has fewer chunks than this to send could send more: with fewer connections under way at a time, some of
 /// them held up by the far end, it would stand still now and then.
 const FEW: usize = 16;
+
+/// Who has no more chunks on their way than this sends what it is asked for next.
+const AS_GOOD_AS_NOTHING: u16 = 1;
 
 /// What is known, and was told, of spare uplinks on one link.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spare {
     /// The far end has uplink to spare until then, as far as is known.
     until: Instant,
+    /// How many chunks were leaving there when it said so.
+    ahead: u16,
     /// It is told of ours at most from here on, and then not for this long.
     next: Instant,
     pause: Duration,
@@ -38,6 +43,16 @@ impl Spare {
     /// Does the far end have uplink to spare?
     pub(super) fn is_offered(&self, now: Instant) -> bool {
         now < self.until
+    }
+
+    /// How many chunks were leaving there, if it has uplink to spare.
+    pub(super) fn offered(&self, now: Instant) -> Option<u16> {
+        self.is_offered(now).then_some(self.ahead)
+    }
+
+    /// Was as good as nothing leaving there?
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        self.offered(now).is_some_and(|ahead| ahead <= AS_GOOD_AS_NOTHING)
     }
 
     /// The far end was asked for something: what it had to spare is taken.
@@ -54,9 +69,10 @@ impl Spare {
 
 impl Peer {
     /// The far end says that what it is asked for leaves at once.
-    pub(super) fn spare_said(&mut self, link: LinkId) {
+    pub(super) fn spare_said(&mut self, link: LinkId, ahead: u16) {
         let now = self.now;
         let Some(l) = self.links.get_mut(&link) else { return };
+        l.spare.ahead = ahead;
         l.spare.until = now + VALID + l.rtt.unwrap_or_default() * 2;
         self.hungry.insert(link);
     }
@@ -72,11 +88,12 @@ impl Peer {
         let mut needy: Vec<(u32, LinkId)> =
             idle.filter_map(|(id, l)| Some((self.has_of_ours(*id, l)?, *id))).collect();
         needy.sort_unstable();
+        let ahead = u16::try_from(leaving).unwrap_or(u16::MAX);
         for (_, link) in needy.into_iter().take(FEW - leaving) {
             let Some(l) = self.links.get_mut(&link) else { return };
             l.spare.pause = (l.spare.pause * 2).clamp(AGAIN_MIN, AGAIN_MAX);
             l.spare.next = now + l.spare.pause;
-            self.say(link, PeerMessage::Spare {});
+            self.say(link, PeerMessage::Spare { ahead });
         }
     }
 

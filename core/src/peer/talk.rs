@@ -15,8 +15,9 @@ use super::swarm::{Collecting, Held, Partner, Phase, Swarm, SwarmId};
 use super::timers::Timer;
 use super::{Misbehaviour, Peer, PeerEvent};
 
-/// Verified pieces are announced at once after a quiet spell, else batched for this long.
-const HAVES_EVERY: Duration = Duration::from_millis(10);
+/// Verified pieces are announced at once after a quiet spell, else batched for a time between these.
+const HAVES_EVERY_MIN: Duration = Duration::from_millis(10);
+const HAVES_EVERY_MAX: Duration = Duration::from_millis(100);
 /// A slice of a piece table is waited for this long before another holder is asked.
 const TABLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// All of a table may take this long in the first round, where there is another holder to ask.
@@ -62,7 +63,7 @@ impl Peer {
             PeerMessage::Absent { slot } => self.absent_said(link, slot),
             PeerMessage::Ping { nonce } => self.say(link, PeerMessage::Pong { nonce }),
             PeerMessage::Pong { nonce } => self.pong(link, nonce),
-            PeerMessage::Spare {} => self.spare_said(link),
+            PeerMessage::Spare { ahead } => self.spare_said(link, ahead),
         }
     }
 
@@ -429,10 +430,11 @@ impl Peer {
                 *link
             })
             .collect();
+        let pause = haves_every(links.len());
         for link in links {
             if !self.timers.is_set(Timer::Haves(link)) {
                 self.flush_haves(link);
-                self.timers.set(Timer::Haves(link), self.now + HAVES_EVERY);
+                self.timers.set(Timer::Haves(link), self.now + pause);
             }
         }
         self.offer_spare();
@@ -613,6 +615,13 @@ impl Peer {
         let Some(id) = self.links.get(&link).and_then(|l| l.mine.get(&slot).copied()) else { return };
         self.refused(link, id, which, why);
     }
+}
+
+/// How long pieces are batched that are announced to so many. Among many the same piece comes from many, and each learns of
+/// it from all of them: so each of them may be late.
+fn haves_every(partners: usize) -> Duration {
+    let quarter = partners.min(64) as u64 / 4;
+    Duration::from_millis(quarter * quarter).clamp(HAVES_EVERY_MIN, HAVES_EVERY_MAX)
 }
 
 /// Would all of a table take longer than a holder has for it, at the pace so far? Each round of all holders gives them twice

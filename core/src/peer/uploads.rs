@@ -73,9 +73,12 @@ impl Peer {
         self.queue(link, Want::Any { swarm: id, slot, choice, pieces, chunks });
     }
 
-    /// Is there an upload slot for this link, and room in its queue?
+    /// Is there an upload slot for this link, and room in its queue? While more could leave nobody is sent away but for the
+    /// configured maximum: an uplink that once seemed slow would never be seen at work again.
     fn may_queue(&self, link: LinkId, chunks: usize) -> bool {
-        let slots = self.outgoing.slots(self.config.upload_links_max as usize);
+        let most = self.config.upload_links_max as usize;
+        let idle = self.ready.is_empty() && self.outgoing.room(self.now).is_ok();
+        let slots = if idle { most } else { self.outgoing.slots(most) };
         let room = self
             .links
             .get(&link)

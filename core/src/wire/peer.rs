@@ -190,7 +190,10 @@ messages! {
             slot: Slot,
         }
         /// What the sender is asked for now leaves at once.
-        160 max 8 Spare {}
+        160 max 8 Spare {
+            /// Chunks that are leaving already: 0 says that nothing is.
+            ahead: u16,
+        }
         /// Are you there?
         16 max 16 Ping {
             /// Quoted by the answer.

@@ -136,7 +136,7 @@ impl World<'_> {
             | PeerMessage::Found { .. }
             | PeerMessage::Ping { .. }
             | PeerMessage::Pong { .. }
-            | PeerMessage::Spare {}
+            | PeerMessage::Spare { .. }
             | PeerMessage::Absent { .. } => {}
         }
     }
@@ -191,7 +191,7 @@ impl World<'_> {
             | PeerMessage::Found { .. }
             | PeerMessage::Ping { .. }
             | PeerMessage::Pong { .. }
-            | PeerMessage::Spare {}
+            | PeerMessage::Spare { .. }
             | PeerMessage::Absent { .. } => return,
         };
         self.check_claims(host, end, slot, pieces);
