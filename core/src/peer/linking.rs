@@ -24,10 +24,10 @@ const SUSPECT_NONCE: u64 = 0x5u64 << 60 | 0xB1A_ED00 << 32;
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// Links of a swarm that are dialed at once, and the pause before the next ones: while a crowd arrives everybody knows the
-/// same few peers, and would link to those alone.
+/// Links of a swarm that are dialed at once, and the pause after the first of these waves; after the second it is four times as
+/// long, then nine times. While a crowd arrives everybody knows the same few peers, and would link to those alone.
 const WAVE_LINKS: usize = 4;
-const WAVE_EVERY: Duration = Duration::from_millis(250);
+const WAVE_PAUSE: Duration = Duration::from_millis(50);
 
 /// A dial under way.
 #[derive(Debug)]
@@ -193,7 +193,8 @@ impl Peer {
         if !chosen.is_empty()
             && let Some(swarm) = self.swarms.get_mut(&id)
         {
-            swarm.next_wave = now + WAVE_EVERY;
+            let waves = (partners + pending + chosen.len()).div_ceil(WAVE_LINKS) as u32;
+            swarm.next_wave = now + WAVE_PAUSE * (waves * waves);
             next = Some(next.map_or(swarm.next_wave, |n| n.min(swarm.next_wave)));
         }
         for addr in chosen {
