@@ -418,7 +418,9 @@ impl FromStr for HostPort {
             None => (text, TRACKER_PORT),
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        if host.is_empty() || !host.chars().all(plain) {
+        // Digits and dots that are no address (`3`, `192.168.1`) some systems take for one, and nobody means it.
+        let half = host.parse::<IpAddr>().is_err() && host.chars().all(|c| c.is_ascii_digit() || c == '.');
+        if half || !host.chars().all(plain) {
             return Err("expected HOST:PORT, like 192.168.1.20:7070".to_owned());
         }
         Ok(Self { host: host.to_owned(), port })

@@ -65,6 +65,9 @@ impl Config {
             let (_, flag) = KEYS.iter().find(|(known, _)| known == key).ok_or_else(|| unknown(key))?;
             let values = texts(value).ok_or_else(|| format!("`{key}` is neither text nor a number"))?;
             let arg = flags(command, flag).next().ok_or_else(|| unknown(key))?;
+            if arg.get_action().takes_values() && value.is_bool() {
+                return Err(format!("`{key}` is neither text nor a number"));
+            }
             try_values(arg.clone(), &values).map_err(|why| format!("`{key}`: {why}"))?;
             config.0.push((flag, values));
         }
@@ -244,6 +247,9 @@ mod tests {
             ("limit_up = \"fast\"", &["limit_up", "expected bytes per second"]),
             ("quiet = 3", &["quiet", "true or false"]),
             ("wait = 1.5", &["wait"]),
+            ("tracker = 3", &["tracker", "expected HOST:PORT"]),
+            ("tracker = true", &["tracker", "neither text nor a number"]),
+            ("as = false", &["as", "neither text nor a number"]),
             ("color = \"red\"", &["color"]),
             ("as =", &["line 1"]),
         ] {
