@@ -531,6 +531,56 @@ fn whoever_has_uplink_to_spare_is_asked_beyond_the_measure() {
 }
 
 #[test]
+fn an_offer_of_spare_uplink_is_remembered_until_there_is_room() {
+    let content = pieces(80);
+    let mut case = Case::new();
+    // Eight pieces fewer than others: that is no lag yet.
+    let have = format!("{}{}.", ".".repeat(39), "#".repeat(40));
+    case.fetch(&content, set(&content, &format!("{}{}", "#".repeat(32), ".".repeat(48))));
+    let links: Vec<LinkId> = (1..=20).map(|n| case.meet(n)).collect();
+    for n in 1..=20 {
+        case.holds(n, &content, &have);
+    }
+    for link in &links[4..] {
+        case.says(*link, PeerMessage::Spare { ahead: 0 });
+    }
+    let asked = |case: &Case| links.iter().filter(|link| !case.expected(**link).is_empty()).count();
+    let before = asked(&case);
+    assert!(before < links.len(), "more offer than may be asked");
+    let (op, run) = case.expected(links[1])[0];
+    case.arrive(&content, op, run.piece.0, true);
+    assert_eq!(asked(&case), before + 1);
+}
+
+#[test]
+fn an_idle_uplink_sends_nobody_away() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    case.share(&content, "it");
+    let asks = |case: &mut Case, n: u8| {
+        let link = case.meet(n);
+        case.holds(n, &content, "...");
+        case.input(PeerInput::Writable { link, bytes: 300_000 });
+        let run = ChunkRun { piece: PieceIndex(0), first: 0, count: 1 };
+        case.says(link, PeerMessage::Request { slot: Slot(n.into()), run })
+    };
+    let sends = |effects: &[PeerEffect]| effects.iter().any(|e| matches!(e, PeerEffect::SendChunk { .. }));
+    let sent = |case: &mut Case, n: u8| {
+        let at = ChunkAddr { piece: PieceIndex(0), chunk: 0 };
+        let (link, key) = (LinkId(n.into()), content.key);
+        case.input(PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
+    };
+    assert!(sends(&asks(&mut case, 1)));
+    // So slow that four links are all it could serve in time.
+    case.pass(Duration::from_secs(3));
+    sent(&mut case, 1);
+    for n in 2..=6 {
+        assert!(sends(&asks(&mut case, n)), "link {n}");
+        sent(&mut case, n);
+    }
+}
+
+#[test]
 fn no_more_choices_are_open_than_a_holder_takes() {
     let content = pieces(2000);
     let mut case = Case::with_inflight(64 << 20);

@@ -191,6 +191,23 @@ mod tests {
     }
 
     #[test]
+    fn far_ends_that_are_slow_do_not_shrink_the_window() {
+        let mut out = Outgoing::new();
+        let (slow, quick) = (LinkId(1), LinkId(2));
+        for round in 0..100 {
+            let now = Instant::from_millis(round * 1000);
+            for link in [slow, slow, slow, quick] {
+                out.began(link, now);
+            }
+            out.ended(quick, now + Duration::from_millis(20), Duration::ZERO);
+            for _ in 0..3 {
+                out.ended(slow, now + Duration::from_millis(500), Duration::ZERO);
+            }
+        }
+        assert!(out.window >= WINDOW_START, "{}", out.window);
+    }
+
+    #[test]
     fn a_stuck_link_does_not_hold_the_window() {
         let mut out = Outgoing::new();
         let now = Instant::from_millis(1);

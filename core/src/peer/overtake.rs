@@ -7,7 +7,6 @@ use crate::ids::{LinkId, OpId};
 use crate::limits::CHUNK_BYTES;
 
 use super::Peer;
-use super::link::Link;
 use super::swarm::SwarmId;
 use super::timers::Timer;
 
@@ -15,7 +14,7 @@ use super::timers::Timer;
 const OVERTAKE_FACTOR: f64 = 2.0;
 const OVERTAKE_SLACK: Duration = Duration::from_millis(50);
 /// In the end game a link is silent for this long before one whose far end may be busy takes over.
-const BUSY_SLACK: Duration = Duration::from_millis(500);
+const SILENT_AT_THE_END: Duration = Duration::from_millis(500);
 /// A silent link is given up even without an alternative after this, so that the download can say that it waits.
 const GIVE_UP: Duration = Duration::from_secs(10);
 
@@ -30,13 +29,15 @@ impl Peer {
         let own = l.eta(now, l.inflight + swarm.geometry.piece_length()) + l.delay.unwrap_or_default();
         let worth = own.mul_f64(OVERTAKE_FACTOR) + OVERTAKE_SLACK;
         let end_game = fetching.picker.open_count() == 0;
-        let is_late = |s: &Link| l.spare.is_idle(now) || now.since(s.progress) >= BUSY_SLACK;
+        let idle = l.spare.is_idle(now);
         let mut best: Option<(Duration, LinkId, OpId, bool)> = None;
         for slow in swarm.partners.keys().filter(|s| **s != link) {
             let Some(s) = self.links.get(slow) else { continue };
             // While others still find something to do, slowness is no reason: what is taken from one busy link only makes
             // another busier. Silence is. In the end game, too, what a busy far end sends a second time others get so much later.
-            if s.inflight == 0 || !(end_game && is_late(s) || s.is_stuck(now)) {
+            if s.inflight == 0
+                || !(end_game && (idle || now.since(s.progress) >= SILENT_AT_THE_END) || s.is_stuck(now))
+            {
                 continue;
             }
             // Bytes ahead of and in each run, oldest first; the run asked for last waits longest.

@@ -67,9 +67,13 @@ impl Peer {
             if self.put_off.is_empty() {
                 return;
             }
-            if self.inflight < self.enough(Duration::ZERO) {
+            let enough = self.enough(Duration::ZERO);
+            if self.inflight < enough {
                 self.hungry.append(&mut self.put_off);
                 continue;
+            }
+            if self.inflight >= enough + SPARE_BYTES {
+                return;
             }
             let Some(link) = self.put_off_with_spare() else { return };
             self.put_off.remove(&link);
@@ -77,11 +81,8 @@ impl Peer {
         }
     }
 
-    /// Of the links that were put off, owe nothing and may be asked now, that with the least on its way.
+    /// Of the links that were put off, owe nothing and have uplink to spare, that with the least on its way.
     fn put_off_with_spare(&self) -> Option<LinkId> {
-        if self.inflight >= self.enough(Duration::ZERO) + SPARE_BYTES {
-            return None;
-        }
         let offer = |l: &Link| if l.inflight == 0 { l.spare.offered(self.now) } else { None };
         let offers = self.put_off.iter().filter_map(|link| Some((offer(self.links.get(link)?)?, *link)));
         offers.min().map(|(_, link)| link)
