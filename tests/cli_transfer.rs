@@ -236,10 +236,12 @@ fn stay_goes_on_serving_until_interrupted() {
 #[test]
 fn once_ends_after_one_complete_delivery() {
     let net = Net::new();
-    let path = net.file("src/f", MIB, 1);
-    let (mut holder, id) = net.share("h", &path, &["--once"]);
-    assert_eq!(net.get("g", &id, &[]).ran().code, Some(0));
-    assert_eq!(holder.wait().code(), Some(0), "{}", holder.told());
+    for (name, bytes) in [("f", MIB), ("empty", 0)] {
+        let path = net.file(&format!("src/{name}"), bytes, 1);
+        let (mut holder, id) = net.share("h", &path, &["--once"]);
+        assert_eq!(net.get("g", &id, &[]).ran().code, Some(0));
+        assert_eq!(holder.wait().code(), Some(0), "{name}: {}", holder.told());
+    }
 }
 
 #[test]

@@ -106,6 +106,40 @@ fn a_ticket_needs_no_tracker() {
     assert!(pair.nodes[1].completed(download));
 }
 
+/// Nothing of an empty file is ever asked for: its holder knows by the joining that it was fetched. Members, too.
+#[test]
+fn an_empty_file_is_delivered_with_the_joining() {
+    for with_tracker in [true, false] {
+        let mut pair = Pair::new(2);
+        if with_tracker {
+            pair.join(0);
+            pair.join(1);
+        }
+        let key = pair.share(0, "empty", bytes(0, 1));
+        let download = pair.fetch(1, key, if with_tracker { vec![] } else { vec![addr(0)] });
+        pair.pass(Duration::from_millis(500));
+        assert!(pair.nodes[1].completed(download));
+        let ended = |e: &PeerEvent| matches!(e, PeerEvent::UploadEnded { key: k, bytes: 0, complete: true, .. } if *k == key);
+        assert_eq!(pair.nodes[0].events.iter().filter(|e| ended(e)).count(), 1, "{:?}", pair.nodes[0].events);
+    }
+}
+
+/// Whoever cannot be told does not keep an empty file from its place: for a second where somebody may be found, not at all
+/// where nobody is known.
+#[test]
+fn an_empty_file_needs_no_holder() {
+    let mut pair = Pair::new(3);
+    let key = pair.share(0, "empty", bytes(0, 1));
+    let alone = pair.fetch(1, key, vec![]);
+    pair.pass(Duration::from_millis(10));
+    assert!(pair.nodes[1].completed(alone));
+    let gone = pair.fetch(2, key, vec![addr(77)]);
+    pair.pass(Duration::from_millis(500));
+    assert!(!pair.nodes[2].completed(gone));
+    pair.pass(Duration::from_secs(1));
+    assert!(pair.nodes[2].completed(gone));
+}
+
 #[test]
 fn several_holders_share_the_work() {
     let mut pair = Pair::new(4);

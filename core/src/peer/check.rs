@@ -85,7 +85,7 @@ impl Peer {
             Timer::KeepAlive(link) | Timer::Stall(link) | Timer::Haves(link) | Timer::UploadIdle(link) => {
                 self.links.contains_key(&link)
             }
-            Timer::Table(id) | Timer::Dial(id) | Timer::Sync(id) | Timer::Storage(id) => {
+            Timer::Table(id) | Timer::Dial(id) | Timer::Untold(id) | Timer::Sync(id) | Timer::Storage(id) => {
                 self.swarms.contains_key(&id)
             }
             Timer::Retry(link, id) | Timer::Blame(link, id) => {

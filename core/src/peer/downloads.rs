@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::content::{Geometry, Kind, PieceSet, PieceTable};
 use crate::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex};
@@ -16,6 +17,9 @@ use super::waiting::WAITING_EVERY;
 use super::{
     FailReason, FetchOptions, Opening, Peer, PeerEffect, PeerEvent, Place, StorageFault, WaitReason,
 };
+
+/// So long an empty file is kept back until a holder is linked.
+const UNTOLD_MAX: Duration = Duration::from_secs(1);
 
 /// What was asked for by one `Fetch`.
 #[derive(Debug)]
@@ -286,7 +290,7 @@ impl Peer {
             d.bytes += bytes;
         }
         if full {
-            return self.swarm_filled(id);
+            return self.filled_at_once(id);
         }
         let links: Vec<LinkId> =
             self.swarms.get(&id).map(|s| s.partners.keys().copied().collect()).unwrap_or_default();
@@ -301,6 +305,33 @@ impl Peer {
         }
         if matches!(place, Place::Root(_)) {
             self.timers.set_by(Timer::Dial(id), self.now);
+        }
+    }
+
+    /// All of it was there when it was opened. Of an empty file that is nothing: a holder is told first that it was fetched,
+    /// since nothing is asked of it by which it would know.
+    fn filled_at_once(&mut self, id: SwarmId) {
+        let Some(swarm) = self.swarms.get(&id) else { return };
+        let root = swarm.fetching.as_ref().is_some_and(|f| matches!(f.place, Place::Root(_)));
+        let may_find = !self.session.is_away() || !swarm.candidates.is_empty();
+        if swarm.pieces() > 0 || !root || !may_find || swarm.partners.values().any(|p| p.everything) {
+            return self.swarm_filled(id);
+        }
+        self.timers.set(Timer::Untold(id), self.now + UNTOLD_MAX);
+        self.timers.set_by(Timer::Dial(id), self.now);
+    }
+
+    /// A holder of an empty file is linked, and knows by the `Join` that it was fetched.
+    pub(super) fn told_holder(&mut self, id: SwarmId) {
+        if self.timers.is_set(Timer::Untold(id)) {
+            self.timers.clear(Timer::Untold(id));
+            self.swarm_filled(id);
+        }
+    }
+
+    pub(super) fn tell_no_holder(&mut self, id: SwarmId) {
+        if self.swarms.get(&id).is_some_and(Swarm::is_running) {
+            self.swarm_filled(id);
         }
     }
 
@@ -469,7 +500,9 @@ impl Peer {
     }
 
     pub(super) fn drop_fetching_timers(&mut self, id: SwarmId) {
-        for timer in [Timer::Dial(id), Timer::Table(id), Timer::Sync(id), Timer::Storage(id)] {
+        let timers =
+            [Timer::Dial(id), Timer::Untold(id), Timer::Table(id), Timer::Sync(id), Timer::Storage(id)];
+        for timer in timers {
             self.timers.clear(timer);
         }
     }

@@ -301,6 +301,7 @@ impl Peer {
                 Timer::Table(swarm) => self.table_timed_out(swarm),
                 Timer::Retry(link, swarm) => self.retry(link, swarm),
                 Timer::Dial(swarm) => self.dial_candidates(swarm),
+                Timer::Untold(swarm) => self.tell_no_holder(swarm),
                 Timer::Session => self.session_timer(),
                 Timer::Announce => self.announce(),
                 Timer::AnnounceAgain => self.announce_refused(),

@@ -133,12 +133,12 @@ impl Peer {
         let Some(partner) = swarm.partners.get(&link) else { return };
         let (slot, key, pieces) = (partner.mine, swarm.key, swarm.pieces());
         let bits = match &swarm.held {
+            // An empty file, too, while it is fetched: its holder could not tell that from who always had it.
+            held if held.is_none() || (pieces == 0 && !swarm.complete) => {
+                return self.say(link, PeerMessage::Join { slot, key, holding: Holding::Nothing });
+            }
             Held::All if swarm.kind == Kind::File || swarm.complete => None,
             Held::All => Some(PieceSet::full(pieces)),
-            Held::Some(set) if set.is_empty() => {
-                self.say(link, PeerMessage::Join { slot, key, holding: Holding::Nothing });
-                return;
-            }
             Held::Some(set) => Some(set.clone()),
         };
         let Some(bits) = bits else {
@@ -191,11 +191,13 @@ impl Peer {
         };
         partner.theirs = Some(slot);
         partner.everything = holding == Holding::Everything;
-        let now_has = match holding {
-            Holding::Everything => Held::All,
-            Holding::Nothing | Holding::Some => Held::Some(PieceSet::empty(pieces)),
-        };
-        self.set_held(link, id, now_has);
+        let fetches = holding != Holding::Everything;
+        let has_all = !fetches || pieces == 0;
+        if has_all && fetches && swarm.complete {
+            // Of an empty file nothing will be asked for: joining is all there is to the delivery.
+            self.begin_upload(link, id);
+        }
+        self.set_held(link, id, if has_all { Held::All } else { Held::Some(PieceSet::empty(pieces)) });
         self.partner_news(link, id);
     }
 
@@ -285,6 +287,7 @@ impl Peer {
     fn partner_news(&mut self, link: LinkId, id: SwarmId) {
         let Some(swarm) = self.swarms.get(&id) else { return };
         let Some(partner) = swarm.partners.get(&link) else { return };
+        let is_holder = partner.everything;
         let theirs_all = partner.have.is_all() && (partner.everything || swarm.kind == Kind::File);
         if theirs_all && swarm.complete && partner.theirs.is_some() {
             // Both have all: nothing is left to say.
@@ -296,6 +299,9 @@ impl Peer {
             Some(Phase::Table(Collecting { from: None, .. })) => self.ask_table(id),
             Some(Phase::Running) => {
                 self.hungry.insert(link);
+                if is_holder {
+                    self.told_holder(id);
+                }
             }
             _ => {}
         }

@@ -24,6 +24,8 @@ pub(super) enum Timer {
     Retry(LinkId, SwarmId),
     /// Dial candidates whose back-off is over.
     Dial(SwarmId),
+    /// No holder was found that could be told of an empty file: it is put in place.
+    Untold(SwarmId),
     /// Open the tracker session, or give up waiting for its answer.
     Session,
     /// Tell the tracker what changed.
@@ -62,7 +64,7 @@ impl Timer {
             Self::Session | Self::Question(_) => TimerKind::Tracker,
             Self::Sync(_) | Self::Storage(_) | Self::Again(_) => TimerKind::Storage,
             Self::Blame(..) => TimerKind::Blame,
-            Self::Waiting(_) => TimerKind::Waiting,
+            Self::Waiting(_) | Self::Untold(_) => TimerKind::Waiting,
             Self::UpRate | Self::DownRate => TimerKind::Rate,
         }
     }

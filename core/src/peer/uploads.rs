@@ -98,8 +98,15 @@ impl Peer {
         }
         l.wants.push_back(want);
         l.spare.asks();
-        let peer = l.peer;
         self.served.insert(link);
+        self.begin_upload(link, id);
+        self.ready.insert(link);
+        self.serve();
+    }
+
+    /// The upload of a content to a link begins, unless it has.
+    pub(super) fn begin_upload(&mut self, link: LinkId, id: SwarmId) {
+        let Some(peer) = self.links.get(&link).map(|l| l.peer) else { return };
         if let Some(swarm) = self.swarms.get_mut(&id)
             && let Some(partner) = swarm.partners.get_mut(&link)
             && !std::mem::replace(&mut partner.uploading, true)
@@ -107,8 +114,6 @@ impl Peer {
             let key = swarm.key;
             self.report(PeerEvent::UploadBegan { peer, key });
         }
-        self.ready.insert(link);
-        self.serve();
     }
 
     pub(super) fn writable(&mut self, link: LinkId, bytes: u32) {
