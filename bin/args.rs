@@ -418,9 +418,10 @@ impl FromStr for HostPort {
             None => (text, TRACKER_PORT),
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        // Digits and dots that are no address (`3`, `192.168.1`) some systems take for one, and nobody means it.
-        let half = host.parse::<IpAddr>().is_err() && host.chars().all(|c| c.is_ascii_digit() || c == '.');
-        if half || !host.chars().all(plain) {
+        // Resolvers take `3` for the address 0.0.0.3.
+        let last = host.rsplit('.').find(|label| !label.is_empty()).unwrap_or_default();
+        let is_number = last.chars().all(|c| c.is_ascii_digit());
+        if host.is_empty() || !host.chars().all(plain) || is_number {
             return Err("expected HOST:PORT, like 192.168.1.20:7070".to_owned());
         }
         Ok(Self { host: host.to_owned(), port })
@@ -500,10 +501,25 @@ mod tests {
             ("::1", "[::1]:7070"),
             ("nas", "nas:7070"),
             ("nas.local:7000", "nas.local:7000"),
+            ("4.nas", "4.nas:7070"),
         ] {
             assert_eq!(text.parse::<HostPort>().unwrap().to_string(), shown);
         }
-        for text in ["", ":7070", "nas:", "nas:port", "nas:70700", "a b:1", "http://nas:1"] {
+        for text in [
+            "",
+            ":7070",
+            "nas:",
+            "nas:port",
+            "nas:70700",
+            "a b:1",
+            "http://nas:1",
+            "3",
+            "3:80",
+            "10.1",
+            "1.2.3.",
+            "256.0.0.1:1",
+            ".",
+        ] {
             assert!(text.parse::<HostPort>().is_err(), "{text}");
         }
     }

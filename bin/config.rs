@@ -17,23 +17,62 @@ const FILE: &str = "POTLUCK_CONFIG";
 /// Bytes that are read of it at most: a file that is longer is none of ours.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Keys, and the flag that each is the default of.
-const KEYS: [(&str, &str); 12] = [
-    ("tracker", "tracker"),
-    ("as", "name"),
-    ("listen", "listen"),
-    ("limit_up", "limit_up"),
-    ("limit_down", "limit_down"),
-    ("out", "out"),
-    ("wait", "wait"),
-    ("max_holders", "max_holders"),
-    ("dir", "dir"),
-    ("accept_from", "accept_from"),
-    ("color", "color"),
-    ("quiet", "quiet"),
+/// Keys, the flag that each is the default of, and what is written there.
+const KEYS: [(&str, &str, Takes); 12] = [
+    ("tracker", "tracker", Takes::Text),
+    ("as", "name", Takes::Text),
+    ("listen", "listen", Takes::Text),
+    ("limit_up", "limit_up", Takes::TextOrNumber),
+    ("limit_down", "limit_down", Takes::TextOrNumber),
+    ("out", "out", Takes::Text),
+    ("wait", "wait", Takes::Number),
+    ("max_holders", "max_holders", Takes::Number),
+    ("dir", "dir", Takes::Text),
+    ("accept_from", "accept_from", Takes::Texts),
+    ("color", "color", Takes::Text),
+    ("quiet", "quiet", Takes::YesNo),
 ];
 /// Verbs whose flags mean something else.
 const NOT_FOR: [(&str, &str); 3] = [("tracker", "listen"), ("man", "out"), ("sim", "out")];
+
+/// The types of TOML that a key takes.
+#[derive(Clone, Copy, Debug)]
+enum Takes {
+    Text,
+    Number,
+    TextOrNumber,
+    /// One text, or a list of them.
+    Texts,
+    YesNo,
+}
+
+impl Takes {
+    /// The value as it would be typed, a list as several; else what was expected.
+    fn read(self, value: &Value) -> Result<Vec<String>, &'static str> {
+        match (self, value) {
+            (Self::Text | Self::TextOrNumber | Self::Texts, Value::String(text)) => Ok(vec![text.clone()]),
+            (Self::Number | Self::TextOrNumber, Value::Integer(number)) => Ok(vec![number.to_string()]),
+            (Self::YesNo, Value::Boolean(yes)) => Ok(vec![yes.to_string()]),
+            (Self::Texts, Value::Array(values)) => {
+                let text = |value: &Value| value.as_str().map(str::to_owned);
+                values.iter().map(text).collect::<Option<_>>().ok_or_else(|| self.expected())
+            }
+            (Self::Text | Self::Number | Self::TextOrNumber | Self::Texts | Self::YesNo, _) => {
+                Err(self.expected())
+            }
+        }
+    }
+
+    const fn expected(self) -> &'static str {
+        match self {
+            Self::Text => "expected text, in quotes",
+            Self::Number => "expected a number, without quotes and fraction",
+            Self::TextOrNumber => "expected a number, or text in quotes",
+            Self::Texts => "expected text, in quotes, or a list of it",
+            Self::YesNo => "expected true or false, without quotes",
+        }
+    }
+}
 
 /// Defaults, by the flag that they are for.
 #[derive(Debug, Default)]
@@ -62,12 +101,10 @@ impl Config {
         let table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
         let mut config = Self::default();
         for (key, value) in &table {
-            let (_, flag) = KEYS.iter().find(|(known, _)| known == key).ok_or_else(|| unknown(key))?;
-            let values = texts(value).ok_or_else(|| format!("`{key}` is neither text nor a number"))?;
+            let (_, flag, takes) =
+                KEYS.iter().find(|(known, ..)| known == key).ok_or_else(|| unknown(key))?;
+            let values = takes.read(value).map_err(|why| format!("`{key}`: {why}"))?;
             let arg = flags(command, flag).next().ok_or_else(|| unknown(key))?;
-            if arg.get_action().takes_values() && value.is_bool() {
-                return Err(format!("`{key}` is neither text nor a number"));
-            }
             try_values(arg.clone(), &values).map_err(|why| format!("`{key}`: {why}"))?;
             config.0.push((flag, values));
         }
@@ -104,7 +141,7 @@ fn wrong(path: &Path, why: impl fmt::Display) -> Failure {
     let path = ui::name(&path.to_string_lossy());
     Failure::new(Code::Usage, format!("the configuration {path} cannot be used: {why}")).hint(format!(
         "Correct it, or set {FILE} to another file (to nothing: none is read). The keys are {}.",
-        KEYS.map(|(key, _)| key).join(", ")
+        KEYS.map(|(key, ..)| key).join(", ")
     ))
 }
 
@@ -114,21 +151,8 @@ fn unknown(key: &str) -> String {
         likeness(a.0).total_cmp(&likeness(b.0))
     });
     match near {
-        Some((near, _)) => format!("`{}` is no key; the nearest is `{near}`", ui::name(key)),
+        Some((near, ..)) => format!("`{}` is no key; the nearest is `{near}`", ui::name(key)),
         None => format!("`{}` is no key", ui::name(key)),
-    }
-}
-
-/// A value as it would be typed; a list as several.
-fn texts(value: &Value) -> Option<Vec<String>> {
-    match value {
-        Value::String(text) => Some(vec![text.clone()]),
-        Value::Integer(number) => Some(vec![number.to_string()]),
-        Value::Boolean(yes) => Some(vec![yes.to_string()]),
-        Value::Array(values) => {
-            values.iter().map(texts).collect::<Option<Vec<_>>>().map(|texts| texts.concat())
-        }
-        Value::Float(_) | Value::Datetime(_) | Value::Table(_) => None,
     }
 }
 
@@ -145,12 +169,11 @@ fn is_for(verb: &str, flag: &str) -> bool {
 
 /// Would the flag take these values?
 fn try_values(arg: Arg, values: &[String]) -> Result<(), String> {
-    let takes = arg.get_action().takes_values();
-    if !takes {
-        return match values {
-            [value] if value == "true" || value == "false" => Ok(()),
-            _ => Err("expected true or false".to_owned()),
-        };
+    if !arg.get_action().takes_values() {
+        return Ok(());
+    }
+    if values.iter().any(String::is_empty) {
+        return Err("expected something between the quotes".to_owned());
     }
     let words = values.iter().map(|value| format!("--value={value}"));
     let arg = arg.long("value").short(None).required(false).global(false);
@@ -213,7 +236,7 @@ mod tests {
     #[test]
     fn every_key_is_the_default_of_a_flag() {
         let command = Potluck::command();
-        for (key, flag) in KEYS {
+        for (key, flag, _) in KEYS {
             assert!(flags(&command, flag).next().is_some(), "{key}");
         }
     }
@@ -239,6 +262,47 @@ mod tests {
         assert_eq!((peer.serve.listen.port(), peer.dir.to_str()), (1, Some("/x")));
     }
 
+    /// Every type of TOML under every key: what the key does not take is refused with what it takes, and a number in quotes is
+    /// text.
+    #[test]
+    fn a_key_takes_its_own_types_only() {
+        let values = [
+            "3",
+            "-3",
+            "1.5",
+            "true",
+            "\"\"",
+            "\"3\"",
+            "\"x\"",
+            "[\"x\", \"y\"]",
+            "[\"x\", 3]",
+            "{ x = 1 }",
+            "1979-05-27",
+        ];
+        for (key, right) in [
+            ("tracker", &["\"x\""][..]),
+            ("as", &["\"3\"", "\"x\""]),
+            ("listen", &[]),
+            ("limit_up", &["3", "\"3\""]),
+            ("limit_down", &["3", "\"3\""]),
+            ("out", &["\"3\"", "\"x\""]),
+            ("wait", &["3"]),
+            ("max_holders", &["3"]),
+            ("dir", &["\"3\"", "\"x\""]),
+            ("accept_from", &["\"3\"", "\"x\"", "[\"x\", \"y\"]"]),
+            ("color", &[]),
+            ("quiet", &["true"]),
+        ] {
+            for value in values {
+                let parsed = parse(&format!("{key} = {value}"));
+                assert_eq!(parsed.is_ok(), right.contains(&value), "{key} = {value}: {parsed:?}");
+                if let Err(why) = parsed {
+                    assert!(why.starts_with(&format!("`{key}`: ")), "{key} = {value}: {why}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         for (text, words) in [
@@ -246,9 +310,9 @@ mod tests {
             ("trakcer = \"x\"", &["trakcer", "nearest is `tracker`"]),
             ("limit_up = \"fast\"", &["limit_up", "expected bytes per second"]),
             ("quiet = 3", &["quiet", "true or false"]),
+            ("tracker = 3", &["tracker", "expected text"]),
             ("wait = 1.5", &["wait"]),
-            ("tracker = 3", &["tracker", "expected HOST:PORT"]),
-            ("tracker = true", &["tracker", "neither text nor a number"]),
+            ("tracker = \"3\"", &["tracker", "expected HOST:PORT"]),
             ("as = false", &["as", "neither text nor a number"]),
             ("color = \"red\"", &["color"]),
             ("as =", &["line 1"]),
