@@ -72,10 +72,11 @@ fn tell(desk: &Desk, id: DownloadId, name: &str, e: &Explanation) -> anyhow::Res
 }
 
 fn table(e: &Explanation) -> Table {
-    let delivered: u64 = e.holders.iter().map(|holder| holder.delivered).sum();
+    let delivered: Vec<u64> = e.holders.iter().map(|holder| holder.delivered).collect();
+    let any = delivered.iter().any(|bytes| *bytes > 0);
     let mut table = Table::new(["HOLDER", "SHARE", "RATE", "HAS OF IT", "ONLY IT HAS", "ROUND TRIP", ""]);
-    for holder in &e.holders {
-        let share = if delivered == 0 { "-".to_owned() } else { ui::percent(holder.delivered, delivered) };
+    for (holder, percent) in e.holders.iter().zip(ui::percents(&delivered)) {
+        let share = if any { percent } else { "-".to_owned() };
         let has =
             if e.missing_bytes == 0 { "-".to_owned() } else { ui::percent(holder.needed, e.missing_bytes) };
         let trip = holder.round_trip.map_or_else(|| "-".to_owned(), milliseconds);

@@ -16,7 +16,9 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 pub(crate) use json::{ContentRow, Event, Explained, Source, size};
 pub(crate) use progress::{DownloadBar, HashingBar, PeerBar};
 pub(crate) use table::{CONTENT_HEADING, ContentTable, Table, number};
-pub(crate) use text::{bytes, missing, name, peer_name, percent, pieces, rate, refusal, seconds, short_id};
+pub(crate) use text::{
+    bytes, missing, name, peer_name, percent, percents, pieces, rate, refusal, seconds, short_id,
+};
 
 use crate::args::{Color, GlobalArgs};
 use crate::exit::{Failure, OutputFault};

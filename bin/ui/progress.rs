@@ -101,12 +101,10 @@ fn style(template: &str) -> ProgressStyle {
 
 /// Each holder's part of what was fetched, in percent, largest first: `[anna 61%, ben 39%]`.
 fn shares(sources: &[Source]) -> String {
-    let fetched: u64 = sources.iter().map(|source| source.bytes).sum();
-    let mut shown: Vec<_> = sources
-        .iter()
-        .take(HOLDERS_SHOWN)
-        .map(|source| format!("{} {}", text::name(&source.peer), text::percent(source.bytes, fetched)))
-        .collect();
+    let percents = text::percents(&sources.iter().map(|source| source.bytes).collect::<Vec<_>>());
+    let shown = sources.iter().zip(percents).take(HOLDERS_SHOWN);
+    let mut shown: Vec<_> =
+        shown.map(|(source, percent)| format!("{} {percent}", text::name(&source.peer))).collect();
     if sources.len() > HOLDERS_SHOWN {
         shown.push(format!("{} more", sources.len() - HOLDERS_SHOWN));
     }

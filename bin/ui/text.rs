@@ -22,6 +22,20 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
     format!("{:.0}%", part as f64 * 100.0 / whole.max(1) as f64)
 }
 
+/// Parts of their sum, each in whole percent, together 100: those that lose most by rounding down are rounded up.
+pub(crate) fn percents(parts: &[u64]) -> Vec<String> {
+    let whole = parts.iter().map(|part| u128::from(*part)).sum::<u128>().max(1);
+    let exact = |part: u64| u128::from(part) * 100;
+    let mut percents: Vec<u128> = parts.iter().map(|part| exact(*part) / whole).collect();
+    let lost: u128 = parts.iter().map(|part| exact(*part) % whole).sum::<u128>() / whole;
+    let mut by_loss: Vec<usize> = (0..parts.len()).collect();
+    by_loss.sort_by_key(|i| std::cmp::Reverse(exact(parts[*i]) % whole));
+    for i in by_loss.into_iter().take(lost as usize) {
+        percents[i] += 1;
+    }
+    percents.into_iter().map(|percent| format!("{percent}%")).collect()
+}
+
 /// A time: exact where it is short, rough where it is long.
 pub(crate) fn seconds(time: Duration) -> String {
     if time < Duration::from_secs(60) {
@@ -94,6 +108,21 @@ mod tests {
         );
         let many: Vec<_> = (0..20).map(|i| range(i * 2, i * 2)).collect();
         assert!(pieces(&many).ends_with("14 and 12 more ranges"));
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        for (parts, shown) in [
+            (&[][..], ""),
+            (&[0, 0], "0% 0%"),
+            (&[7], "100%"),
+            (&[1, 1, 1], "34% 33% 33%"),
+            (&[2, 2, 1, 1], "33% 33% 17% 17%"),
+            (&[999, 1], "100% 0%"),
+            (&[u64::MAX, u64::MAX, u64::MAX, u64::MAX], "25% 25% 25% 25%"),
+        ] {
+            assert_eq!(percents(parts).join(" "), shown, "{parts:?}");
+        }
     }
 
     #[test]

@@ -386,10 +386,9 @@ fn summary(bytes: u64, took: Duration, sources: &[Source]) -> String {
         return format!("{}, was here already", ui::bytes(bytes));
     }
     let rate = (fetched as f64 / took.as_secs_f64().max(1e-9)) as u64;
-    let shares: Vec<_> = sources
-        .iter()
-        .map(|s| format!("{} {}%", ui::name(&s.peer), (s.bytes * 100).div_ceil(fetched)))
-        .collect();
+    let percents = ui::percents(&sources.iter().map(|source| source.bytes).collect::<Vec<_>>());
+    let shares: Vec<_> =
+        sources.iter().zip(percents).map(|(s, percent)| format!("{} {percent}", ui::name(&s.peer))).collect();
     format!("{} in {} ({}) from {}", ui::bytes(bytes), ui::seconds(took), ui::rate(rate), shares.join(", "))
 }
 
