@@ -23,6 +23,14 @@ impl Peer {
             self.check_swarm(*id, swarm, &mut owed);
         }
         let mut inflight = 0;
+        let told = |(link, id)| self.links.get(link).is_some_and(|l| l.news.contains(id));
+        let news =
+            self.swarms.iter().flat_map(|(id, s)| s.partners.iter().map(move |(link, p)| (link, id, p)));
+        let untold = news.filter(|(_, _, p)| !p.haves.is_empty());
+        assert!(
+            untold.map(|(link, id, _)| (link, id)).all(told),
+            "what is to be announced is known to its link"
+        );
         for (link, l) in &self.links {
             assert_eq!(l.inflight, owed.get(link).copied().unwrap_or(0), "bytes under way on {link:?}");
             inflight += l.inflight;
@@ -54,6 +62,14 @@ impl Peer {
         assert!(self.by_name.len() == self.swarms.len() && self.swarms.iter().all(named), "index by name");
         let fetched = self.swarms.iter().filter(|(_, s)| s.fetching.is_some()).map(|(id, _)| *id);
         assert!(self.fetched.iter().copied().eq(fetched), "swarms that are being fetched");
+        let has_open = |(_, s): &(SwarmId, &Swarm)| {
+            s.fetching.as_ref().is_some_and(|f| f.opened && f.picker.open_count() > 0)
+        };
+        assert!(
+            self.fetched().filter(has_open).all(|(id, _)| self.open.contains(&id)),
+            "swarms with open pieces are looked at"
+        );
+        assert!(self.open.is_subset(&self.fetched), "what has open pieces is being fetched");
         assert!(
             self.outgoing.links().all(|l| self.links.contains_key(&l)),
             "chunks leave over links that are there"

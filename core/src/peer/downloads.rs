@@ -281,6 +281,7 @@ impl Peer {
         fetching.phase = Phase::Running;
         fetching.opened = true;
         fetching.proven = proven;
+        self.open.insert(id);
         let (download, place, any) = (fetching.download, fetching.place, !have.is_empty());
         let full = have.is_full();
         swarm.held = if full { Held::All } else { Held::Some(have) };
@@ -446,6 +447,7 @@ impl Peer {
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let Some(fetching) = swarm.fetching.take() else { return };
         self.fetched.remove(&id);
+        self.open.remove(&id);
         let (download, place, key) = (fetching.download, fetching.place, swarm.key);
         swarm.complete = true;
         swarm.staged = matches!(place, Place::Member { .. }).then_some(download);
@@ -610,6 +612,7 @@ impl Peer {
             | StorageOp::FinishFolder(_) => true,
         });
         self.fetched.remove(&id);
+        self.open.remove(&id);
         let Some(swarm) = self.take_swarm(id) else { return Vec::new() };
         self.withdraw_content(swarm.key);
         if let Some(offered) = swarm.offered {

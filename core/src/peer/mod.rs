@@ -126,6 +126,8 @@ pub struct Peer {
     by_name: BTreeSet<(u64, SwarmId)>,
     /// Swarms that are being fetched: a few of perhaps a great many.
     fetched: BTreeSet<SwarmId>,
+    /// Those of them that may have open pieces; who looks and finds none takes them out.
+    open: BTreeSet<SwarmId>,
     downloads: BTreeMap<DownloadId, Download>,
     /// Some download is, or was, to use a bounded number of holders.
     sources_bounded: bool,
@@ -179,6 +181,7 @@ impl Peer {
             by_key: BTreeMap::new(),
             by_name: BTreeSet::new(),
             fetched: BTreeSet::new(),
+            open: BTreeSet::new(),
             downloads: BTreeMap::new(),
             sources_bounded: false,
             storage: BTreeMap::new(),

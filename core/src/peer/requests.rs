@@ -71,7 +71,7 @@ impl Peer {
         }
         for i in 0..swarms.len() {
             let at = (turn + i) % swarms.len();
-            if self.begin_piece(link, swarms[at], room) {
+            if self.is_open(swarms[at]) && self.begin_piece(link, swarms[at], room) {
                 if let Some(l) = self.links.get_mut(&link) {
                     l.turn = at + 1;
                 }
@@ -87,6 +87,19 @@ impl Peer {
             self.takes_place(link, id);
         }
         overtaken.is_some()
+    }
+
+    /// Has something open? Hundreds of a folder's members that are asked for already are passed over at hardly any cost.
+    fn is_open(&mut self, id: SwarmId) -> bool {
+        if !self.open.contains(&id) {
+            return false;
+        }
+        let fetching = self.swarms.get(&id).and_then(|s| s.fetching.as_ref());
+        let open = fetching.is_some_and(|f| f.picker.open_count() > 0);
+        if !open {
+            self.open.remove(&id);
+        }
+        open
     }
 
     /// Takes an open piece, or several to choose from.
@@ -371,6 +384,7 @@ impl Peer {
             return;
         }
         fetching.picker.reopen(piece);
+        self.open.insert(id);
         for (link, partner) in &mut swarm.partners {
             if partner.offers(piece) {
                 partner.exhausted = false;

@@ -438,6 +438,9 @@ impl Peer {
             .collect();
         let pause = haves_every(links.len());
         for link in links {
+            if let Some(l) = self.links.get_mut(&link) {
+                l.news.insert(id);
+            }
             if !self.timers.is_set(Timer::Haves(link)) {
                 self.flush_haves(link);
                 self.timers.set(Timer::Haves(link), self.now + pause);
@@ -448,8 +451,8 @@ impl Peer {
 
     /// Sends what is to be announced on a link.
     pub(super) fn flush_haves(&mut self, link: LinkId) {
-        let Some(l) = self.links.get(&link) else { return };
-        for id in l.swarms() {
+        let Some(l) = self.links.get_mut(&link) else { return };
+        for id in std::mem::take(&mut l.news) {
             let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else {
                 continue;
             };
