@@ -313,7 +313,7 @@ mod tests {
             ("tracker = 3", &["tracker", "expected text"]),
             ("wait = 1.5", &["wait"]),
             ("tracker = \"3\"", &["tracker", "expected HOST:PORT"]),
-            ("as = false", &["as", "neither text nor a number"]),
+            ("as = false", &["as", "expected text"]),
             ("color = \"red\"", &["color"]),
             ("as =", &["line 1"]),
         ] {
