@@ -136,7 +136,7 @@ pub struct Fault {
 pub enum When {
     /// At this time.
     At(u64),
-    /// When this host has sent so many payload bytes.
+    /// When this host has sent so many payload bytes, at the latest when all downloads are done.
     Sent {
         /// Which host.
         host: u32,

@@ -115,7 +115,7 @@ pub struct FaultRule {
     pub who: Who,
     /// When the first happens.
     pub at: Option<Time>,
-    /// Or: when the first holder has sent so many copies of the first content.
+    /// Or: when the first holder has sent so many copies of the first content, at the latest when all downloads are done.
     pub after_copies: Option<f64>,
     /// How often in all; 1 if absent.
     #[serde(default = "one")]

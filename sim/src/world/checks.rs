@@ -262,6 +262,7 @@ impl World<'_> {
                 let (content, index) = (record.content, record.record);
                 self.tally.downloads[index].completed.get_or_insert(now);
                 self.check_completed(host, Place::Root(download), content);
+                self.check_all_done();
             }
             PeerEvent::Waiting { download, reason, missing } => {
                 let Some(record) = self.host(host).downloads.get_mut(&download) else { return };

@@ -169,6 +169,17 @@ impl World<'_> {
         });
     }
 
+    /// Everybody has everything: who has not sent so much by now will not. What waits for that happens now.
+    pub(super) fn check_all_done(&mut self) {
+        let planned: usize = self.plan.peers().map(|(_, peer)| peer.fetches.len()).sum();
+        let done = self.tally.downloads.iter().filter(|download| download.completed.is_some()).count();
+        if done == planned {
+            for (_, _, fault) in self.by_sent.drain(..) {
+                self.queue.push(self.now, Event::Fault(fault));
+            }
+        }
+    }
+
     fn is_live_peer(&self, host: HostId) -> bool {
         let host = &self.hosts[host as usize];
         host.is_live() && matches!(host.node, Some(Node::Peer(_)))
