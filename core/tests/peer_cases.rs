@@ -443,6 +443,26 @@ fn who_left_has_no_link_and_goes_on_when_it_joins_again() {
 }
 
 #[test]
+fn holders_are_asked_for_together_with_the_join() {
+    let content = pieces(3);
+    let key = content.key;
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "..."));
+    let told = |effects: &[PeerEffect]| -> Vec<TrackerRequest> {
+        let requests = effects.iter().filter_map(|e| match e {
+            PeerEffect::SendTracker { msg, .. } => Some(msg.clone()),
+            _ => None,
+        });
+        requests.filter(|msg| !matches!(msg, TrackerRequest::Join { .. })).collect()
+    };
+    assert_eq!(told(&case.ask_to_join()), [TrackerRequest::Watch { key }], "a round trip earlier");
+    let stopped = case.command(Command::Stop { download: DOWNLOAD });
+    assert_eq!(told(&stopped), [TrackerRequest::Unwatch { key }]);
+    case.command(Command::Resume { download: DOWNLOAD });
+    assert_eq!(told(&case.joined("me")), [], "it is watched already");
+}
+
+#[test]
 fn a_full_disk_under_one_download_does_not_hold_up_another_of_the_same_content() {
     let content = pieces(3);
     let other = DownloadId(2);

@@ -241,6 +241,10 @@ impl Peer {
             token: self.session.token,
         };
         self.effect(PeerEffect::SendTracker { link, msg });
+        // Watched without waiting for the answer, which saves a round trip before the first dial.
+        for key in self.session.watched.clone() {
+            self.effect(PeerEffect::SendTracker { link, msg: TrackerRequest::Watch { key } });
+        }
     }
 
     fn request(&mut self, what: Sent) -> u32 {
@@ -382,9 +386,6 @@ impl Peer {
         self.session.observed = Some(observed);
         self.session.tries = 0;
         self.timers.set(Timer::Session, self.now + limits::PING_AFTER);
-        for key in self.session.watched.clone() {
-            self.tell_tracker(TrackerRequest::Watch { key });
-        }
         if self.accepting != Accepting::Nobody {
             self.say_accepting();
         }
@@ -589,13 +590,20 @@ impl Peer {
     /// Pushes of holders are wanted.
     pub(super) fn watch(&mut self, key: ContentKey) {
         if self.session.watched.len() < limits::WATCHES_PER_PEER && self.session.watched.insert(key) {
-            self.tell_tracker(TrackerRequest::Watch { key });
+            self.tell_watch(TrackerRequest::Watch { key });
         }
     }
 
     pub(super) fn unwatch(&mut self, key: ContentKey) {
         if self.session.watched.remove(&key) {
-            self.tell_tracker(TrackerRequest::Unwatch { key });
+            self.tell_watch(TrackerRequest::Unwatch { key });
+        }
+    }
+
+    /// Watching needs no name: it may go out before the join is answered.
+    fn tell_watch(&mut self, msg: TrackerRequest) {
+        if let Some(link) = self.session.link() {
+            self.effect(PeerEffect::SendTracker { link, msg });
         }
     }
 

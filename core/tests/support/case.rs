@@ -135,19 +135,22 @@ impl Case {
 
     /// A tracker session is up.
     pub(crate) fn join(&mut self, name: &str) {
+        self.ask_to_join();
+        self.joined(name);
+    }
+
+    /// The tracker is dialed, and has not answered the join.
+    pub(crate) fn ask_to_join(&mut self) -> Vec<PeerEffect> {
         self.command(Command::JoinTracker { addr: addr(200) });
         let op = self.last(|e| match e {
             PeerEffect::Dial { op, role: Role::Tracker, .. } => Some(*op),
             _ => None,
         });
-        let peer = PeerId([200; 32]);
-        self.input(PeerInput::LinkUp {
-            link: TRACKER,
-            op: Some(op),
-            role: Role::Tracker,
-            peer,
-            addr: addr(200),
-        });
+        let (peer, addr) = (PeerId([200; 32]), addr(200));
+        self.input(PeerInput::LinkUp { link: TRACKER, op: Some(op), role: Role::Tracker, peer, addr })
+    }
+
+    pub(crate) fn joined(&mut self, name: &str) -> Vec<PeerEffect> {
         let msg = TrackerMessage::Joined {
             seq: 1,
             name: name.to_owned(),
@@ -155,7 +158,7 @@ impl Case {
             observed: addr(100),
             lease_ms: 15_000,
         };
-        self.input(PeerInput::Tracker { link: TRACKER, msg });
+        self.input(PeerInput::Tracker { link: TRACKER, msg })
     }
 
     pub(crate) fn last<T>(&self, find: impl Fn(&PeerEffect) -> Option<T>) -> T {
