@@ -2,7 +2,8 @@
 //! way whoever runs it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use potluck_core::ids::PeerId;
 use potluck_core::limits::PEER_NAME_BYTES_MAX;
@@ -11,6 +12,7 @@ use potluck_core::wire::tracker::RefusedRequest;
 use potluck_transport_tcp::{Event, Events, Peer, PeerOptions, hash_cache};
 use tokio::sync::watch;
 
+use crate::addresses;
 use crate::args::{HostPort, ServeArgs};
 use crate::exit::{Code, Failure};
 use crate::ui::{self, Out};
@@ -18,6 +20,9 @@ use crate::what::TrackerAt;
 
 /// A tracker's name that nobody can resolve is looked up again after this.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(3);
+
+/// How long it holds what the machine's networks look like: thousands of tickets may be made at once.
+const REACH_HOLDS: Duration = Duration::from_secs(1);
 
 /// How it stands with the tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,18 @@ pub(crate) enum Tracking {
     Lost,
     /// The person left the network.
     Left,
+}
+
+/// How others can reach this peer, as a ticket says it.
+#[derive(Clone, Debug)]
+pub(crate) struct Reach {
+    seen: Instant,
+    of: HostPort,
+    pub(crate) tracking: Tracking,
+    /// Its tracker; `None`: others cannot reach it, or it is not joined.
+    pub(crate) tracker: Option<String>,
+    /// Its own addresses.
+    pub(crate) peers: Vec<String>,
 }
 
 /// A peer that runs for a verb.
@@ -47,6 +64,7 @@ pub(crate) struct Session {
     shell: bool,
     joined_before: bool,
     tracking: watch::Sender<Tracking>,
+    reach: Mutex<Option<Reach>>,
 }
 
 impl Session {
@@ -92,6 +110,7 @@ impl Session {
             shell: false,
             joined_before: false,
             tracking,
+            reach: Mutex::default(),
         })
     }
 
@@ -128,10 +147,31 @@ impl Session {
 
     /// Says where links are accepted.
     pub(crate) fn tell_listening(&self) -> anyhow::Result<()> {
-        let addr = crate::addresses::reachable(self.peer.listen_addr())[0];
+        let addr = addresses::reachable(self.peer.listen_addr())[0];
         self.out.event(&ui::Event::Listening { addr })?;
         self.out.note(format_args!("Links are accepted at {addr}."));
         Ok(())
+    }
+
+    /// How others can reach this peer, and what they may call this tracker.
+    pub(crate) async fn reach(&self, tracker: &HostPort) -> Reach {
+        let (listen, tracking) = (self.peer.listen_addr(), *self.tracking.borrow());
+        let slot = || self.reach.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = |reach: &Reach| {
+            reach.tracking == tracking && reach.of == *tracker && reach.seen.elapsed() < REACH_HOLDS
+        };
+        if let Some(reach) = slot().clone().filter(holds) {
+            return reach;
+        }
+        let for_others = match tracking {
+            Tracking::Joined(at) => addresses::tracker_for_others(tracker, at, listen).await,
+            Tracking::Joining | Tracking::Lost | Tracking::Left => None,
+        };
+        let peers = addresses::reachable(listen).iter().map(ToString::to_string).collect();
+        let (seen, of) = (Instant::now(), tracker.clone());
+        let reach = Reach { seen, of, tracking, tracker: for_others, peers };
+        *slot() = Some(reach.clone());
+        reach
     }
 
     /// The next event that is the verb's own; those that all verbs tell alike are told on the way. Cancel-safe.

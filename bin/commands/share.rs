@@ -12,7 +12,6 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
 use super::Context;
-use crate::addresses;
 use crate::args::{HostPort, ShareArgs};
 use crate::exit::{Code, Failure};
 use crate::session::{Session, Tracking};
@@ -238,10 +237,9 @@ impl Tickets {
 
     /// The ticket of something that is shared.
     pub(crate) async fn make(&self, shared: &Shared, session: &Session) -> anyhow::Result<Ticket> {
-        let listen = session.peer.listen_addr();
-        let tracking = *session.tracking().borrow();
-        let tracker = match tracking {
-            Tracking::Joined(at) => addresses::tracker_for_others(&self.tracker, at, listen).await,
+        let reach = session.reach(&self.tracker).await;
+        let tracker = match reach.tracking {
+            Tracking::Joined(_) => reach.tracker,
             Tracking::Joining | Tracking::Lost | Tracking::Left => {
                 self.tracker_chosen.then(|| self.tracker.to_string())
             }
@@ -252,7 +250,7 @@ impl Tickets {
             name: SafeName::parse(&shared.name)?,
             size: shared.key.length,
             trackers: tracker.into_iter().collect(),
-            peers: addresses::reachable(listen).iter().map(ToString::to_string).collect(),
+            peers: reach.peers,
         })
     }
 }

@@ -92,6 +92,8 @@ pub(super) struct Shares {
     by_path: BTreeMap<PathBuf, Root>,
     /// By content: the paths that offer it, and how. Never empty.
     by_key: HashMap<ContentKey, BTreeMap<PathBuf, Offer>>,
+    /// The same the other way round. Never empty.
+    keys_of: HashMap<PathBuf, BTreeSet<ContentKey>>,
 }
 
 impl Shares {
@@ -100,11 +102,17 @@ impl Shares {
         let offers = self.by_key.entry(key).or_default();
         let before = best(offers).cloned();
         offers.insert(path.to_owned(), offer);
+        if let Some(keys) = self.keys_of.get_mut(path) {
+            keys.insert(key);
+        } else {
+            self.keys_of.insert(path.to_owned(), BTreeSet::from([key]));
+        }
         best(offers).filter(|offer| !before.is_some_and(|before| before.looks_like(offer)))
     }
 
     /// Notes that `path` offers a content no longer. Returns the best offer of those that are left.
     fn remove(&mut self, path: &Path, key: ContentKey) -> Option<&Offer> {
+        self.forget(path, key);
         let offers = self.by_key.get_mut(&key)?;
         offers.remove(path);
         if offers.is_empty() {
@@ -116,13 +124,22 @@ impl Shares {
 
     /// Every content that `path` offers.
     fn of(&self, path: &Path) -> BTreeSet<ContentKey> {
-        let offers = self.by_key.iter().filter(|(_, offers)| offers.contains_key(path));
-        offers.map(|(key, _)| *key).collect()
+        self.keys_of.get(path).cloned().unwrap_or_default()
+    }
+
+    fn forget(&mut self, path: &Path, key: ContentKey) {
+        let Some(keys) = self.keys_of.get_mut(path) else { return };
+        keys.remove(&key);
+        if keys.is_empty() {
+            self.keys_of.remove(path);
+        }
     }
 
     /// Notes that a content is offered by nobody, since its file changed. Returns the paths that did.
-    fn lose(&mut self, key: ContentKey) -> impl Iterator<Item = PathBuf> + use<> {
-        self.by_key.remove(&key).into_iter().flat_map(BTreeMap::into_keys)
+    fn lose(&mut self, key: ContentKey) -> Vec<PathBuf> {
+        let paths: Vec<_> = self.by_key.remove(&key).into_iter().flat_map(BTreeMap::into_keys).collect();
+        paths.iter().for_each(|path| self.forget(path, key));
+        paths
     }
 }
 
@@ -443,7 +460,7 @@ mod tests {
         assert!(shares.add(folder, KEY, offer("in folder, renamed", true)).is_none());
         assert_eq!(shares.remove(file, KEY).unwrap().name, "in folder, renamed");
         assert!(shares.remove(folder, KEY).is_none());
-        assert!(shares.by_key.is_empty());
+        assert!(shares.by_key.is_empty() && shares.keys_of.is_empty());
     }
 
     #[test]
@@ -452,7 +469,10 @@ mod tests {
         let (one, two) = (Path::new("one"), Path::new("two"));
         shares.add(one, KEY, offer("a", false));
         shares.add(two, KEY, offer("b", true));
-        assert_eq!(shares.lose(KEY).collect::<Vec<_>>(), [one, two]);
+        assert_eq!(shares.of(one), BTreeSet::from([KEY]));
+        assert_eq!(shares.lose(KEY), [one, two]);
+        assert!(shares.of(one).is_empty() && shares.of(two).is_empty());
         assert!(shares.add(one, KEY, offer("a", false)).is_some());
+        assert_eq!(shares.of(one), BTreeSet::from([KEY]));
     }
 }
