@@ -197,7 +197,15 @@ impl Session {
 
     /// Tells an event, with the name of the peer that it is about; gives it back if it is the verb's own.
     fn tell(&mut self, event: Event, name: &str) -> anyhow::Result<Option<Event>> {
-        let Event::Peer(event) = event else { return Ok(Some(event)) };
+        let event = match event {
+            Event::Peer(event) => event,
+            Event::Missed { count } => {
+                tracing::warn!(count, "events were not read in time");
+                self.out.event(&ui::Event::Lagged { missed: count })?;
+                return Ok(None);
+            }
+            other => return Ok(Some(other)),
+        };
         match event {
             PeerEvent::Joined { tracker, name, contents, .. } => {
                 let peer_id = self.peer.id();

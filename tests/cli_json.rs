@@ -1,12 +1,16 @@
-//! Every object that `--json` prints is one of `docs/json.md`: the tables there are read, so that neither can drift.
+//! Every object that `--json` prints is one of `docs/json.md`: the tables there are read, so that neither can drift. And whoever
+//! does not read what is printed keeps nobody up.
+
+#![allow(clippy::print_stdout, reason = "the figures are worth reading")]
 
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::Instant;
 
 use serde_json::Value;
-use support::processes::{Net, number};
+use support::processes::{Net, content, number};
 
 const MIB: u64 = 1 << 20;
 
@@ -178,6 +182,7 @@ const ELSEWHERE: &[&str] = &[
     "hashing",
     "heard",
     "join_refused",
+    "lagged",
     "left_network",
     "limits",
     "local",
@@ -192,3 +197,48 @@ const ELSEWHERE: &[&str] = &[
     "violation",
     "withdrawn",
 ];
+
+/// Gets of a folder of small files from a sharer of whose output nothing is read: they go on as before, it stays small, and
+/// whoever reads on learns how much is missing, and that the folder was delivered.
+#[test]
+fn a_reader_that_stands_still_slows_nothing_down() {
+    const FILES: u64 = 1500;
+    const GETS: u32 = 8;
+    let net = Net::new();
+    for file in 0..FILES {
+        let path = net.path(&format!("src/many/{}/{file}", file % 10));
+        fs::write(path, content(1000, file)).expect("a file");
+    }
+    let (mut sharer, id) = net.share("sharer", &net.path("src/many"), &[]);
+    let get = |name: &str| {
+        let began = Instant::now();
+        let ran = net.get(name, &id, &[]).ran();
+        assert_eq!(ran.code, Some(0), "{}\n{}", ran.stdout, ran.stderr);
+        began.elapsed()
+    };
+    get("warm");
+    let read = (0..2).map(|n| get(&format!("read{n}"))).max().expect("two gets");
+    let unread = sharer.unread.clone();
+    let held = unread.lock().expect("whether it is read");
+    get("first");
+    let small = sharer.memory_peak();
+    let times: Vec<_> = (0..GETS).map(|n| get(&format!("unread{n}"))).collect();
+    let grown = sharer.memory_peak() - small;
+    println!("read {read:?}, not read {times:?}, {grown} bytes more");
+    let fastest = times[times.len() / 2..].iter().min().expect("some gets");
+    assert!(*fastest <= read * 3, "a get took {read:?} while the output was read, then {times:?}");
+    assert!(grown < 24 * MIB, "it grew by {grown} bytes");
+    drop(held);
+    let lagged = sharer.event("lagged");
+    check(&schema(), &lagged);
+    let missed = number(&lagged, "missed");
+    let before = sharer.seen.len();
+    let last = format!("unread{}", GETS - 1);
+    sharer.event_where("upload_ended", |event| {
+        event["id"] == id.as_str() && event["peer"] == last.as_str() && event["complete"] == true
+    });
+    get("after");
+    sharer.event_where("upload_ended", |event| event["id"] == id.as_str() && event["peer"] == "after");
+    assert!(missed > FILES, "{lagged}");
+    println!("{missed} events missed, {} lines after", sharer.seen.len() - before);
+}

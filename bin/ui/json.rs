@@ -24,6 +24,8 @@ pub(crate) enum Event<'a> {
         peer_id: PeerId,
         contents: u32,
     },
+    /// The reader was slow: so many events are missing, since the last of these.
+    Lagged { missed: u64 },
     /// What we share has changed, and the tracker knows.
     Registered { contents: u32 },
     /// The tracker does not answer; it is tried again until it does.

@@ -175,6 +175,8 @@ pub struct Node {
     pub name: String,
     child: Child,
     lines: Receiver<String>,
+    /// Who holds it keeps standard output from being read: what is printed stays in the pipe, as long as there is room.
+    pub unread: Arc<Mutex<()>>,
     /// Events that were read.
     pub seen: Vec<Value>,
     stderr: Arc<Mutex<String>>,
@@ -190,8 +192,11 @@ impl Node {
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
+        let unread = Arc::new(Mutex::new(()));
+        let held = unread.clone();
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
+                drop(held.lock());
                 if sender.send(line).is_err() {
                     break;
                 }
@@ -206,7 +211,7 @@ impl Node {
             }
         });
         let reading = Some(reading);
-        Self { name: name.to_owned(), child, lines, seen: Vec::new(), stderr, reading, next: 0 }
+        Self { name: name.to_owned(), child, lines, unread, seen: Vec::new(), stderr, reading, next: 0 }
     }
 
     /// The next event of this kind that was not handed out yet.

@@ -66,7 +66,8 @@ pub(crate) const STUCK_DEADLINE: Duration = Duration::from_millis(10);
 /// 20 ms, in which a core hashes more than this.
 pub(crate) const HASH_CACHED_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
-/// Events that wait for a slow reader. Beyond it those that are superseded anyway are dropped, and counted.
+/// Events that wait for a slow reader before those that are superseded are dropped; of each sort of passing interest also
+/// the most, the oldest are then dropped and counted.
 pub(crate) const EVENTS_WAITING: usize = 4096;
 /// A peer that leaves waits this long for its links to end in order.
 pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -81,9 +81,11 @@ enum Logged {
 impl Queued for Logged {
     type Key = ();
     fn fate(&self) -> Fate<()> {
-        Fate::Dropped
+        Fate::Passing(())
     }
-    fn absorb(&mut self, _earlier: Self) {}
+    fn absorb(&mut self, _earlier: Self) -> u64 {
+        0
+    }
     fn missed(count: u64) -> Self {
         Self::Missed(count)
     }
