@@ -45,7 +45,12 @@ fn what_changes_under_a_download_is_retracted_and_offered_as_what_it_is() {
         assert_eq!(text(&again, "id"), b3sum(&path), "{name}");
         let ran = getter.ran();
         assert_eq!(ran.code, Some(4), "{name}: {}", ran.stderr);
-        assert_eq!(ran.all("misbehaved").count(), 0, "{name}: an honest sharer is not blamed");
+        assert_eq!(
+            ran.all("misbehaved").count(),
+            0,
+            "{name}: an honest sharer is not blamed\n{}",
+            ran.stdout
+        );
         assert!(!net.got("g", "f").exists(), "{name}: no wrong file");
         net.until_holders(&text(&again, "id"), &["sharer"]);
         // Of what it was nobody has all any more: only the getter kept a part, and it is gone.

@@ -369,6 +369,42 @@ fn what_was_retracted_is_not_used() {
     assert_eq!(case.peer.dropped(content.key).count(), 0, "whoever retracts is honest");
 }
 
+/// What was sent before the retraction may be reported after it: reading a message is quicker than hashing and writing.
+#[test]
+fn what_was_being_written_when_it_was_retracted_is_not_blamed() {
+    for leaves in [true, false] {
+        for pieces in [vec![], vec![PieceIndex(0)]] {
+            let (content, have) = lacking(&[0]);
+            let mut case = Case::new();
+            case.fetch(&content, have);
+            let (one, two) = (case.meet(1), case.meet(2));
+            case.holds(1, &content, "#");
+            let ops = case.expected(one);
+            assert!(!ops.is_empty());
+            case.says(one, PeerMessage::Retract { slot: Slot(1), pieces: pieces.clone() });
+            for (op, run) in ops {
+                for chunk in run.first..run.first + run.count {
+                    let at = ChunkAddr { piece: run.piece, chunk };
+                    let value = ChainingValue([0; 32]);
+                    case.input(PeerInput::ChunkArrived { op, at, result: Ok(value) });
+                }
+            }
+            if leaves {
+                case.says(one, PeerMessage::Leave { slot: Slot(1) });
+            }
+            case.holds(2, &content, "#");
+            assert_eq!(case.asked(two, 0), [0, 1], "both chunks are fetched from the other");
+            case.chunk(&content, two, 0, 0, true);
+            case.chunk(&content, two, 0, 1, true);
+            assert!(case.peer.held(content.key).expect("a swarm").is_full());
+            case.pass(Duration::from_secs(3));
+            assert_eq!(case.peer.dropped(content.key).count(), 0, "{pieces:?}, leaves: {leaves}");
+            let blamed = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Misbehaved { .. }));
+            assert!(!case.done.iter().any(blamed), "{pieces:?}, leaves: {leaves}");
+        }
+    }
+}
+
 #[test]
 fn a_piece_that_two_got_wrong_together_is_fetched_from_one() {
     let (content, have) = lacking(&[0]);

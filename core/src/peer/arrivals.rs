@@ -7,6 +7,7 @@ use crate::content;
 use crate::ids::{ChainingValue, ChunkAddr, DownloadId, LinkId, OpId, PeerId, PieceIndex};
 use crate::limits;
 
+use super::requests::AskedRun;
 use super::swarm::{Arrived, Held, SwarmId};
 use super::timers::Timer;
 use super::{ChunkFault, Misbehaviour, Peer, PeerEvent, Place};
@@ -71,7 +72,7 @@ impl Peer {
     }
 
     fn chunk_here(&mut self, op: OpId, at: ChunkAddr, value: ChainingValue, bytes: u64) {
-        let Some((link, id, peer, addr)) = self.asked.get(&op).map(|r| (r.link, r.swarm, r.peer, r.addr))
+        let Some(AskedRun { link, peer, addr, swarm: id, retracted, .. }) = self.asked.get(&op).cloned()
         else {
             return;
         };
@@ -91,6 +92,9 @@ impl Peer {
             arrived.count += 1;
         }
         arrived.from.entry((peer, link)).or_insert((addr, 0)).1 += bytes;
+        if retracted {
+            return self.discard_arrived(link, id, &[at.piece]);
+        }
         if arrived.count == chunks {
             self.piece_here(peer, id, at.piece);
         }
@@ -237,6 +241,22 @@ impl Peer {
         let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { return };
         if !std::mem::take(&mut partner.suspected).is_empty() {
             self.offended(link, id, Misbehaviour::BadPiece);
+        }
+    }
+
+    /// What a link was asked for of pieces, and is reported from here on, is void; no pieces: of all. It takes longer to write
+    /// a chunk than to read the retraction behind it.
+    pub(super) fn retract_runs(&mut self, link: LinkId, id: SwarmId, pieces: &[PieceIndex]) {
+        let Some(fetching) = self.swarms.get(&id).and_then(|s| s.fetching.as_ref()) else { return };
+        let ops: Vec<OpId> = if pieces.is_empty() {
+            fetching.runs.values().flatten().copied().collect()
+        } else {
+            pieces.iter().filter_map(|piece| fetching.runs.get(piece)).flatten().copied().collect()
+        };
+        for op in ops {
+            if let Some(asked) = self.asked.get_mut(&op).filter(|asked| asked.link == link) {
+                asked.retracted = true;
+            }
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) struct AskedRun {
     /// The choice that it is a candidate of.
     pub(super) choice: Option<u32>,
     pub(super) taken_back: bool,
+    /// Its sender took back what it sent: what is reported later is void.
+    pub(super) retracted: bool,
     pub(super) at: Instant,
 }
 
@@ -251,7 +253,18 @@ impl Peer {
         let at = self.now;
         self.asked.insert(
             op,
-            AskedRun { link, peer, addr, swarm, run, outstanding, choice, taken_back: false, at },
+            AskedRun {
+                link,
+                peer,
+                addr,
+                swarm,
+                run,
+                outstanding,
+                choice,
+                taken_back: false,
+                retracted: false,
+                at,
+            },
         );
         if self.asked.len() > limits::ASKED_RUNS_MAX
             && let Some(old) = self.asked.iter().find(|(_, r)| r.taken_back).map(|(op, _)| *op)

@@ -413,7 +413,8 @@ impl Peer {
         for piece in pieces {
             partner.suspected.remove(piece);
         }
-        // What it sent of pieces that are not whole yet is not to be trusted either.
+        // What it sent of pieces that are not whole yet is not to be trusted either, written or being written.
+        self.retract_runs(link, id, pieces);
         self.discard_arrived(link, id, pieces);
         if pieces.is_empty() {
             self.set_held_none(link, id);
