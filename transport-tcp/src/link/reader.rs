@@ -10,6 +10,7 @@ use potluck_core::wire::WireMessage;
 use potluck_core::wire::frame::Header;
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +30,20 @@ pub(super) struct Messages<M, I> {
     pub(super) link: LinkId,
     pub(super) wrap: fn(LinkId, M) -> I,
     pub(super) inbound: mpsc::Sender<(LinkId, FromLink<I>)>,
+}
+
+impl<M, I> Messages<M, I> {
+    /// Hands a message over; does something first if it has to wait for that. False: nobody is there any more.
+    async fn tell(&self, input: I, before_waiting: impl FnOnce()) -> bool {
+        match self.inbound.try_send((self.link, FromLink::Message(input))) {
+            Ok(()) => true,
+            Err(TrySendError::Closed(_)) => false,
+            Err(TrySendError::Full(message)) => {
+                before_waiting();
+                self.inbound.send(message).await.is_ok()
+            }
+        }
+    }
 }
 
 /// What a link needs to receive chunks.
@@ -74,15 +89,16 @@ pub(super) async fn read_link<R: AsyncRead + Unpin, M: WireMessage, I>(
     mut arrivals: Option<Arrivals>,
 ) -> CloseReason {
     loop {
-        if let Some(arrivals) = &mut arrivals
-            && !frames.holds(Header::BYTES)
-        {
-            arrivals.land_small_ones();
-        }
-        let read = match frames.header().await {
+        land_unless(frames.holds(Header::BYTES), &mut arrivals);
+        let header = match frames.header().await {
             Err(reason) => return reason,
-            Ok(Header::Control { kind, bytes }) => frames.message::<M>(kind, bytes).await,
-            Ok(Header::Chunk { slot, at, bytes }) => match &mut arrivals {
+            Ok(header) => header,
+        };
+        let (Header::Control { bytes, .. } | Header::Chunk { bytes, .. }) = header;
+        land_unless(frames.holds(bytes as usize), &mut arrivals);
+        let read = match header {
+            Header::Control { kind, bytes } => frames.message::<M>(kind, bytes).await,
+            Header::Chunk { slot, at, bytes } => match &mut arrivals {
                 Some(arrivals) => arrivals.receive(frames, slot, at, bytes).await.map(|()| None),
                 None => Err(CloseReason::Misbehaved(Misbehaviour::OutOfPlace)),
             },
@@ -93,11 +109,18 @@ pub(super) async fn read_link<R: AsyncRead + Unpin, M: WireMessage, I>(
             Ok(Some(message)) => {
                 tracing::debug!(link = %messages.link, message = message.name(), "received");
                 let input = (messages.wrap)(messages.link, message);
-                if messages.inbound.send((messages.link, FromLink::Message(input))).await.is_err() {
+                if !messages.tell(input, || land_unless(false, &mut arrivals)).await {
                     return CloseReason::Leaving;
                 }
             }
         }
+    }
+}
+
+/// Lets small chunks land before something is waited for: it may not come, and another link may wait for them meanwhile.
+fn land_unless(is_here: bool, arrivals: &mut Option<Arrivals>) {
+    if !is_here && let Some(arrivals) = arrivals {
+        arrivals.land_small_ones();
     }
 }
 
@@ -112,7 +135,7 @@ impl Arrivals {
     }
 
     /// Takes the chunk that follows its header: reads it and lets it be written if it is expected, else passes over it.
-    async fn receive<R: AsyncRead + Unpin>(
+    pub(super) async fn receive<R: AsyncRead + Unpin>(
         &mut self,
         frames: &mut FrameReader<R>,
         slot: Slot,
@@ -170,9 +193,7 @@ impl Arrivals {
         at: ChunkAddr,
         bytes: usize,
     ) -> Result<(), CloseReason> {
-        if !frames.holds(bytes)
-            || self.small.as_ref().is_some_and(|small| small.filled + bytes > small.buffer.len())
-        {
+        if self.small.as_ref().is_some_and(|small| small.filled + bytes > small.buffer.len()) {
             self.land_small_ones();
         }
         if self.small.is_none() {

@@ -12,6 +12,8 @@ use potluck_core::wire::frame::Header;
 use potluck_core::wire::peer::PeerMessage;
 use tokio::io::AsyncWriteExt;
 
+mod small;
+
 use super::*;
 use crate::hashing::{Hashing, hash_file};
 use crate::lanes::Lanes;
@@ -89,8 +91,12 @@ impl End {
     }
 
     fn expect(&mut self, op: u64, key: ContentKey, run: ChunkRun) {
-        let landing = self.landings.want(PLACE, run);
-        self.handle.expectations.add(OpId(op), SLOT, key, PLACE, run, landing);
+        self.expect_at(op, SLOT, key, PLACE, run);
+    }
+
+    fn expect_at(&mut self, op: u64, slot: Slot, key: ContentKey, place: Place, run: ChunkRun) {
+        let landing = self.landings.want(place, run);
+        self.handle.expectations.add(OpId(op), slot, key, place, run, landing);
     }
 
     fn send(&self, key: ContentKey, at: ChunkAddr) {
@@ -127,8 +133,12 @@ struct Content {
 }
 
 fn content(holder: &Store, downloader: &Store) -> Content {
+    let bytes = (0..3 * CHUNK_BYTES + 1000).map(|at| (at % 253) as u8).collect();
+    content_of(holder, downloader, DownloadId(1), bytes)
+}
+
+fn content_of(holder: &Store, downloader: &Store, download: DownloadId, bytes: Vec<u8>) -> Content {
     let folder = tempfile::tempdir().unwrap();
-    let bytes: Vec<u8> = (0..3 * CHUNK_BYTES + 1000).map(|at| (at % 253) as u8).collect();
     let path = folder.path().join("file");
     std::fs::write(&path, &bytes).unwrap();
     let cancelled = AtomicBool::new(false);
@@ -139,8 +149,8 @@ fn content(holder: &Store, downloader: &Store) -> Content {
     let out = folder.path().join("out");
     std::fs::create_dir(&out).unwrap();
     let target = Target::new(&out, &name).unwrap();
-    downloader.set_target(DownloadId(1), target, Kind::File, name);
-    let opening = downloader.open(PLACE, hashed.key, hashed.table, &|_, _| {}).unwrap();
+    downloader.set_target(download, target, Kind::File, name);
+    let opening = downloader.open(Place::Root(download), hashed.key, hashed.table, &|_, _| {}).unwrap();
     assert!(matches!(opening, Opening::Part { .. }));
     let part = std::fs::read_dir(&out)
         .unwrap()
