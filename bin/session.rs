@@ -1,6 +1,7 @@
 //! A running peer, with what every serving verb does alike: its name, its tracker, and the events that are told the same
 //! way whoever runs it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,10 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(3);
 
 /// How long it holds what the machine's networks look like: thousands of tickets may be made at once.
 const REACH_HOLDS: Duration = Duration::from_secs(1);
+/// A name is asked for again after this: who fetches ten thousand small files is told of twenty thousand times.
+const NAME_KEPT: Duration = Duration::from_secs(1);
+/// So many names are kept.
+const NAMES_KEPT: usize = 256;
 
 /// How it stands with the tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +60,8 @@ pub(crate) struct Session {
     events: Events,
     /// Taken from the queue and not told yet: whoever waits for the next event may stop waiting at any time.
     taken: Option<Event>,
+    /// Names that were asked for lately, and when.
+    names: HashMap<PeerId, (Instant, String)>,
     out: Out,
     /// Somebody sits before it and wants to know how it stands with the tracker.
     talkative: bool,
@@ -104,6 +111,7 @@ impl Session {
             peer,
             events,
             taken: None,
+            names: HashMap::new(),
             out: out.clone(),
             talkative: true,
             name,
@@ -185,7 +193,7 @@ impl Session {
             }
             let Some(event) = &self.taken else { anyhow::bail!("the peer ended by itself") };
             let name = match about(event) {
-                Some(peer) => self.peer.peer_name(peer).await,
+                Some(peer) => self.name_of(peer).await,
                 None => String::new(),
             };
             let event = self.taken.take().map(|event| self.tell(event, &name)).transpose()?.flatten();
@@ -193,6 +201,21 @@ impl Session {
                 return Ok(event);
             }
         }
+    }
+
+    /// The name of a peer, of a moment ago at most.
+    pub(crate) async fn name_of(&mut self, peer: PeerId) -> String {
+        if let Some((asked, name)) = self.names.get(&peer)
+            && asked.elapsed() < NAME_KEPT
+        {
+            return name.clone();
+        }
+        let name = self.peer.peer_name(peer).await;
+        if self.names.len() >= NAMES_KEPT {
+            self.names.clear();
+        }
+        self.names.insert(peer, (Instant::now(), name.clone()));
+        name
     }
 
     /// Tells an event, with the name of the peer that it is about; gives it back if it is the verb's own.

@@ -129,7 +129,7 @@ impl<'a> Sharing<'a> {
         match event {
             Event::ShareProgress { path, bytes, total } => self.tell_hashing(path, bytes, total)?,
             Event::Peer(PeerEvent::UploadEnded { peer, key, bytes, complete }) => {
-                let name = self.session.peer.peer_name(peer).await;
+                let name = self.session.name_of(peer).await;
                 let whole = if complete { "all of it is there" } else { "not all of it" };
                 tracing::info!(
                     "{} got {} of {} ({whole})",

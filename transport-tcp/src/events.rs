@@ -187,9 +187,18 @@ impl<E: Queued> Drop for Sending<E> {
 impl<E: Queued> EventSender<E> {
     /// Queues one event. After the reader is gone it goes nowhere.
     pub(crate) fn send(&self, event: E) {
-        let queue = &self.0.0;
-        queue.lock().push(event);
-        queue.changed.notify_one();
+        self.queue(event);
+        self.wake();
+    }
+
+    /// As [`send`](Self::send), for who [wakes](Self::wake) the reader after the last of many.
+    pub(crate) fn queue(&self, event: E) {
+        self.0.0.lock().push(event);
+    }
+
+    /// Wakes the reader.
+    pub(crate) fn wake(&self) {
+        self.0.0.changed.notify_one();
     }
 }
 

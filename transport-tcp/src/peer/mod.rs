@@ -320,6 +320,7 @@ impl Peer {
             store,
             lanes: Lanes::new(crews.storage),
             members: Vec::new(),
+            untold: false,
             completions,
             events: sender,
             changed,

@@ -83,6 +83,8 @@ pub(super) struct PeerWorld<T: Transport, M> {
     pub(super) members: Vec<Work>,
     pub(super) completions: mpsc::UnboundedSender<PeerInput>,
     pub(super) events: EventSender<Event>,
+    /// There are events whose reader is woken at the end of the turn.
+    pub(super) untold: bool,
     /// Contents whose files changed, for whoever hashes them anew.
     pub(super) changed: mpsc::UnboundedSender<ContentKey>,
     pub(super) landings: Landings,
@@ -238,6 +240,9 @@ impl<T: Transport, M: PeerMachine> World for PeerWorld<T, M> {
     }
 
     fn settle(&mut self) {
+        if std::mem::take(&mut self.untold) {
+            self.events.wake();
+        }
         if self.members.is_empty() {
             return;
         }
@@ -303,7 +308,8 @@ impl<T: Transport, M> PeerWorld<T, M> {
             let _ = self.changed.send(key);
         }
         self.left |= event == PeerEvent::Left;
-        self.events.send(Event::Peer(event));
+        self.events.queue(Event::Peer(event));
+        self.untold = true;
     }
 }
 
