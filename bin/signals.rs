@@ -4,6 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::exit::{Code, Failure};
+use crate::ui;
 
 /// Tells whether potluck was asked to end. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,6 +35,11 @@ impl Interrupts {
                     std::process::exit(code as i32);
                 }
                 sender.send_replace(Some(code));
+                // Who waits to be read cannot end by itself.
+                tokio::spawn(async move {
+                    ui::stuck().await;
+                    std::process::exit(code as i32);
+                });
             }
         });
         Ok(Self(receiver))

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Instant;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use support::processes::{Net, content, number};
 
@@ -241,4 +242,21 @@ fn a_reader_that_stands_still_slows_nothing_down() {
     sharer.event_where("upload_ended", |event| event["id"] == id.as_str() && event["peer"] == "after");
     assert!(missed > FILES, "{lagged}");
     println!("{missed} events missed, {} lines after", sharer.seen.len() - before);
+}
+
+/// One signal ends it, though it waits for somebody to read what it printed.
+#[test]
+fn a_reader_that_stands_still_does_not_keep_it_from_ending() {
+    let net = Net::new();
+    for file in 0..1000 {
+        fs::write(net.path(&format!("src/many/{file}")), content(100, file)).expect("a file");
+    }
+    let (mut sharer, id) = net.share("sharer", &net.path("src/many"), &[]);
+    let unread = sharer.unread.clone();
+    let held = unread.lock().expect("whether it is read");
+    let ran = net.get("g", &id, &[]).ran();
+    assert_eq!(ran.code, Some(0), "{}\n{}", ran.stdout, ran.stderr);
+    sharer.signal(Signal::TERM);
+    assert_eq!(sharer.end().code(), Some(143));
+    drop(held);
 }

@@ -5,6 +5,7 @@ mod json;
 mod progress;
 mod table;
 mod text;
+mod writing;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -19,6 +20,7 @@ pub(crate) use table::{CONTENT_HEADING, ContentTable, Table, number};
 pub(crate) use text::{
     bytes, missing, name, peer_name, percent, percents, pieces, rate, refusal, seconds, short_id,
 };
+pub(crate) use writing::stuck;
 
 use crate::args::{Color, GlobalArgs};
 use crate::exit::{Failure, OutputFault};
@@ -87,7 +89,7 @@ impl Out {
             print(&String::from_utf8_lossy(bytes));
             return Ok(());
         }
-        self.bars.suspend(|| io::stderr().write_all(bytes))
+        writing::writing(|| self.bars.suspend(|| io::stderr().write_all(bytes)))
     }
 
     /// The bars on stderr: whoever else writes there does it while they stand aside.
@@ -164,7 +166,7 @@ impl Out {
             return print(&format!("{text}\n"));
         }
         // Nobody is left to be told when stderr is gone.
-        let _ = self.bars.suspend(|| writeln!(io::stderr(), "{text}"));
+        let _ = writing::writing(|| self.bars.suspend(|| writeln!(io::stderr(), "{text}")));
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), OutputFault> {
@@ -172,10 +174,12 @@ impl Out {
             print(&String::from_utf8_lossy(bytes));
             return Ok(());
         }
-        self.bars.suspend(|| {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(bytes)?;
-            stdout.flush()
+        writing::writing(|| {
+            self.bars.suspend(|| {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(bytes)?;
+                stdout.flush()
+            })
         })?;
         Ok(())
     }

@@ -304,18 +304,24 @@ impl Node {
         self.wait().code()
     }
 
-    /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
+    /// Waits for its end, whether or not somebody reads what it prints.
+    pub fn end(&mut self) -> ExitStatus {
         let mut ended = None;
         until(&format!("{} ends", self.name), || {
             ended = self.child.try_wait().unwrap();
             ended.is_some()
         });
+        ended.unwrap()
+    }
+
+    /// Waits for its end, and for all that it printed.
+    pub fn wait(&mut self) -> ExitStatus {
+        let ended = self.end();
         let until = Instant::now() + PATIENCE;
         while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
             self.seen.push(serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}")));
         }
-        ended.unwrap()
+        ended
     }
 
     /// Waits for its end; what it printed, and how it ended.
