@@ -78,15 +78,17 @@ impl<D: Folder> Part<D> {
     ) -> Result<PartOpening<D>, StorageFault> {
         let key = wanted.key;
         let geometry = Geometry::new(key.length).ok_or(StorageFault::BadPath)?;
-        let existing = spot.existing()?;
-        let found = spot.read_sidecar()?.filter(|sidecar| sidecar.key == key);
+        // Of one piece the id says everything: nothing is looked for beside it. Folders have thousands of such files.
+        let alone = geometry.pieces() <= 1 && !spot.always_sidecar;
+        let existing = if alone { None } else { spot.existing()? };
+        let found = if alone { None } else { spot.read_sidecar()?.filter(|sidecar| sidecar.key == key) };
         let table = wanted.table.or_else(|| found.as_ref().and_then(|sidecar| sidecar.table.clone()));
         let Some(expected) = Expected::new(&geometry, key, table.as_deref()) else {
             return Ok(PartOpening::NeedsTable);
         };
-        let (file, have) = match existing {
-            None => (spot.create()?, PieceSet::empty(geometry.pieces())),
-            Some(file) => {
+        let (file, have) = match existing.map_or_else(|| spot.create_or_open(), |file| Ok((file, false)))? {
+            (file, true) => (file, PieceSet::empty(geometry.pieces())),
+            (file, false) => {
                 cut(&file, key.length)?;
                 let have = check::right_pieces(&file, &geometry, &expected, how)
                     .map_err(failed("checking a part file"))?;
@@ -300,6 +302,22 @@ impl<D: Folder> Spot<D> {
             return if open.links == 1 { Ok(Some(file)) } else { Err(StorageFault::Occupied) };
         }
         Err(StorageFault::Locked)
+    }
+
+    /// The part file, and whether it is new.
+    fn create_or_open(&self) -> Result<(D::File, bool), StorageFault> {
+        match self.folder.create(&self.name) {
+            Ok(file) => {
+                self.lock(&file)?;
+                return Ok((file, true));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("creating a part file")(error)),
+        }
+        Ok(match self.existing()? {
+            Some(file) => (file, false),
+            None => (self.create()?, true),
+        })
     }
 
     fn create(&self) -> Result<D::File, StorageFault> {
