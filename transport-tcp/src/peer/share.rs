@@ -90,8 +90,9 @@ struct Root {
 pub(super) struct Shares {
     /// By the path as it was given: what it came to.
     by_path: BTreeMap<PathBuf, Root>,
-    /// By content: the paths that offer it, and how. Never empty.
-    by_key: HashMap<ContentKey, BTreeMap<PathBuf, Offer>>,
+    /// By content: the paths that offer it, and how, by path. Never empty, and almost always one: a map would take room for
+    /// eleven, of each of a hundred thousand files.
+    by_key: HashMap<ContentKey, Vec<(PathBuf, Offer)>>,
     /// The same the other way round. Never empty.
     keys_of: HashMap<PathBuf, BTreeSet<ContentKey>>,
 }
@@ -99,9 +100,12 @@ pub(super) struct Shares {
 impl Shares {
     /// Notes that `path` offers a content. Returns the offer that is to be made, if it is another than before.
     fn add(&mut self, path: &Path, key: ContentKey, offer: Offer) -> Option<&Offer> {
-        let offers = self.by_key.entry(key).or_default();
+        let offers = self.by_key.entry(key).or_insert_with(|| Vec::with_capacity(1));
         let before = best(offers).cloned();
-        offers.insert(path.to_owned(), offer);
+        match offers.binary_search_by(|(of, _)| of.as_path().cmp(path)) {
+            Ok(at) => offers[at].1 = offer,
+            Err(at) => offers.insert(at, (path.to_owned(), offer)),
+        }
         if let Some(keys) = self.keys_of.get_mut(path) {
             keys.insert(key);
         } else {
@@ -114,12 +118,12 @@ impl Shares {
     fn remove(&mut self, path: &Path, key: ContentKey) -> Option<&Offer> {
         self.forget(path, key);
         let offers = self.by_key.get_mut(&key)?;
-        offers.remove(path);
+        offers.retain(|(of, _)| of != path);
         if offers.is_empty() {
             self.by_key.remove(&key);
             return None;
         }
-        self.by_key.get(&key).and_then(best)
+        self.by_key.get(&key).and_then(|offers| best(offers))
     }
 
     /// Every content that `path` offers.
@@ -137,15 +141,15 @@ impl Shares {
 
     /// Notes that a content is offered by nobody, since its file changed. Returns the paths that did.
     fn lose(&mut self, key: ContentKey) -> Vec<PathBuf> {
-        let paths: Vec<_> = self.by_key.remove(&key).into_iter().flat_map(BTreeMap::into_keys).collect();
+        let paths: Vec<_> = self.by_key.remove(&key).into_iter().flatten().map(|(path, _)| path).collect();
         paths.iter().for_each(|path| self.forget(path, key));
         paths
     }
 }
 
 /// As itself rather than as a folder's member.
-fn best(offers: &BTreeMap<PathBuf, Offer>) -> Option<&Offer> {
-    offers.values().min_by_key(|offer| offer.member)
+fn best(offers: &[(PathBuf, Offer)]) -> Option<&Offer> {
+    offers.iter().map(|(_, offer)| offer).min_by_key(|offer| offer.member)
 }
 
 /// See [`Peer::share`](super::Peer::share). With `led_to`, only if the path leads there.
