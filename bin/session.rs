@@ -61,7 +61,7 @@ pub(crate) struct Session {
     /// Taken from the queue and not told yet: whoever waits for the next event may stop waiting at any time.
     taken: Option<Event>,
     /// Names that were asked for lately, and when.
-    names: HashMap<PeerId, (Instant, String)>,
+    names: Mutex<HashMap<PeerId, (Instant, String)>>,
     out: Out,
     /// Somebody sits before it and wants to know how it stands with the tracker.
     talkative: bool,
@@ -71,6 +71,7 @@ pub(crate) struct Session {
     shell: bool,
     joined_before: bool,
     tracking: watch::Sender<Tracking>,
+    /// How others could reach us when it was looked at last.
     reach: Mutex<Option<Reach>>,
 }
 
@@ -111,7 +112,7 @@ impl Session {
             peer,
             events,
             taken: None,
-            names: HashMap::new(),
+            names: Mutex::default(),
             out: out.clone(),
             talkative: true,
             name,
@@ -204,17 +205,19 @@ impl Session {
     }
 
     /// The name of a peer, of a moment ago at most.
-    pub(crate) async fn name_of(&mut self, peer: PeerId) -> String {
-        if let Some((asked, name)) = self.names.get(&peer)
+    pub(crate) async fn name_of(&self, peer: PeerId) -> String {
+        let names = || self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((asked, name)) = names().get(&peer)
             && asked.elapsed() < NAME_KEPT
         {
             return name.clone();
         }
         let name = self.peer.peer_name(peer).await;
-        if self.names.len() >= NAMES_KEPT {
-            self.names.clear();
+        let mut names = names();
+        if names.len() >= NAMES_KEPT {
+            names.clear();
         }
-        self.names.insert(peer, (Instant::now(), name.clone()));
+        names.insert(peer, (Instant::now(), name.clone()));
         name
     }
 

@@ -43,17 +43,17 @@ pub(super) async fn tell(desk: &Arc<Desk>, session: &Session, event: Event) -> a
             desk.state().outside.remove(&path);
             tracing::info!("{} is shared no longer: {}", ui::name(&path.to_string_lossy()), ui::name(&why));
         }
-        Event::Peer(event) => of_peer(desk, event).await?,
+        Event::Peer(event) => of_peer(desk, session, event).await?,
         _ => {}
     }
     Ok(())
 }
 
-async fn of_peer(desk: &Arc<Desk>, event: PeerEvent) -> anyhow::Result<()> {
+async fn of_peer(desk: &Arc<Desk>, session: &Session, event: PeerEvent) -> anyhow::Result<()> {
     match event {
         PeerEvent::PieceVerified { download, piece, from, .. } => {
             if tracing::enabled!(tracing::Level::DEBUG) {
-                let from = desk.peer.peer_name(from).await;
+                let from = session.name_of(from).await;
                 tracing::debug!("piece {piece} from {} is right", ui::name(&from));
             }
             if let Some(download) = desk.state().download(download) {
@@ -97,7 +97,7 @@ async fn of_peer(desk: &Arc<Desk>, event: PeerEvent) -> anyhow::Result<()> {
         }
         PeerEvent::PeersChanged { joined, left } => peers_changed(desk, joined, left)?,
         PeerEvent::UploadBegan { peer, key } => {
-            let name = desk.peer.peer_name(peer).await;
+            let name = session.name_of(peer).await;
             desk.out().event(&ui::Event::UploadBegan { peer: &name, id: key.id })?;
             match desk.name_of(key.id) {
                 Some(what) => desk.out().line(format_args!("{} fetches {what}.", ui::name(&name)))?,
@@ -105,7 +105,7 @@ async fn of_peer(desk: &Arc<Desk>, event: PeerEvent) -> anyhow::Result<()> {
             }
         }
         PeerEvent::UploadEnded { peer, key, bytes, complete } => {
-            let name = desk.peer.peer_name(peer).await;
+            let name = session.name_of(peer).await;
             desk.out().event(&ui::Event::UploadEnded { peer: &name, id: key.id, bytes, complete })?;
             let whole = if complete { "; it has all of it now" } else { "; it does not have all of it" };
             if let Some(what) = desk.name_of(key.id) {

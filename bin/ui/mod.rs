@@ -44,6 +44,12 @@ type Print = dyn Fn(&str) + Send + Sync;
 /// Prints whole lines to the terminal.
 struct Printer(Box<Print>);
 
+impl Printer {
+    fn print(&self, text: &str) {
+        writing::counted(|| (self.0)(text));
+    }
+}
+
 impl std::fmt::Debug for Printer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Printer")
@@ -85,11 +91,11 @@ impl Out {
 
     /// Lines of the log.
     pub(crate) fn log(&self, bytes: &[u8]) -> io::Result<()> {
-        if let Some(Printer(print)) = self.printer.get() {
-            print(&String::from_utf8_lossy(bytes));
+        if let Some(printer) = self.printer.get() {
+            printer.print(&String::from_utf8_lossy(bytes));
             return Ok(());
         }
-        writing::writing(|| self.bars.suspend(|| io::stderr().write_all(bytes)))
+        writing::counted(|| self.bars.suspend(|| io::stderr().write_all(bytes)))
     }
 
     /// The bars on stderr: whoever else writes there does it while they stand aside.
@@ -162,19 +168,19 @@ impl Out {
     }
 
     fn complain(&self, text: impl Display) {
-        if let Some(Printer(print)) = self.printer.get() {
-            return print(&format!("{text}\n"));
+        if let Some(printer) = self.printer.get() {
+            return printer.print(&format!("{text}\n"));
         }
         // Nobody is left to be told when stderr is gone.
-        let _ = writing::writing(|| self.bars.suspend(|| writeln!(io::stderr(), "{text}")));
+        let _ = writing::counted(|| self.bars.suspend(|| writeln!(io::stderr(), "{text}")));
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), OutputFault> {
-        if let Some(Printer(print)) = self.printer.get() {
-            print(&String::from_utf8_lossy(bytes));
+        if let Some(printer) = self.printer.get() {
+            printer.print(&String::from_utf8_lossy(bytes));
             return Ok(());
         }
-        writing::writing(|| {
+        writing::counted(|| {
             self.bars.suspend(|| {
                 let mut stdout = io::stdout().lock();
                 stdout.write_all(bytes)?;

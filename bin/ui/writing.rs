@@ -9,8 +9,8 @@ const STUCK: Duration = Duration::from_secs(2);
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
-/// Every write to standard output or error is done through this.
-pub(super) fn writing<T>(write: impl FnOnce() -> T) -> T {
+/// [`Out`](super::Out) writes through this. Whoever writes past it does so on a thread that nobody waits for at the end.
+pub(super) fn counted<T>(write: impl FnOnce() -> T) -> T {
     BEGUN.fetch_add(1, Ordering::SeqCst);
     let result = write();
     ENDED.fetch_add(1, Ordering::SeqCst);

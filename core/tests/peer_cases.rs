@@ -532,17 +532,22 @@ fn an_idle_uplink_is_offered_to_whoever_has_least() {
     assert_eq!(case.done.iter().filter_map(spare).count(), 2, "both were told a moment ago");
 }
 
-#[test]
-fn whoever_has_uplink_to_spare_is_asked_beyond_the_measure() {
+/// A peer with eight pieces fewer than each of so many partners: that is no lag yet.
+fn among_holders(partners: u8) -> (Synthetic, Case, Vec<LinkId>) {
     let content = pieces(80);
     let mut case = Case::new();
-    // Eight pieces fewer than others: that is no lag yet.
     let have = format!("{}{}.", ".".repeat(39), "#".repeat(40));
     case.fetch(&content, set(&content, &format!("{}{}", "#".repeat(32), ".".repeat(48))));
-    let links: Vec<LinkId> = (1..=9).map(|n| case.meet(n)).collect();
-    for n in 1..=9 {
+    let links = (1..=partners).map(|n| case.meet(n)).collect();
+    for n in 1..=partners {
         case.holds(n, &content, &have);
     }
+    (content, case, links)
+}
+
+#[test]
+fn whoever_has_uplink_to_spare_is_asked_beyond_the_measure() {
+    let (_, mut case, links) = among_holders(9);
     assert_eq!(case.expected(links[8]), [], "enough is under way");
     case.says(links[8], PeerMessage::Spare { ahead: 0 });
     assert_eq!(case.expected(links[8]).len(), 1);
@@ -552,15 +557,7 @@ fn whoever_has_uplink_to_spare_is_asked_beyond_the_measure() {
 
 #[test]
 fn an_offer_of_spare_uplink_is_remembered_until_there_is_room() {
-    let content = pieces(80);
-    let mut case = Case::new();
-    // Eight pieces fewer than others: that is no lag yet.
-    let have = format!("{}{}.", ".".repeat(39), "#".repeat(40));
-    case.fetch(&content, set(&content, &format!("{}{}", "#".repeat(32), ".".repeat(48))));
-    let links: Vec<LinkId> = (1..=20).map(|n| case.meet(n)).collect();
-    for n in 1..=20 {
-        case.holds(n, &content, &have);
-    }
+    let (content, mut case, links) = among_holders(20);
     for link in &links[4..] {
         case.says(*link, PeerMessage::Spare { ahead: 0 });
     }

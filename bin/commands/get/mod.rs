@@ -206,7 +206,7 @@ impl<'a> Getting<'a> {
             }
             Event::Peer(PeerEvent::PieceVerified { download, piece, from, .. }) => {
                 if tracing::enabled!(tracing::Level::DEBUG) {
-                    let from = self.session.peer.peer_name(from).await;
+                    let from = self.session.name_of(from).await;
                     tracing::debug!("piece {piece} from {} is right", ui::name(&from));
                 }
                 let first = self.job(download).is_some_and(Job::verified);

@@ -243,7 +243,7 @@ impl Peer {
         self.effect(PeerEffect::SendTracker { link, msg });
         // Watched without waiting for the answer, which saves a round trip before the first dial.
         for key in self.session.watched.clone() {
-            self.effect(PeerEffect::SendTracker { link, msg: TrackerRequest::Watch { key } });
+            self.tell_watch(TrackerRequest::Watch { key });
         }
     }
 

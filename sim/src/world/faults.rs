@@ -171,6 +171,9 @@ impl World<'_> {
 
     /// Everybody has everything: who has not sent so much by now will not. What waits for that happens now.
     pub(super) fn check_all_done(&mut self) {
+        if self.by_sent.is_empty() {
+            return;
+        }
         let planned: usize = self.plan.peers().map(|(_, peer)| peer.fetches.len()).sum();
         let done = self.tally.downloads.iter().filter(|download| download.completed.is_some()).count();
         if done == planned {

@@ -116,7 +116,7 @@ impl Shares {
 
     /// Notes that `path` offers a content no longer. Returns the best offer of those that are left.
     fn remove(&mut self, path: &Path, key: ContentKey) -> Option<&Offer> {
-        self.forget(path, key);
+        self.unlist(path, key);
         let offers = self.by_key.get_mut(&key)?;
         offers.retain(|(of, _)| of != path);
         if offers.is_empty() {
@@ -131,7 +131,8 @@ impl Shares {
         self.keys_of.get(path).cloned().unwrap_or_default()
     }
 
-    fn forget(&mut self, path: &Path, key: ContentKey) {
+    /// Takes a content out of those that `path` offers.
+    fn unlist(&mut self, path: &Path, key: ContentKey) {
         let Some(keys) = self.keys_of.get_mut(path) else { return };
         keys.remove(&key);
         if keys.is_empty() {
@@ -142,7 +143,7 @@ impl Shares {
     /// Notes that a content is offered by nobody, since its file changed. Returns the paths that did.
     fn lose(&mut self, key: ContentKey) -> Vec<PathBuf> {
         let paths: Vec<_> = self.by_key.remove(&key).into_iter().flatten().map(|(path, _)| path).collect();
-        paths.iter().for_each(|path| self.forget(path, key));
+        paths.iter().for_each(|path| self.unlist(path, key));
         paths
     }
 }
