@@ -58,6 +58,35 @@ fn pieces_that_a_failed_sync_lost_are_refused_and_not_sent() {
 }
 
 #[test]
+fn pieces_that_a_failed_sync_lost_are_not_announced_late() {
+    let content = pieces(4);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "...."));
+    let (one, two) = (case.meet(1), case.meet(2));
+    case.holds(1, &content, "#...");
+    case.holds(2, &content, "....");
+    case.arrive_all(&content, one);
+    let sync = case.pass(Duration::from_secs(3)).iter().find_map(sync_op).expect("a sync in the background");
+    case.done.clear();
+    case.says(one, PeerMessage::Have { slot: Slot(1), pieces: vec![PieceIndex(1), PieceIndex(2)] });
+    case.arrive_all(&content, one);
+    let told = |case: &Case| -> Vec<PieceIndex> {
+        let said = case.done.iter().filter_map(|effect| match effect {
+            PeerEffect::SendPeer { link, msg: PeerMessage::Have { pieces, .. } } if *link == two => {
+                Some(pieces)
+            }
+            _ => None,
+        });
+        said.flatten().copied().collect()
+    };
+    assert_eq!(told(&case).len(), 1, "the second waits for more of its kind");
+    case.input(PeerInput::Synced { op: sync, result: Err(StorageFault::Io) });
+    case.done.clear();
+    case.pass(Duration::from_secs(1));
+    assert_eq!(told(&case), [], "nothing is held any more");
+}
+
+#[test]
 fn the_tracker_hears_of_pieces_that_a_failed_sync_lost() {
     let content = pieces(3);
     let mut case = Case::new();

@@ -23,13 +23,10 @@ impl Peer {
             self.check_swarm(*id, swarm, &mut owed);
         }
         let mut inflight = 0;
-        let told = |(link, id)| self.links.get(link).is_some_and(|l| l.news.contains(id));
-        let news =
-            self.swarms.iter().flat_map(|(id, s)| s.partners.iter().map(move |(link, p)| (link, id, p)));
-        let untold = news.filter(|(_, _, p)| !p.haves.is_empty());
+        let mut untold = self.swarms.iter().filter(|(_, s)| !s.news.is_empty());
         assert!(
-            untold.map(|(link, id, _)| (link, id)).all(told),
-            "what is to be announced is known to its link"
+            untold.all(|(id, _)| self.timers.is_set(Timer::Haves(*id))),
+            "what is to be announced will be"
         );
         for (link, l) in &self.links {
             assert_eq!(l.inflight, owed.get(link).copied().unwrap_or(0), "bytes under way on {link:?}");
@@ -98,12 +95,15 @@ impl Peer {
 
     fn check_timer(&self, timer: Timer) {
         let alive = match timer {
-            Timer::KeepAlive(link) | Timer::Stall(link) | Timer::Haves(link) | Timer::UploadIdle(link) => {
+            Timer::KeepAlive(link) | Timer::Stall(link) | Timer::UploadIdle(link) => {
                 self.links.contains_key(&link)
             }
-            Timer::Table(id) | Timer::Dial(id) | Timer::Untold(id) | Timer::Sync(id) | Timer::Storage(id) => {
-                self.swarms.contains_key(&id)
-            }
+            Timer::Haves(id)
+            | Timer::Table(id)
+            | Timer::Dial(id)
+            | Timer::Untold(id)
+            | Timer::Sync(id)
+            | Timer::Storage(id) => self.swarms.contains_key(&id),
             Timer::Retry(link, id) | Timer::Blame(link, id) => {
                 self.swarms.get(&id).is_some_and(|s| s.partners.contains_key(&link))
             }

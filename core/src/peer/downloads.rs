@@ -481,9 +481,7 @@ impl Peer {
             .filter(|(_, p)| p.have.is_all() && (file || p.everything))
             .map(|(link, _)| *link)
             .collect();
-        for link in swarm.partners.keys().copied().collect::<Vec<_>>() {
-            self.flush_haves(link);
-        }
+        self.flush_haves(id);
         for link in done {
             self.leave_swarm(link, id);
         }
@@ -601,6 +599,7 @@ impl Peer {
             self.leave_swarm(link, id);
         }
         self.drop_fetching_timers(id);
+        self.timers.clear(Timer::Haves(id));
         self.asked.retain(|_, run| run.swarm != id);
         self.storage.retain(|_, op| match op {
             StorageOp::Open(s) | StorageOp::Reserve(s) | StorageOp::Sync(s) | StorageOp::Finish(s) => {

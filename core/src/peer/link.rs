@@ -1,6 +1,6 @@
 //! One established link to another peer, over all swarms that the two share.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -86,9 +86,6 @@ pub(super) struct Link {
     /// The far end's numbers, for contents in which both take part.
     pub(super) theirs: BTreeMap<Slot, SwarmId>,
 
-    /// Swarms of which there are pieces to announce.
-    pub(super) news: BTreeSet<SwarmId>,
-
     /// Bytes asked for and not arrived.
     pub(super) inflight: u64,
     pub(super) down: RateMeter,
@@ -138,7 +135,6 @@ impl Link {
             next_slot: 0,
             absent: BTreeMap::new(),
             theirs: BTreeMap::new(),
-            news: BTreeSet::new(),
             inflight: 0,
             down: RateMeter::new(now),
             progress: now,

@@ -300,7 +300,7 @@ impl Peer {
                 Timer::Continue => {}
                 Timer::KeepAlive(link) => self.keep_alive(link),
                 Timer::Stall(link) => self.check_stall(link),
-                Timer::Haves(link) => self.flush_haves(link),
+                Timer::Haves(swarm) => self.flush_haves(swarm),
                 Timer::Table(swarm) => self.table_timed_out(swarm),
                 Timer::Retry(link, swarm) => self.retry(link, swarm),
                 Timer::Dial(swarm) => self.dial_candidates(swarm),

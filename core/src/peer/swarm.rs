@@ -92,8 +92,6 @@ pub(super) struct Partner {
     /// Payload bytes sent to it.
     pub(super) sent_bytes: u64,
     pub(super) uploading: bool,
-    /// Pieces to be announced to it.
-    pub(super) haves: Vec<PieceIndex>,
 }
 
 impl Partner {
@@ -114,7 +112,6 @@ impl Partner {
             given: BTreeSet::new(),
             sent_bytes: 0,
             uploading: false,
-            haves: Vec::new(),
         }
     }
 
@@ -240,6 +237,8 @@ pub(super) struct Swarm {
     pub(super) staged: Option<DownloadId>,
     pub(super) partners: BTreeMap<LinkId, Partner>,
     pub(super) fetching: Option<Box<Fetching>>,
+    /// Verified pieces that no partner was told of yet.
+    pub(super) news: Vec<PieceIndex>,
     /// Offered while it is being downloaded: what stays of it should the download end without it.
     pub(super) offered: Option<Box<Offered>>,
     /// Where more partners may be found.
@@ -267,6 +266,7 @@ impl Swarm {
             table: None,
             held,
             complete: false,
+            news: Vec::new(),
             staged: None,
             partners: BTreeMap::new(),
             fetching: None,

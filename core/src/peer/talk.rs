@@ -426,42 +426,32 @@ impl Peer {
         }
     }
 
-    /// Announces a verified piece to every partner.
+    /// Announces a verified piece to every partner: at once after a quiet spell, else with those that follow shortly.
     pub(super) fn announce_have(&mut self, id: SwarmId, piece: PieceIndex) {
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
-        let links: Vec<LinkId> = swarm
-            .partners
-            .iter_mut()
-            .map(|(link, partner)| {
-                partner.haves.push(piece);
-                *link
-            })
-            .collect();
-        let pause = haves_every(links.len());
-        for link in links {
-            if let Some(l) = self.links.get_mut(&link) {
-                l.news.insert(id);
-            }
-            if !self.timers.is_set(Timer::Haves(link)) {
-                self.flush_haves(link);
-                self.timers.set(Timer::Haves(link), self.now + pause);
-            }
+        swarm.news.push(piece);
+        if !self.timers.is_set(Timer::Haves(id)) {
+            self.flush_haves(id);
         }
         self.offer_spare();
     }
 
-    /// Sends what is to be announced on a link.
-    pub(super) fn flush_haves(&mut self, link: LinkId) {
-        let Some(l) = self.links.get_mut(&link) else { return };
-        for id in std::mem::take(&mut l.news) {
-            let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else {
-                continue;
-            };
-            let (slot, haves) = (partner.mine, std::mem::take(&mut partner.haves));
-            for pieces in haves.chunks(limits::HAVES_PER_MESSAGE) {
-                self.say(link, PeerMessage::Have { slot, pieces: pieces.to_vec() });
+    /// Tells all partners of the pieces verified since they were told last.
+    pub(super) fn flush_haves(&mut self, id: SwarmId) {
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        if swarm.news.is_empty() {
+            return;
+        }
+        // What a failed sync took away meanwhile is not announced.
+        let mut news = std::mem::take(&mut swarm.news);
+        news.retain(|piece| swarm.held.contains(*piece));
+        let partners: Vec<(LinkId, Slot)> = swarm.partners.iter().map(|(link, p)| (*link, p.mine)).collect();
+        for (link, slot) in &partners {
+            for pieces in news.chunks(limits::HAVES_PER_MESSAGE) {
+                self.say(*link, PeerMessage::Have { slot: *slot, pieces: pieces.to_vec() });
             }
         }
+        self.timers.set(Timer::Haves(id), self.now + haves_every(partners.len()));
     }
 
     fn request_table_said(&mut self, link: LinkId, slot: Slot, first: u32, count: u32) {

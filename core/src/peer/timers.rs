@@ -16,8 +16,8 @@ pub(super) enum Timer {
     KeepAlive(LinkId),
     /// Look whether the link delivers what it owes.
     Stall(LinkId),
-    /// Send batched haves.
-    Haves(LinkId),
+    /// Announce pieces that were verified meanwhile.
+    Haves(SwarmId),
     /// A table slice was asked for and should have come.
     Table(SwarmId),
     /// A holder that was busy, or stalled, may be asked again.
