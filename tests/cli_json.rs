@@ -193,11 +193,27 @@ const ELSEWHERE: &[&str] = &[
     "renamed",
     "replayed",
     "retracted",
+    "simulating",
     "stopped",
     "unshared",
     "violation",
     "withdrawn",
 ];
+
+/// A run of many inputs says how far it is.
+#[test]
+fn a_simulated_run_says_how_far_it_is() {
+    let net = Net::new();
+    let ran = net.run(&["sim", "run", "--peers", "40", "--size", "64MiB"]);
+    let schema = schema();
+    let told: Vec<&Value> = ran.all("simulating").collect();
+    let pieces: Vec<u64> = told.iter().map(|event| number(event, "pieces")).collect();
+    assert!(!pieces.is_empty() && pieces.is_sorted(), "{pieces:?}");
+    for event in told {
+        check(&schema, event);
+        assert_eq!(number(event, "of"), 40 * 256);
+    }
+}
 
 /// Gets of a folder of small files from a sharer of whose output nothing is read: they go on as before, it stays small, and
 /// whoever reads on learns how much is missing, and that the folder was delivered.

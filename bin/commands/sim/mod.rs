@@ -5,6 +5,7 @@ mod plot;
 mod replay;
 mod run;
 mod trace;
+mod watch;
 
 use std::ops::Range;
 use std::path::PathBuf;

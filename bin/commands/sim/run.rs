@@ -6,6 +6,7 @@ use potluck_sim::{Observer, Outcome, Real, Report, SHIPPED, Scenario};
 
 use super::super::Context;
 use super::trace::JsonTrace;
+use super::watch::Watch;
 use super::{RunArgs, plot, violated};
 use crate::exit::{Code, Failure};
 use crate::ui::{Event, Table, number};
@@ -24,11 +25,12 @@ pub(super) fn list(ctx: &Context) -> anyhow::Result<()> {
 pub(super) fn run(args: RunArgs, ctx: &Context) -> anyhow::Result<()> {
     let scenario = scenario(&args)?;
     let plan = scenario.plan().map_err(usage)?;
-    let observer = match &args.trace {
+    let trace = match &args.trace {
         Some(path) => Some(Box::new(JsonTrace::create(path)?) as Box<dyn Observer>),
         None => None,
     };
-    let outcome = potluck_sim::run(plan.clone(), &Real, observer).map_err(usage)?;
+    let watch = Watch::new(&plan, ctx.out.clone(), trace);
+    let outcome = potluck_sim::run(plan.clone(), &Real, Some(Box::new(watch))).map_err(usage)?;
     let report = Report::new(&plan, &outcome);
     if let Some(path) = &args.plot {
         plot::draw(path, &report, &outcome).with_context(|| format!("cannot draw {}", path.display()))?;
