@@ -26,7 +26,6 @@ fn simulate(scenario: &Scenario) -> Report {
 fn every_shipped_scenario_passes_its_checks() {
     for (name, _) in SHIPPED {
         let mut scenario = Scenario::shipped(name).unwrap();
-        // Of eight the holder sends little more than one copy: it dies a little sooner than it is shipped.
         let dies = *name == "holder-leaves";
         scenario.peers = if dies { 8 } else { 16 };
         if !dies {
@@ -35,7 +34,6 @@ fn every_shipped_scenario_passes_its_checks() {
         scenario.faults.iter_mut().for_each(|fault| {
             // The smaller the sooner: a fault must still find a swarm at work.
             fault.at = fault.at.map(|at| Time(at.0 / 8));
-            fault.after_copies = fault.after_copies.map(|_| 1.01);
         });
         let report = simulate(&scenario);
         let enough = if dies { report.downloads } else { 1 };

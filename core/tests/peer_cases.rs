@@ -582,6 +582,17 @@ fn whoever_has_uplink_to_spare_is_asked_beyond_the_measure() {
     assert_eq!(case.expected(links[8]).len(), 1);
     case.says(links[3], PeerMessage::Spare { ahead: 0 });
     assert_eq!(case.expected(links[3]).len(), 2, "it owes something as it is");
+    case.says(links[8], PeerMessage::Spare { ahead: 0 });
+    assert_eq!(case.expected(links[8]).len(), 1, "it owes something now");
+}
+
+#[test]
+fn of_few_partners_one_that_has_uplink_to_spare_is_asked_ahead() {
+    let (_, mut case, links) = among_holders(5);
+    for owes in [1, 2, 2] {
+        case.says(links[4], PeerMessage::Spare { ahead: 0 });
+        assert_eq!(case.expected(links[4]).len(), owes);
+    }
 }
 
 #[test]

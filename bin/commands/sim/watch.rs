@@ -1,4 +1,5 @@
-//! How far a run is: a bar on a terminal, an object at first and then once a second in JSON. Every step passes through to the trace, if there is one.
+//! How far a run is: a bar on a terminal, an object at first and then once a second in JSON. Every step passes through to the
+//! trace, if there is one.
 
 use std::time::{Duration, Instant};
 

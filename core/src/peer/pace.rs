@@ -25,6 +25,9 @@ const LAG_PIECES: u64 = 8;
 const LAG_FACTOR: u64 = 4;
 /// So much more is asked of those who have uplink to spare.
 const SPARE_BYTES: u64 = 10 * CHUNK_BYTES;
+/// With so few partners each has to be kept busy: one that owes a chunk yet is asked for the next, lest its connection stand
+/// still for a round trip after every chunk. With more of them others fill the gap, and what is asked early waits in a queue.
+const FEW_PARTNERS: usize = 8;
 /// Asks per input; the rest follows at once, in the next.
 const ASKS_PER_INPUT: u32 = 256;
 
@@ -33,6 +36,7 @@ const ASKS_PER_INPUT: u32 = 256;
 struct Standing {
     /// How many pieces the partial holders have more of it, on average, than are here.
     lag: u64,
+    partners: usize,
     complete_partners: usize,
 }
 
@@ -41,10 +45,10 @@ type Standings = BTreeMap<SwarmId, Standing>;
 impl Standing {
     fn of(swarm: &Swarm) -> Self {
         let theirs = swarm.partners.values().filter_map(|p| p.have.set()).map(|set| u64::from(set.count()));
-        let (sum, partners) = theirs.filter(|n| *n > 0).fold((0, 0), |(sum, n), has| (sum + has, n + 1));
+        let (sum, partial) = theirs.filter(|n| *n > 0).fold((0, 0), |(sum, n), has| (sum + has, n + 1));
         let held = u64::from(swarm.held.count(swarm.pieces()));
-        let lag = sum.checked_div(partners).unwrap_or(0).saturating_sub(held);
-        Self { lag, complete_partners: swarm.complete_partners() }
+        let lag = sum.checked_div(partial).unwrap_or(0).saturating_sub(held);
+        Self { lag, partners: swarm.partners.len(), complete_partners: swarm.complete_partners() }
     }
 }
 
@@ -128,8 +132,8 @@ impl Peer {
     }
 
     /// Enough is under way over all links, unless this one has something particular to give: who delivers is asked next, not
-    /// who has a long queue. A link that owes nothing may be asked further if its far end has uplink to spare, or holds what
-    /// nobody else does.
+    /// who has a long queue. A link that owes nothing (of few, next to nothing) may be asked further if its far end has uplink to
+    /// spare, or holds what nobody else does.
     fn wants_more(&self, link: LinkId, standings: &mut Standings) -> bool {
         let Some(l) = self.links.get(&link) else { return false };
         let mut enough = self.enough(l.rtt.unwrap_or_default());
@@ -137,11 +141,12 @@ impl Peer {
             return true;
         }
         // Of something that this link takes part in less is here than others have; nobody else holds all of it.
-        let (mut lag, mut sole) = (0, false);
+        let (mut lag, mut partners, mut sole) = (0, 0, false);
         for id in l.mine.values() {
             let Some(swarm) = self.swarms.get(id).filter(|s| s.is_running()) else { continue };
             let standing = standings.entry(*id).or_insert_with(|| Standing::of(swarm));
             lag = lag.max(standing.lag);
+            partners = partners.max(standing.partners);
             let holds_all = || swarm.partners.get(&link).is_some_and(|p| p.have.is_all() && !p.dropped);
             sole |= standing.complete_partners == 1 && holds_all();
         }
@@ -153,6 +158,7 @@ impl Peer {
             }
         }
         let spare = l.spare.is_offered(self.now) && (self.inflight < enough + SPARE_BYTES || lags);
-        l.inflight == 0 && (spare || sole)
+        let most = if partners <= FEW_PARTNERS { CHUNK_BYTES } else { 0 };
+        l.inflight <= most && (spare || sole)
     }
 }
