@@ -256,6 +256,7 @@ fn what_a_tracker_says_is_printed_harmless_and_makes_no_file() {
         let (code, text) = shown(words);
         assert_eq!(code, Some(0), "{words:?}: {text}");
         assert!(text.contains("\\u{"), "{words:?} shows what it escaped: {text}");
+        assert_eq!(shown(&[words, &["--json", "-vv"]].concat()).0, Some(0), "{words:?} for programs");
     }
     // Whatever is wanted of it: nothing is written, neither here nor above.
     let above = |net: &Net| {

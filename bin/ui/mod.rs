@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressDrawTarget};
+use potluck_core::content::escape_json;
 
 pub(crate) use json::{ContentRow, Event, Explained, Source, size};
 pub(crate) use progress::{DownloadBar, HashingBar, PeerBar};
@@ -134,9 +135,9 @@ impl Out {
         if !self.json {
             return Ok(());
         }
-        let mut line = serde_json::to_vec(event).map_err(io::Error::from)?;
-        line.push(b'\n');
-        self.write(&line)
+        let mut line = escape_json(&serde_json::to_string(event).map_err(io::Error::from)?);
+        line.push('\n');
+        self.write(line.as_bytes())
     }
 
     /// A result for people; nothing with `--json`.

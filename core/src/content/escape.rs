@@ -22,6 +22,20 @@ pub fn escape(text: &str) -> String {
     Escaped(text).to_string()
 }
 
+/// JSON made safe to print: what [`Escaped`] writes out stands in its strings as `\u202e`, which means the same to a program.
+#[must_use]
+pub fn escape_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_unprintable(c) {
+            shown.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// Does the character reorder text that stands beside it? Embeddings, overrides and isolates do.
 pub(super) const fn is_bidi_override(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -39,7 +53,7 @@ fn is_unprintable(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use super::{escape, escape_json};
 
     #[test]
     fn what_moves_or_hides_is_written_out() {
@@ -57,5 +71,22 @@ mod tests {
         ] {
             assert_eq!(escape(text), shown);
         }
+    }
+
+    #[test]
+    fn json_says_the_same_with_nothing_raw() {
+        let names = [
+            "plain",
+            "資料 👩\u{200d}🚀",
+            "a\u{1b}[31m\u{7f}",
+            "\u{9b}31m",
+            "gpj.\u{202e}exe",
+            "tag\u{e0041}",
+        ];
+        let json = serde_json::to_string(&names).unwrap();
+        let shown = escape_json(&json);
+        assert_eq!(serde_json::from_str::<Vec<String>>(&shown).unwrap(), names);
+        assert_eq!(escape(&shown), shown);
+        assert!(shown.contains("資料 👩\u{200d}🚀") && shown.contains(r"gpj.\u202eexe"), "{shown}");
     }
 }

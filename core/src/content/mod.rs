@@ -23,7 +23,7 @@ use std::str::FromStr;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-pub use escape::{Escaped, escape};
+pub use escape::{Escaped, escape, escape_json};
 pub use geometry::Geometry;
 pub use hash::{ContentHasher, PieceHasher, chunk_value, empty_id, fold_piece, fold_table};
 pub use listing::{Collision, Listing, ListingEntry, ListingFault, Node};
