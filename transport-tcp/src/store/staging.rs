@@ -51,6 +51,8 @@ pub(crate) struct Staging<D: Folder> {
     select: Box<Selection>,
     /// The content has its final name.
     renamed: AtomicBool,
+    /// A sync failed: what it should have written reads right, and yet may never reach the disk.
+    doubted: AtomicBool,
 }
 
 /// A listing, and its bytes.
@@ -139,6 +141,7 @@ impl<D: Folder> Staging<D> {
                     done: Mutex::default(),
                     select: Box::default(),
                     renamed: AtomicBool::new(false),
+                    doubted: AtomicBool::new(false),
                 };
                 Ok(StagingOpening::Open { staging, table, have })
             }
@@ -287,7 +290,27 @@ impl<D: Folder> Staging<D> {
             self.folder.sync_tree()?;
             self.parent.sync()
         };
-        sync().map_err(failed("syncing a staging folder"))
+        let synced = sync().map_err(failed("syncing a staging folder"));
+        if synced.is_err() {
+            self.doubted.store(true, Ordering::Relaxed);
+        }
+        synced
+    }
+
+    /// Writes again what a failed sync let go: every member, as it reads.
+    fn write_again(&self, entries: &[(u32, &ListingEntry)], how: Checking<'_>) -> Result<(), StorageFault> {
+        for &(entry, listed) in entries {
+            let Node::File { key, .. } = listed.node else { continue };
+            let part = self.open_member_for_copy(entry, key)?;
+            let written = part.copy_from(|offset, buffer| part.file().read_full(offset, buffer), how);
+            if written.is_err() {
+                // It may be that nothing else can be read any more: it is to be fetched.
+                self.done().remove(&entry);
+            }
+            written?;
+            self.finish_member(entry, &part)?;
+        }
+        Ok(())
     }
 
     /// All members are done: makes everything durable and renames the folder, without replacing anything. May be called
@@ -308,6 +331,10 @@ impl<D: Folder> Staging<D> {
                 let entries: Vec<(u32, &ListingEntry)> = entries.map(|(entry, _)| entry).collect();
                 self.make_empty_folders(&entries).map_err(failed("making an empty folder"))?;
                 self.check_members(&entries, how)?;
+                if self.doubted.load(Ordering::Relaxed) {
+                    self.write_again(&entries, how)?;
+                    self.doubted.store(false, Ordering::Relaxed);
+                }
                 self.set_folder_times(&listing).map_err(failed("setting the time of a folder"))?;
                 self.sync()?;
                 other = self.rename(final_name, &listing, how)?;

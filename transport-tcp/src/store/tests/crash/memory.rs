@@ -3,7 +3,8 @@
 //! What a cut leaves: everything that a sync had covered by then, and of all other operations an arbitrary selection, each
 //! kept, dropped, or (a write) torn; names and bytes independently of each other. A file's sync covers its bytes and its
 //! length, a folder's sync its names (a rename's: those of the folder it led to); nothing but a sync of the whole tree
-//! covers times and rights. Real file systems promise more; nothing here relies on that.
+//! covers times and rights. What a failed sync should have written reads right and is never durable, unless it is written
+//! again. Real file systems promise more; nothing here relies on that.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -51,6 +52,8 @@ enum Operation {
     /// Names set and cleared together; the last one is where it led.
     Names(Vec<(u64, OsString, Option<u64>)>),
     Sync(Synced),
+    /// A sync that failed.
+    LetGo(Synced),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +178,7 @@ impl Disk {
         // Some cuts lose nearly everything, some nearly nothing.
         let lost = [10, 50, 90][random.below(3)];
         for (index, operation) in state.log[..at].iter().enumerate() {
-            if state.log[index + 1..at].iter().any(|later| later.covers(operation)) {
+            if state.log[index + 1..at].iter().find_map(|later| later.settles(operation)) == Some(true) {
                 operation.apply(&mut nodes);
             } else if random.below(100) >= lost {
                 operation.tear(random).apply(&mut nodes);
@@ -195,18 +198,16 @@ impl Disk {
 }
 
 impl Operation {
-    /// Is this a sync that makes `earlier` durable?
-    fn covers(&self, earlier: &Self) -> bool {
-        match (self, earlier) {
-            (Self::Sync(Synced::Everything), _) => true,
-            (Self::Sync(Synced::File(synced)), Self::Write { file, .. } | Self::Length { file, .. }) => {
-                synced == file
+    /// Does this decide whether `earlier` becomes durable, and does it?
+    fn settles(&self, earlier: &Self) -> Option<bool> {
+        let (synced, durable) = match self {
+            Self::Sync(synced) => (synced, true),
+            Self::LetGo(synced) if matches!(earlier, Self::Write { .. } | Self::Length { .. }) => {
+                (synced, false)
             }
-            (Self::Sync(Synced::Folder(synced)), Self::Names(names)) => {
-                names.last().is_some_and(|(folder, ..)| folder == synced)
-            }
-            _ => false,
-        }
+            _ => return None,
+        };
+        synced.covers(earlier).then_some(durable)
     }
 
     /// What may be left of it: all, or of a write also a beginning, an end, every other page, or nothing but the length.
@@ -249,7 +250,22 @@ impl Operation {
                     };
                 }
             }
-            Self::Sync(_) => {}
+            Self::Sync(_) | Self::LetGo(_) => {}
+        }
+    }
+}
+
+impl Synced {
+    fn covers(self, earlier: &Operation) -> bool {
+        match (self, earlier) {
+            (Self::Everything, _) => true,
+            (Self::File(synced), Operation::Write { file, .. } | Operation::Length { file, .. }) => {
+                synced == *file
+            }
+            (Self::Folder(synced), Operation::Names(names)) => {
+                names.last().is_some_and(|(folder, ..)| *folder == synced)
+            }
+            _ => false,
         }
     }
 }
@@ -270,6 +286,9 @@ impl State {
     fn perform(&mut self, operation: Operation) -> io::Result<()> {
         if let Some((_, error)) = self.fault.take_if(|(at, _)| *at == self.log.len()) {
             self.failed = true;
+            if let Operation::Sync(synced) = operation {
+                self.log.push(Operation::LetGo(synced));
+            }
             return Err(error.into());
         }
         operation.apply(&mut self.nodes);
