@@ -160,3 +160,21 @@ fn a_peer_creates_its_folder_and_deletes_nothing() {
     assert_eq!(peer.terminate(), Some(0));
     assert!(dir.is_dir());
 }
+
+#[test]
+fn who_can_fetch_is_said_at_the_start() {
+    let net = Net::without_tracker();
+    net.file("f", 10, 1);
+    // Nobody holds their input open: they leave at once, and have said it by then.
+    for (words, whom) in [
+        (
+            &["share", "f", "--listen", "127.0.0.1:0", "--while-stdin"][..],
+            "Whoever reaches this machine can fetch",
+        ),
+        (&["tracker", "--listen", "127.0.0.1:0", "--while-stdin"], "Whoever reaches it can join"),
+    ] {
+        let ran = net.typed(words);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(ran.stderr.contains(whom) && ran.stderr.contains("nothing is encrypted"), "{}", ran.stderr);
+    }
+}

@@ -100,6 +100,9 @@ impl<'a> Sharing<'a> {
         let mut delivered: BTreeSet<ContentId> = BTreeSet::new();
         let mut unshared = paths.len();
         let (results, mut shared) = mpsc::channel(1);
+        self.ctx.out.note(
+            "Whoever reaches this machine can fetch what is shared; nothing is encrypted yet. Ctrl-C ends it.",
+        );
         let hashing =
             tokio::spawn(share_all(self.session.peer.clone(), paths, self.session.tracking(), results));
         while !once || unshared > 0 || !self.told.values().all(|key| delivered.contains(&key.id)) {
@@ -113,9 +116,6 @@ impl<'a> Sharing<'a> {
                     match result {
                         Ok(shared) => self.tell_sharing(&shared).await?,
                         Err(error) => return Err(error),
-                    }
-                    if unshared == 0 {
-                        self.ctx.out.note("Whoever reaches this machine can fetch what is shared. Ctrl-C ends it.");
                     }
                 }
             }
