@@ -14,6 +14,8 @@ use super::disk::DiskFile;
 
 /// Bytes read at a time: small enough to be hashed while it is in the cache.
 const READ_BYTES: usize = 256 * 1024;
+/// Pieces of a part file that cannot be read and are fetched again: some bad sectors. More are a disk that fails as a whole.
+const UNREADABLE_MAX: u32 = 16;
 
 /// Threads, and somebody who is told of the progress and may stop it.
 #[derive(Clone, Copy)]
@@ -53,7 +55,8 @@ impl<'a> Expected<'a> {
     }
 }
 
-/// The pieces of a part file that are right. Holes are not read; the progress counts them as done.
+/// The pieces of a part file that are right. Holes are not read; the progress counts them as done. What cannot be read is not
+/// right: it is fetched and written again.
 pub(crate) fn right_pieces(
     file: &impl DiskFile,
     geometry: &Geometry,
@@ -65,7 +68,15 @@ pub(crate) fn right_pieces(
     let candidates = pieces_with_data(file, geometry)?;
     let to_read: u64 = candidates.iter().filter_map(|piece| geometry.piece_bytes(*piece)).sum();
     (how.progress)(geometry.length() - to_read);
-    hash_pieces(file, geometry, &candidates, how, &mut |piece, value| {
+    let unreadable = AtomicU32::new(0);
+    let pass_over = |error: io::Error| {
+        if unreadable.fetch_add(1, Ordering::Relaxed) == UNREADABLE_MAX {
+            return Err(error);
+        }
+        tracing::warn!(%error, "a piece of a part file cannot be read, and is fetched again");
+        Ok(())
+    };
+    hash_pieces(file, geometry, &candidates, how, &pass_over, &mut |piece, value| {
         if expected.is(piece, value) {
             right.insert(piece);
         }
@@ -83,7 +94,7 @@ pub(crate) fn identify(
     (how.expect)(length);
     let pieces: Vec<PieceIndex> = (0..geometry.pieces()).map(PieceIndex).collect();
     let mut hasher = ContentHasher::new(geometry);
-    hash_pieces(file, &geometry, &pieces, how, &mut |piece, value| {
+    hash_pieces(file, &geometry, &pieces, how, &Err, &mut |piece, value| {
         hasher.set(piece, value);
     })?;
     Ok(hasher.finish())
@@ -106,12 +117,14 @@ fn pieces_with_data(file: &impl DiskFile, geometry: &Geometry) -> io::Result<Vec
     Ok(pieces)
 }
 
-/// Hashes pieces; `each` is told of those that the file has all bytes of, in any order.
+/// Hashes pieces; `each` is told of those that the file has all bytes of, in any order. Whether to go on without one that
+/// cannot be read is up to `pass_over`.
 fn hash_pieces(
     file: &impl DiskFile,
     geometry: &Geometry,
     pieces: &[PieceIndex],
     how: Checking<'_>,
+    pass_over: &(dyn Fn(io::Error) -> io::Result<()> + Sync),
     each: &mut (dyn FnMut(PieceIndex, ChainingValue) + Send),
 ) -> io::Result<()> {
     let next = AtomicU32::new(0);
@@ -124,6 +137,7 @@ fn hash_pieces(
                 return Err(io::ErrorKind::Interrupted.into());
             }
             let value = hash_piece(file, geometry, *piece, &mut buffer)
+                .or_else(|error| pass_over(error).map(|()| None))
                 .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
             if let Some(value) = value {
                 each.lock().unwrap_or_else(PoisonError::into_inner)(*piece, value);

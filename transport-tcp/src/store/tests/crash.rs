@@ -439,3 +439,26 @@ fn what_a_failed_sync_let_go_of_a_folder_is_written_again() {
     }
     assert!(finished > 50, "{finished} got there though a sync failed");
 }
+
+#[test]
+fn what_cannot_be_read_of_a_part_is_fetched_again_unless_it_is_too_much() {
+    let subject = OneFile(Content::new(20 * CHUNK, 1));
+    let disk = disk_with_bystander();
+    let open =
+        || part::Part::open(OneFile::spot(&disk.root()), subject.sidecar(subject.0.table.clone()), quiet());
+    let have = || match open() {
+        Ok(PartOpening::Open { part, have, .. }) => Ok((part, have)),
+        Ok(PartOpening::NeedsTable) => panic!("the table was given"),
+        Err(fault) => Err(fault),
+    };
+    let (part, _) = have().unwrap();
+    for (at, bytes) in subject.0.chunks() {
+        part.write(at, bytes).unwrap();
+    }
+    disk.spoil(0..20 * CHUNK);
+    assert_eq!(have().err(), Some(StorageFault::Io), "it is the disk as a whole");
+    disk.spoil(2 * CHUNK..2 * CHUNK + 512);
+    assert_eq!(have().unwrap().1.iter_missing().collect::<Vec<_>>(), [PieceIndex(2)]);
+    subject.download(&disk.root(), &mut Random(1), &mut |_| ()).unwrap();
+    subject.check_end(&disk.root());
+}

@@ -117,6 +117,8 @@ struct State {
     /// The operation that is to fail, and how.
     fault: Option<(usize, io::ErrorKind)>,
     failed: bool,
+    /// Bytes of any file that cannot be read until they are written.
+    spoilt: Range<usize>,
 }
 
 impl Disk {
@@ -132,6 +134,7 @@ impl Disk {
             log: Vec::new(),
             fault: None,
             failed: false,
+            spoilt: 0..0,
         })))
     }
 
@@ -146,6 +149,11 @@ impl Disk {
     /// Lets the operation of this number fail, once.
     pub(super) fn fail(&self, at: usize, error: io::ErrorKind) {
         self.state().fault = Some((at, error));
+    }
+
+    /// Spoils these bytes of all files: they cannot be read until some of them are written.
+    pub(super) fn spoil(&self, bytes: Range<usize>) {
+        self.state().spoilt = bytes;
     }
 
     /// Has it failed?
@@ -438,6 +446,10 @@ impl DiskFile for MemoryFile {
     }
 
     fn read_full(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let spoilt = self.disk.state().spoilt.clone();
+        if (offset as usize) < spoilt.end && spoilt.start < offset as usize + buffer.len() {
+            return Err(io::ErrorKind::Other.into());
+        }
         Ok(self.with(|bytes| {
             let rest = bytes.get(offset as usize..).unwrap_or(&[]);
             let count = rest.len().min(buffer.len());
@@ -448,7 +460,11 @@ impl DiskFile for MemoryFile {
 
     fn write_full(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let (file, offset) = (self.node, offset as usize);
-        self.disk.state().perform(Operation::Write { file, offset, bytes: bytes.into() })
+        let mut state = self.disk.state();
+        if state.spoilt.contains(&offset) {
+            state.spoilt = 0..0;
+        }
+        state.perform(Operation::Write { file, offset, bytes: bytes.into() })
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {
