@@ -366,6 +366,25 @@ fn what_is_here_of_a_member_is_announced_before_the_folder_is_whole() {
 }
 
 #[test]
+fn a_folder_that_somebody_else_altered_is_opened_anew() {
+    let mut case = Case::new();
+    fetch_folder(&mut case);
+    case.open(Opening::Finished { table: pieces(2).table });
+    let op = case.last(|e| match e {
+        PeerEffect::Finish { op, place: Place::Root(_) } => Some(*op),
+        _ => None,
+    });
+    case.input(PeerInput::Finished { op, result: Err(StorageFault::Altered) });
+    let reopens = |e: &PeerEffect| matches!(e, PeerEffect::Open { place: Place::Root(_), .. });
+    assert_eq!(case.done.iter().filter(|e| reopens(e)).count(), 1, "not before a pause");
+    case.pass(Duration::from_secs(3));
+    assert_eq!(case.done.iter().filter(|e| reopens(e)).count(), 2);
+    case.open(Opening::Part { table: None, have: PieceSet::full(1) });
+    assert!(matches!(case.done.last(), Some(PeerEffect::ReadListing { .. })), "and so are its members");
+    assert!(!case.done.iter().any(|e| matches!(e, PeerEffect::CopyLocal { .. })));
+}
+
+#[test]
 fn a_folder_that_the_disk_does_not_put_in_place_is_put_there_later() {
     let mut case = Case::new();
     fetch_folder(&mut case);

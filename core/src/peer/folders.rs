@@ -9,6 +9,8 @@ use crate::limits;
 
 use super::downloads::StorageOp;
 use super::swarm::SwarmId;
+use super::timers::Timer;
+use super::waiting::WAITING_EVERY;
 use super::{FailReason, Peer, PeerEffect, PeerEvent, Place, StorageFault};
 
 /// The progress of a folder's members.
@@ -163,6 +165,9 @@ impl Peer {
 
     pub(super) fn folder_finished(&mut self, id: DownloadId, result: Result<(), StorageFault>) {
         if let Err(fault) = result {
+            if fault == StorageFault::Altered {
+                self.forget_folder(id);
+            }
             return self.place_refused(id, Place::Root(id), fault);
         }
         let Some(d) = self.downloads.get(&id) else { return };
@@ -198,6 +203,16 @@ impl Peer {
             if !self.is_announced(&key) {
                 self.announce_content(key);
             }
+        }
+    }
+
+    /// Nothing of a folder is believed any more: when it is tried again, it is opened anew, and all that is there is hashed.
+    fn forget_folder(&mut self, id: DownloadId) {
+        self.release_places(id);
+        self.timers.set(Timer::Waiting(id), self.now + WAITING_EVERY * 2);
+        if let Some(d) = self.downloads.get_mut(&id) {
+            d.bytes = 0;
+            d.folder = None;
         }
     }
 

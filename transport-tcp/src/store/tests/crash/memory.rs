@@ -208,14 +208,14 @@ impl Disk {
 impl Operation {
     /// Does this decide whether `earlier` becomes durable, and does it?
     fn settles(&self, earlier: &Self) -> Option<bool> {
-        let (synced, durable) = match self {
-            Self::Sync(synced) => (synced, true),
-            Self::LetGo(synced) if matches!(earlier, Self::Write { .. } | Self::Length { .. }) => {
-                (synced, false)
-            }
-            _ => return None,
-        };
-        synced.covers(earlier).then_some(durable)
+        let bytes = matches!(earlier, Self::Write { .. } | Self::Length { .. });
+        if let Self::Sync(synced) = self {
+            synced.covers(earlier).then_some(true)
+        } else if let Self::LetGo(synced) = self {
+            (bytes && synced.covers(earlier)).then_some(false)
+        } else {
+            None
+        }
     }
 
     /// What may be left of it: all, or of a write also a beginning, an end, every other page, or nothing but the length.
