@@ -251,8 +251,7 @@ fn what_is_held_is_found_by_name_and_by_the_beginning_of_its_id() {
     }
     case.share(&contents[3], "another name");
     let one = case.meet(1);
-    let mut find = |what: &str| {
-        case.pass(Duration::from_millis(60));
+    let ask = |case: &mut Case, what: &str| {
         let effects = case.says(one, PeerMessage::Find { seq: 1, what: what.to_owned() });
         effects
             .into_iter()
@@ -261,6 +260,10 @@ fn what_is_held_is_found_by_name_and_by_the_beginning_of_its_id() {
                 _ => None,
             })
             .expect("an answer")
+    };
+    let mut find = |what: &str| {
+        case.pass(Duration::from_millis(60));
+        ask(&mut case, what)
     };
     let keys = |offers: Vec<potluck_core::wire::peer::Offer>| {
         offers.into_iter().map(|offer| offer.key).collect::<Vec<_>>()
@@ -274,6 +277,8 @@ fn what_is_held_is_found_by_name_and_by_the_beginning_of_its_id() {
         assert_eq!(keys(find(&id[..digits].to_uppercase())), [contents[9].key]);
     }
     assert_eq!((find(&id[..7]), find("name"), find("")), (vec![], vec![], vec![]));
+    assert_eq!(find("name 7").len(), 2);
+    assert_eq!(ask(&mut case, "name 7"), [], "at most twenty a second are answered");
 }
 
 #[test]
