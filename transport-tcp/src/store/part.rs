@@ -235,13 +235,13 @@ impl<D: Folder> Part<D> {
 
     /// Returns the identity of the file that had the final name before, if its bytes are the same.
     fn rename(&self, final_name: &OsStr, how: Checking<'_>) -> Result<Option<FileIdentity>, StorageFault> {
+        self.file.sync().map_err(failed("syncing a part file"))?;
         if !self.is_ours().map_err(failed("finishing a part file"))? {
             tracing::warn!(
                 "somebody else cut, moved or removed a part file; what is there is looked at anew"
             );
             return Err(StorageFault::Altered);
         }
-        self.file.sync().map_err(failed("syncing a part file"))?;
         let folder = &self.spot.folder;
         match folder.rename(&self.spot.name, folder, final_name) {
             Ok(()) => Ok(None),

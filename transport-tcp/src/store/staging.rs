@@ -337,6 +337,8 @@ impl<D: Folder> Staging<D> {
                 }
                 self.set_folder_times(&listing).map_err(failed("setting the time of a folder"))?;
                 self.sync()?;
+                // That took its time: what is renamed is looked at once more.
+                self.check_members(&entries, how)?;
                 other = self.rename(final_name, &listing, how)?;
                 self.renamed.store(true, Ordering::Relaxed);
             }
