@@ -33,6 +33,11 @@ impl Bucket {
         missing.div_ceil(1_000_000_000) < u128::from(rate.burst)
     }
 
+    /// Is nothing spent?
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
+
     /// Spends one unit if there is one.
     pub(crate) fn take(&mut self, now: Instant, rate: Rate) -> bool {
         let ok = self.has_some(now, rate);

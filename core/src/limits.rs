@@ -120,10 +120,15 @@ pub const GLOB_WILDCARDS_MAX: usize = 32;
 /// Units of search work (a unit is a name passed over, some nanoseconds) after which a page of rows ends, full or not:
 /// once through all names, or some ten thousand of them tried against a glob.
 pub const SEARCH_WORK_PER_REPLY: u64 = 4_000_000;
-/// Units of search work that one link may make at once: 200 searches through a million names.
+/// Units of search work that one address, and all together, may make at once: 200 searches through a million names.
 pub const SEARCH_WORK_BURST: u64 = 200_000_000;
-/// Units of search work that one link may make per second in the long run: a quarter of a core.
+/// Units of search work that one address may make per second in the long run: a quarter of a core.
 pub const SEARCH_WORK_PER_SECOND: u64 = 50_000_000;
+/// The same of all together: the rest of the core is for those who join, announce and stay. Beyond it, an address that
+/// searches little still gets a page a second.
+pub const SEARCH_WORK_IN_ALL_PER_SECOND: u64 = 100_000_000;
+/// Addresses whose searches a tracker remembers: most have paid off theirs when the next ones come.
+pub const SEARCHERS_MAX: usize = 4096;
 /// Holders looked at for a search by the beginning of an id, which a few matches never reach.
 pub const HOLDERS_PER_ID_SEARCH: u64 = 65_536;
 /// Times that a link may ask others to dial it, and a peer be asked to dial others, at once.

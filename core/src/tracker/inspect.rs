@@ -76,6 +76,7 @@ impl Tracker {
         let probing: BTreeMap<_, _> = self.sessions.iter().map(|(&owner, s)| (owner, s.probing)).collect();
         self.probes.check_invariants(&probing);
         self.check_links();
+        self.searchers.check_invariants();
         assert!(self.sessions.len() <= PEERS_PER_TRACKER);
         assert_eq!(self.by_peer.len(), self.sessions.len());
         assert_eq!(self.by_name.len(), self.sessions.len());

@@ -25,8 +25,6 @@ pub(super) struct Link {
     /// When it last said anything.
     heard: Instant,
     presence: Presence,
-    /// Work that its searches made.
-    pub(super) searches: Bucket,
     /// Peers that it asked to dial it.
     pub(super) dial_asks: Bucket,
 }
@@ -70,7 +68,6 @@ impl Tracker {
             session: None,
             heard: turn.now,
             presence: Presence::Visitor { asked: turn.now },
-            searches: Bucket::default(),
             dial_asks: Bucket::default(),
         };
         self.idle.insert((turn.now, id));

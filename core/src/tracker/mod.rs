@@ -34,6 +34,7 @@ mod probes;
 mod pushes;
 mod queries;
 mod registry;
+mod searchers;
 mod sessions;
 mod shares;
 mod watch;
@@ -51,6 +52,7 @@ use self::pace::Pacer;
 use self::peer_log::PeerLog;
 use self::probes::Probes;
 use self::registry::{OwnerId, Registry};
+use self::searchers::Searchers;
 use self::sessions::Session;
 use self::watch::Watches;
 use crate::Machine;
@@ -81,6 +83,7 @@ pub struct Tracker {
     peer_log: PeerLog,
     pacer: Pacer,
     probes: Probes,
+    searchers: Searchers,
 }
 
 impl Tracker {
@@ -102,6 +105,7 @@ impl Tracker {
             peer_log: PeerLog::default(),
             pacer: Pacer::default(),
             probes: Probes::default(),
+            searchers: Searchers::default(),
         }
     }
 

@@ -6,16 +6,13 @@
 use std::ops::Bound;
 
 use super::catalog::{Found, Page};
+use super::links::Link;
 use super::matcher::Matcher;
 use super::{Tracker, TrackerEvent, Turn};
-use crate::bucket::Rate;
 use crate::ids::{ContentKey, LinkId, PeerId};
-use crate::limits::{
-    REPORT_NAMES, ROWS_PER_REPLY, SEARCH_WORK_BURST, SEARCH_WORK_PER_REPLY, SEARCH_WORK_PER_SECOND,
-};
+use crate::limits::{REPORT_NAMES, ROWS_PER_REPLY, SEARCH_WORK_PER_REPLY};
 use crate::wire::tracker::{Cursor, HolderRow, Matching, RefusedRequest, Row, TrackerMessage};
 
-const SEARCHES: Rate = Rate { burst: SEARCH_WORK_BURST, per_second: SEARCH_WORK_PER_SECOND };
 /// Units of work that any search costs.
 const SEARCH_WORK_MIN: u64 = 64;
 
@@ -36,8 +33,8 @@ impl Tracker {
         Wanted { members, after, limit }: Wanted<'_>,
         turn: &mut Turn<'_>,
     ) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if !link.searches.has_some(turn.now, SEARCHES) {
+        let Some(from) = self.links.get(&id).map(Link::ip) else { return };
+        if !self.searchers.may_search(from, turn.now) {
             return turn.refuse(id, seq, RefusedRequest::Limit("searches per second".to_owned()));
         }
         let page = Page { after, members, limit: page_rows(limit), work_max: SEARCH_WORK_PER_REPLY };
@@ -52,11 +49,11 @@ impl Tracker {
         let scanned = match scanned {
             Ok(scanned) => scanned,
             Err(why) => {
-                link.searches.spend(turn.now, SEARCHES, SEARCH_WORK_MIN);
+                self.searchers.spend(from, turn.now, SEARCH_WORK_MIN);
                 return turn.refuse(id, seq, RefusedRequest::BadQuery(why));
             }
         };
-        link.searches.spend(turn.now, SEARCHES, SEARCH_WORK_MIN + scanned.work);
+        self.searchers.spend(from, turn.now, SEARCH_WORK_MIN + scanned.work);
         let rows = scanned.rows.into_iter().map(|found| {
             let (complete, partial) = self.registry.counts(found.key);
             let Found { key, kind, name, total } = found;

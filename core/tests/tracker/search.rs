@@ -1,5 +1,8 @@
 //! Searching: what matches, in which order, page by page.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use potluck_core::content::Kind;
 use potluck_core::ids::LinkId;
 use potluck_core::limits;
@@ -128,27 +131,69 @@ fn pages_go_on_where_the_last_one_ended_whatever_happens_between() {
     assert_eq!(hub.page(ann, Matching::Prefix("0000".into()), false, None, 10).1, None);
 }
 
-#[test]
-fn work_per_link_is_bounded() {
+const NAMES: u64 = 64 * 256;
+
+/// A tracker with [`NAMES`] names, and whoever announced them.
+fn large_hub() -> (Hub, LinkId) {
     let mut hub = Hub::new();
     let link = hub.join(1, "ann");
     hub.checking = false;
-    let names = 64 * 256;
-    for first in (0..names).step_by(256) {
+    for first in (0..NAMES).step_by(256) {
         hub.announce(link, (first..first + 256).map(|n| ad(n, &format!("{n}"))).collect());
     }
-    let search = |hub: &mut Hub, link| {
-        let matching = Matching::Substring("x".into());
-        hub.ask(link, TrackerRequest::Search { seq: 5, matching, members: true, after: None, limit: 1 })
-    };
-    let mut granted = 0;
-    while search(&mut hub, link) != limit(5, "searches per second") {
-        granted += 1;
-        assert!(granted * names < 2 * limits::SEARCH_WORK_BURST);
+    (hub, link)
+}
+
+/// A search through all names; was it done?
+fn searched(hub: &mut Hub, link: LinkId) -> bool {
+    let matching = Matching::Substring("x".into());
+    let asked = TrackerRequest::Search { seq: 5, matching, members: true, after: None, limit: 1 };
+    match hub.ask(link, asked) {
+        TrackerMessage::Rows { .. } => true,
+        refused => {
+            assert_eq!(refused, limit(5, "searches per second"));
+            false
+        }
     }
-    assert!(granted * names > limits::SEARCH_WORK_BURST / 2);
+}
+
+/// Searches until that is refused; returns the work done.
+fn search_all_out(hub: &mut Hub, link: LinkId) -> u64 {
+    let mut work = 0;
+    while searched(hub, link) {
+        work += NAMES;
+        assert!(work < 2 * limits::SEARCH_WORK_BURST);
+    }
+    work
+}
+
+#[test]
+fn work_per_address_is_bounded() {
+    let (mut hub, link) = large_hub();
+    assert!(search_all_out(&mut hub, link) > limits::SEARCH_WORK_BURST / 2);
+    // More links from there, or from its network, are no more strangers.
+    let again = hub.link_from(2, Ipv4Addr::new(10, 0, 0, 1));
+    assert!(!searched(&mut hub, again));
     let other = hub.link(2);
-    assert!(matches!(search(&mut hub, other), TrackerMessage::Rows { .. }));
-    hub.pass(std::time::Duration::from_secs(1));
-    assert!(matches!(search(&mut hub, link), TrackerMessage::Rows { .. }));
+    assert!(searched(&mut hub, other));
+    hub.pass(Duration::from_secs(1));
+    assert!(searched(&mut hub, link) && searched(&mut hub, again));
+}
+
+#[test]
+fn work_in_all_is_bounded_and_who_searches_little_is_served() {
+    let (mut hub, _) = large_hub();
+    let greedy: Vec<LinkId> = (2..22).map(|peer| hub.link(peer)).collect();
+    let round = |hub: &mut Hub| greedy.iter().map(|link| search_all_out(hub, *link)).sum::<u64>();
+    // Each has done what an address may do when others do the rest, and no more.
+    let little = |seconds: u64| 20 * (seconds + 2) * limits::SEARCH_WORK_PER_REPLY;
+    let first = round(&mut hub);
+    assert!(first <= limits::SEARCH_WORK_BURST + little(0) + 21 * NAMES, "{first}");
+    let modest = hub.link(99);
+    for second in 0..5 {
+        hub.pass(Duration::from_secs(1));
+        let work = round(&mut hub);
+        assert!(work <= limits::SEARCH_WORK_IN_ALL_PER_SECOND + little(1), "{work} in second {second}");
+        assert!((0..100).all(|_| searched(&mut hub, modest)), "whoever searches little is served");
+    }
 }
