@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use potluck_core::content::Kind;
 use potluck_core::ids::ContentKey;
 use potluck_transport_tcp::hashing::{Hashing, hash_file, hash_folder};
-use potluck_transport_tcp::scan::{Found, ScanPlan, scan};
+use potluck_transport_tcp::scan::{Found, scan};
 
 use super::Context;
 use crate::args::HashArgs;
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: HashArgs, ctx: &Context) -> anyhow::Result<()> {
 fn hash(path: &Path, bar: &HashingBar) -> anyhow::Result<(ContentKey, Kind)> {
     let plan = scan(path)?;
     let cancelled = AtomicBool::new(false);
-    let (done, total) = (AtomicU64::new(0), bytes(&plan));
+    let (done, total) = (AtomicU64::new(0), plan.bytes());
     let progress = |bytes| bar.show(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let how = Hashing { threads, progress: &progress, cancelled: &cancelled, cache: None };
@@ -53,13 +53,6 @@ fn hash(path: &Path, bar: &HashingBar) -> anyhow::Result<(ContentKey, Kind)> {
             let hashed = hash_folder(&plan.root, folder, how, &|_, _| ())?;
             Ok((hashed.key, Kind::Folder))
         }
-    }
-}
-
-fn bytes(plan: &ScanPlan) -> u64 {
-    match &plan.found {
-        Found::File(identity) => identity.size,
-        Found::Folder(folder) => folder.files.iter().map(|file| file.identity.size).sum(),
     }
 }
 

@@ -34,6 +34,15 @@ impl ScanPlan {
             Found::Folder(plan) => plan.files.iter().map(|file| file.identity).collect(),
         }
     }
+
+    /// Bytes of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match &self.found {
+            Found::File(identity) => identity.size,
+            Found::Folder(plan) => plan.bytes(),
+        }
+    }
 }
 
 /// A file or a folder.
@@ -56,6 +65,13 @@ pub struct FolderPlan {
     pub folder_times: HashMap<String, i64>,
     /// What was left out.
     pub skipped: Vec<Skipped>,
+}
+
+impl FolderPlan {
+    /// Bytes of all files. Three sparse ones can be more than a number holds.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.identity.size))
+    }
 }
 
 /// A regular file below a folder.

@@ -73,7 +73,7 @@ fn hash_folder(found: &Found, hasher: &mut blake3::Hasher) -> u64 {
     for (path, mtime_ns) in &folder.empty_folders {
         hasher.update(path.as_str().as_bytes()).update(&mtime_ns.to_le_bytes());
     }
-    folder.files.iter().map(|file| file.identity.size).sum()
+    folder.bytes()
 }
 
 /// What is visible in a folder, at a glance: name, whether it is a folder (`None`: a link), and the bytes of a file.

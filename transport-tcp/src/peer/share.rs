@@ -365,7 +365,7 @@ struct HashJob {
 
 impl HashJob {
     fn run(&self, plan: &ScanPlan) -> Result<Shared, ShareError> {
-        let total: u64 = plan.identities().iter().map(|file| file.size).sum();
+        let total = plan.bytes();
         let progress = self.progress(total);
         // A small file is read sooner than it is looked up.
         let worth = total >= HASH_CACHED_BYTES_MIN || matches!(plan.found, Found::Folder(_));

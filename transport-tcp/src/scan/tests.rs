@@ -124,3 +124,11 @@ fn deep_and_wide_folders_need_few_descriptors() {
     }
     assert_eq!(plan(folder.path()).empty_folders.len(), 600);
 }
+
+#[test]
+fn sizes_beyond_all_bounds_are_added_up() {
+    let identity = FileIdentity { device: 1, inode: 1, size: i64::MAX as u64, mtime_ns: 0, ctime_ns: 0 };
+    let path = SafePath::parse("sparse").unwrap();
+    let files = vec![PlannedFile { path, identity, executable: false }; 3];
+    assert_eq!(FolderPlan { files, ..FolderPlan::default() }.bytes(), u64::MAX);
+}

@@ -614,7 +614,7 @@ fn whole_folder<D: Folder>(
     key: ContentKey,
     how: Checking<'_>,
 ) -> Result<StandingFolder<D>, StorageFault> {
-    (how.expect)(plan.files.iter().map(|file| file.identity.size).sum());
+    (how.expect)(plan.bytes());
     let hashing =
         Hashing { threads: how.threads, progress: how.progress, cancelled: how.cancelled, cache: None };
     let hashed = hashing::hash_members(&content, plan, hashing, &|_, _| ()).map_err(|_| StorageFault::Io)?;
