@@ -124,7 +124,7 @@ fn unusable(failure: &Failure) -> ExitCode {
 /// Prints help, the version, or what is wrong with the command line.
 fn usage(error: &clap::Error) -> ExitCode {
     let rendered = error.render().to_string();
-    let printable = rendered.split('\n').map(escape).collect::<Vec<_>>().join("\n");
+    let printable = ui::lines(&rendered);
     // An escape sequence that was pasted does not show in what is rendered, only on a terminal.
     let mut typed = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
     if error.exit_code() == 0 || (printable == rendered && typed.all(|arg| escape(&arg) == arg)) {

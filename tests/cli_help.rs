@@ -87,6 +87,16 @@ fn what_was_pasted_is_printed_escaped_by_usage_errors_too() {
             assert!(!ran.stderr.contains(['\u{202e}', '\u{1b}']), "{}", ran.stderr);
         }
     }
+    // And by every other failure, also where it is a library that words it.
+    for words in [
+        &["sim", "replay", "no/\u{1b}]0;such\u{202e}"][..],
+        &["sim", "run", "no\u{1b}[2Jsuch\u{202e}"],
+        &["get", "x", "--include", "\u{1b}[2J\u{202e}[a"],
+    ] {
+        let ran = net.typed(words);
+        assert!(ran.stderr.contains("\\u{1b}") && ran.stderr.contains("\\u{202e}"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains(['\u{202e}', '\u{1b}']), "{}", ran.stderr);
+    }
 }
 
 #[test]

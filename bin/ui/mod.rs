@@ -19,7 +19,7 @@ pub(crate) use json::{ContentRow, Event, Explained, Source, size};
 pub(crate) use progress::{DownloadBar, HashingBar, PeerBar};
 pub(crate) use table::{CONTENT_HEADING, ContentTable, Table, number};
 pub(crate) use text::{
-    bytes, missing, name, peer_name, percent, percents, pieces, rate, refusal, seconds, short_id,
+    bytes, lines, missing, name, peer_name, percent, percents, pieces, rate, refusal, seconds, short_id,
 };
 pub(crate) use writing::stuck;
 
@@ -148,7 +148,7 @@ impl Out {
     /// What else a person may want to know, on stderr; nothing with `--quiet` or `--json`.
     pub(crate) fn note(&self, text: impl Display) {
         if !self.quiet && !self.json {
-            self.complain(text);
+            self.complain(lines(text));
         }
     }
 
@@ -158,14 +158,14 @@ impl Out {
         let _ = self.event(&Event::error(failure));
         self.complain_of(failure);
         if let Some(hint) = &failure.hint {
-            self.complain(hint);
+            self.complain(lines(hint));
         }
     }
 
     /// What went wrong, on stderr.
     pub(crate) fn complain_of(&self, what: impl Display) {
         let style = if self.colors_on_stderr() { ERROR } else { Style::new() };
-        self.complain(format_args!("{style}error:{style:#} {what}"));
+        self.complain(format_args!("{style}error:{style:#} {}", lines(what)));
     }
 
     fn complain(&self, text: impl Display) {

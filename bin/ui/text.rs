@@ -1,5 +1,6 @@
 //! Numbers and names as people read them.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use indicatif::{BinaryBytes, HumanDuration};
@@ -48,6 +49,12 @@ pub(crate) fn seconds(time: Duration) -> String {
 /// A name that came from elsewhere, with everything visible that does not print.
 pub(crate) fn name(text: &str) -> String {
     escape(text)
+}
+
+/// Words of several lines that may quote what came from elsewhere, an error of a library say, with everything visible that
+/// does not print. What is made of [`name`]s already stays as it is.
+pub(crate) fn lines(text: impl Display) -> String {
+    text.to_string().split('\n').map(escape).collect::<Vec<_>>().join("\n")
 }
 
 /// How a peer is called; the beginning of its id where it has no name.
@@ -108,6 +115,12 @@ mod tests {
         );
         let many: Vec<_> = (0..20).map(|i| range(i * 2, i * 2)).collect();
         assert!(pieces(&many).ends_with("14 and 12 more ranges"));
+    }
+
+    #[test]
+    fn lines_stay_lines_and_names_what_they_are() {
+        let text = format!("no `{}`: \u{1b}[2J\nnext\u{202e}", name("a\u{1b}\nb"));
+        assert_eq!(lines(text), "no `a\\u{1b}\\nb`: \\u{1b}[2J\nnext\\u{202e}");
     }
 
     #[test]

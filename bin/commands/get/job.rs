@@ -274,7 +274,7 @@ impl Job {
                 .failure(Code::Failed, "its pieces do not fit its id and length: whoever named it was wrong"),
             FailReason::BadListing => self.failure(
                 Code::Failed,
-                "its listing has a path that is refused, so nothing of it was put in place",
+                "its listing has a path that is refused, or is none; nothing of it was put in place",
             ),
             FailReason::TooMany => self.failure(Code::Failed, "it has more parts than this peer takes"),
         };
