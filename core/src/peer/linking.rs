@@ -1,13 +1,14 @@
 //! Who to dial, which links stay, keep-alive, and who is banned.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
 use crate::ids::{ContentKey, LinkId, OpId, PeerId};
 use crate::limits;
+use crate::origin::origin;
 use crate::time::Instant;
 use crate::wire::peer::PeerMessage;
 use crate::wire::tracker::{HolderRow, PeerRow, TrackerRequest};
@@ -514,14 +515,6 @@ impl Peer {
         }
         self.learn(row.peer, &row.name, addr);
         self.dial(addr, Role::Peer);
-    }
-}
-
-/// Whoever has one address has this: of IPv6, a network of 64 bits.
-pub(crate) const fn origin(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
     }
 }
 

@@ -75,7 +75,6 @@ use crate::wire::tracker::Accepting;
 pub use event::*;
 pub use explain::{Explanation, HolderExplained, HolderState, Stage};
 pub use io::*;
-pub(crate) use linking::origin;
 // Measured by a bench of its own; nothing else has a use for it.
 #[doc(hidden)]
 pub use picker::Picker;

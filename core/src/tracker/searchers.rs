@@ -8,7 +8,7 @@ use crate::limits::{
     SEARCH_WORK_BURST, SEARCH_WORK_IN_ALL_PER_SECOND, SEARCH_WORK_PER_REPLY, SEARCH_WORK_PER_SECOND,
     SEARCHERS_MAX,
 };
-use crate::peer::origin;
+use crate::origin::origin;
 use crate::time::Instant;
 
 const OWN: Rate = Rate { burst: SEARCH_WORK_BURST, per_second: SEARCH_WORK_PER_SECOND };
