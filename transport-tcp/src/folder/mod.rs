@@ -16,7 +16,8 @@ mod touched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ use touched::{Happening, Touched};
 
 /// The file in a shared folder that names what is not to be shared.
 pub const UNSHARED: &str = ".potluck-unshared";
+/// Bytes of that file: some hundred thousand names.
+const UNSHARED_BYTES_MAX: u64 = 64 << 20;
 /// How often a folder that cannot be watched is looked through; one that takes long to look through, less often.
 const UNWATCHED_EVERY: Duration = Duration::from_secs(1);
 /// Part of the time that looking may take.
@@ -151,13 +154,13 @@ impl SharedFolder {
     /// what is in it is hashed by and by.
     ///
     /// # Errors
-    /// The folder cannot be created or read.
+    /// The folder cannot be created or read, nor what is not to be shared of it.
     pub fn start(peer: Peer, dir: &Path, share: bool) -> io::Result<(Self, mpsc::Receiver<Change>)> {
         std::fs::create_dir_all(dir)?;
         let dir = dir.canonicalize()?;
         std::fs::read_dir(&dir)?;
         let (changes, receiver) = mpsc::channel(REPORTS_WAITING);
-        let state = State { unshared: read_unshared(&dir), look_through: true, ..State::default() };
+        let state = State { unshared: read_unshared(&dir)?, look_through: true, ..State::default() };
         let inner = Arc::new(Inner {
             peer,
             dir,
@@ -473,14 +476,33 @@ impl Inner {
         let lines: String = unshared.iter().map(|name| format!("{name}\n")).collect();
         // Written beside it and put in its place, so that it is never half there.
         let new = self.dir.join(format!("{UNSHARED}.new"));
-        let written = std::fs::write(&new, lines).and_then(|()| std::fs::rename(&new, &path));
+        let written = write_anew(&new, &lines).and_then(|()| std::fs::rename(&new, &path));
         written.map_err(|error| FolderError::Memory { path, error })
     }
 }
 
-fn read_unshared(dir: &Path) -> BTreeSet<String> {
-    let text = std::fs::read_to_string(dir.join(UNSHARED)).unwrap_or_default();
-    text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+/// Whatever else stands there is not waited for, and not taken for leave to share all.
+fn read_unshared(dir: &Path) -> io::Result<BTreeSet<String>> {
+    let path = dir.join(UNSHARED);
+    let read = || match std::fs::metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error),
+        Ok(found) if !found.is_file() => Err(io::Error::other("not a file")),
+        Ok(found) if found.len() > UNSHARED_BYTES_MAX => Err(io::ErrorKind::FileTooLarge.into()),
+        Ok(_) => std::fs::read_to_string(&path),
+    };
+    let text = read().map_err(|error| io::Error::new(error.kind(), format!("{UNSHARED} in it: {error}")))?;
+    Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+/// Writes a file that is not there, or was left by an attempt; a link in its place is not followed.
+fn write_anew(path: &Path, text: &str) -> io::Result<()> {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    File::create_new(path)?.write_all(text.as_bytes())
 }
 
 fn is_hidden(name: &OsStr) -> bool {

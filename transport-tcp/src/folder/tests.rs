@@ -1,5 +1,4 @@
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -185,4 +184,26 @@ fn what_a_link_leads_to_is_not_watched() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_what_is_unshared_is_an_error_and_no_link_is_written_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let (remembered, new) = (dir.path().join(UNSHARED), dir.path().join(format!("{UNSHARED}.new")));
+    fs::create_dir(&remembered).unwrap();
+    assert!(read_unshared(dir.path()).is_err(), "not a file");
+    fs::remove_dir(&remembered).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &remembered, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+        .unwrap();
+    assert!(read_unshared(dir.path()).is_err(), "not waited for");
+    fs::write(dir.path().join("victim"), "mine").unwrap();
+    fs::remove_file(&remembered).unwrap();
+    fs::write(&remembered, b"a\xff\n").unwrap();
+    assert!(read_unshared(dir.path()).is_err(), "not UTF-8");
+    fs::remove_file(&remembered).unwrap();
+    std::os::unix::fs::symlink("victim", &new).unwrap();
+    let case = Case::over(dir, true).await;
+    case.folder.unshare("victim").await.unwrap();
+    assert_eq!(fs::read_to_string(case.dir.path().join("victim")).unwrap(), "mine");
+    assert_eq!(read_unshared(case.dir.path()).unwrap(), BTreeSet::from(["victim".to_owned()]));
 }
