@@ -1,16 +1,11 @@
 //! What others can do to a peer machine: refuse, dawdle, crowd, shout, send what is wrong. Each case was wrong once, or fails
 //! if the defence that it is about is taken out.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a case looks for some effects among many")]
-
-#[path = "support/case.rs"]
-mod case;
-#[path = "support/synthetic.rs"]
-mod synthetic;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use case::*;
+use crate::case::*;
+use crate::synthetic::Synthetic;
 use potluck_core::content::{Kind, PieceSet};
 use potluck_core::ids::*;
 use potluck_core::limits;
@@ -18,7 +13,6 @@ use potluck_core::peer::*;
 use potluck_core::time::Instant;
 use potluck_core::wire::peer::{Holding, PeerMessage};
 use potluck_core::wire::tracker::{RefusedRequest, TrackerMessage, TrackerRequest};
-use synthetic::Synthetic;
 
 fn dial_of(effects: &[PeerEffect], to: SocketAddr) -> Option<OpId> {
     effects.iter().find_map(|e| match e {
@@ -495,4 +489,18 @@ fn a_silent_link_gives_back_what_it_owes() {
             assert!(case.done.iter().any(named), "the missing piece is named");
         }
     }
+}
+
+#[test]
+fn who_leaves_without_taking_a_wrong_piece_back_is_blamed_for_it() {
+    let content = pieces(2);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, ".."));
+    let one = case.meet(1);
+    case.holds(1, &content, ".#");
+    let (op, run) = case.expected(one)[0];
+    case.arrive(&content, op, run.piece.0, false);
+    assert_eq!(case.peer.dropped(content.key).count(), 0, "it may still take it back");
+    case.says(one, PeerMessage::Leave { slot: Slot(1) });
+    assert_eq!(case.peer.dropped(content.key).collect::<Vec<_>>(), [PeerId([1; 32])]);
 }

@@ -1,0 +1,162 @@
+//! Folders and their members.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::case::*;
+use crate::synthetic::Synthetic;
+use potluck_core::content::{Kind, Listing, ListingEntry, Node, PieceSet, SafePath};
+use potluck_core::ids::{ContentKey, DownloadId};
+use potluck_core::peer::*;
+use potluck_core::wire::tracker::TrackerRequest;
+
+#[test]
+fn members_of_a_folder_that_was_stopped_are_opened_again_and_not_copied_onto_themselves() {
+    let (folder, member): (Synthetic, ContentKey) = (Synthetic::new(500, 1), Synthetic::new(1000, 2).key);
+    let node = Node::File { key: member, executable: false, mtime_ns: 0 };
+    let other = Node::File { key: Synthetic::new(1000, 3).key, executable: false, mtime_ns: 0 };
+    let entry = |path: &str, node| ListingEntry { path: SafePath::parse(path).expect("a path"), node };
+    let listing = Arc::new(Listing::new(vec![entry("a", node), entry("b", other)]).expect("a listing"));
+    let mut case = Case::new();
+    for round in 0..2 {
+        let begun = case.done.len();
+        if round == 0 {
+            case.fetch_kind(&folder, Kind::Folder);
+        } else {
+            case.command(Command::Stop { download: DOWNLOAD });
+            case.command(Command::Resume { download: DOWNLOAD });
+        }
+        case.open(Opening::Part { table: None, have: PieceSet::full(1) });
+        let op = case.last(|e| match e {
+            PeerEffect::ReadListing { op, .. } => Some(*op),
+            _ => None,
+        });
+        case.input(PeerInput::ListingRead { op, result: Ok(Some(Arc::clone(&listing))) });
+        let opened = case.done[begun..].iter().find_map(|e| match e {
+            PeerEffect::Open { op, key, .. } if *key == member => Some(*op),
+            _ => None,
+        });
+        let op = opened.expect("the member's place is opened");
+        case.input(PeerInput::Opened { op, result: Ok(Opening::Finished { table: None }) });
+    }
+    assert!(!case.done.iter().any(|e| matches!(e, PeerEffect::CopyLocal { .. })));
+}
+
+/// A folder whose listing is here, and its only member.
+fn fetch_folder(case: &mut Case) -> Synthetic {
+    let (folder, member) = (Synthetic::new(500, 1), pieces(2));
+    let node = Node::File { key: member.key, executable: false, mtime_ns: 0 };
+    let entry = ListingEntry { path: SafePath::parse("a").expect("a path"), node };
+    let listing = Arc::new(Listing::new(vec![entry]).expect("a listing"));
+    case.command(Command::Fetch {
+        download: DownloadId(2),
+        key: folder.key,
+        kind: Kind::Folder,
+        name: "folder".to_owned(),
+        peers: Vec::new(),
+        how: FetchOptions::default(),
+    });
+    case.open(Opening::Part { table: None, have: PieceSet::full(1) });
+    let op = case.last(|e| match e {
+        PeerEffect::ReadListing { op, .. } => Some(*op),
+        _ => None,
+    });
+    case.input(PeerInput::ListingRead { op, result: Ok(Some(listing)) });
+    member
+}
+
+#[test]
+fn a_member_that_no_holder_of_the_folder_has_is_looked_for_elsewhere() {
+    let mut case = Case::new();
+    case.join("me");
+    let member = fetch_folder(&mut case);
+    case.open(Opening::NeedsTable);
+    let key = member.key;
+    let watches = |e: &PeerEffect| match e {
+        PeerEffect::SendTracker { msg: TrackerRequest::Watch { key: k }, .. } => *k == key,
+        _ => false,
+    };
+    assert!(!case.done.iter().any(watches), "the holders of the folder come first");
+    case.pass(Duration::from_secs(3));
+    assert_eq!(case.done.iter().filter(|e| watches(e)).count(), 1);
+}
+
+#[test]
+fn what_is_here_of_a_member_is_announced_before_the_folder_is_whole() {
+    let mut case = Case::new();
+    case.join("me");
+    let member = fetch_folder(&mut case);
+    case.open(Opening::Part { table: member.table.clone(), have: set(&member, "#.") });
+    let told: Vec<u32> = case
+        .pass(Duration::from_secs(2))
+        .iter()
+        .filter_map(|e| match e {
+            PeerEffect::SendTracker { msg: TrackerRequest::Announce { ads, .. }, .. } => Some(ads.clone()),
+            _ => None,
+        })
+        .flatten()
+        .filter(|ad| ad.key == member.key && ad.member)
+        .map(|ad| ad.pieces)
+        .collect();
+    assert_eq!(told, [1]);
+}
+
+#[test]
+fn a_folder_that_somebody_else_altered_is_opened_anew() {
+    let mut case = Case::new();
+    fetch_folder(&mut case);
+    case.open(Opening::Finished { table: pieces(2).table });
+    let op = case.last(|e| match e {
+        PeerEffect::Finish { op, place: Place::Root(_) } => Some(*op),
+        _ => None,
+    });
+    case.input(PeerInput::Finished { op, result: Err(StorageFault::Altered) });
+    let reopens = |e: &PeerEffect| matches!(e, PeerEffect::Open { place: Place::Root(_), .. });
+    assert_eq!(case.done.iter().filter(|e| reopens(e)).count(), 1, "not before a pause");
+    case.pass(Duration::from_secs(3));
+    assert_eq!(case.done.iter().filter(|e| reopens(e)).count(), 2);
+    case.open(Opening::Part { table: None, have: PieceSet::full(1) });
+    assert!(matches!(case.done.last(), Some(PeerEffect::ReadListing { .. })), "and so are its members");
+    assert!(!case.done.iter().any(|e| matches!(e, PeerEffect::CopyLocal { .. })));
+}
+
+#[test]
+fn a_folder_that_the_disk_does_not_put_in_place_is_put_there_later() {
+    let mut case = Case::new();
+    fetch_folder(&mut case);
+    case.open(Opening::Finished { table: pieces(2).table });
+    for result in [Err(StorageFault::Io), Ok(())] {
+        let op = case.last(|e| match e {
+            PeerEffect::Finish { op, place: Place::Root(_) } => Some(*op),
+            _ => None,
+        });
+        case.input(PeerInput::Finished { op, result });
+        case.pass(Duration::from_secs(3));
+    }
+    let said = |what: fn(&PeerEvent) -> bool| {
+        case.done.iter().filter(|e| matches!(e, PeerEffect::Report(event) if what(event))).count()
+    };
+    assert_eq!(
+        said(|e| matches!(e, PeerEvent::Waiting { reason: WaitReason::Storage(StorageFault::Io), .. })),
+        1
+    );
+    assert_eq!(said(|e| matches!(e, PeerEvent::Completed { .. })), 1);
+}
+
+#[test]
+fn a_folder_says_that_it_waits_for_the_bytes_of_another_download() {
+    let mut case = Case::new();
+    case.fetch(&pieces(2), set(&pieces(2), "#."));
+    fetch_folder(&mut case);
+    let waits = |e: &PeerEffect| match e {
+        PeerEffect::Report(PeerEvent::Waiting { download, .. }) => *download == DownloadId(2),
+        _ => false,
+    };
+    let resumed = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Resumed { download }) if *download == DownloadId(2));
+    assert!(case.pass(Duration::from_secs(3)).iter().any(waits));
+    let one = case.meet(1);
+    case.holds(1, &pieces(2), ".#");
+    assert!(!case.done.iter().any(resumed));
+    case.arrive_all(&pieces(2), one);
+    assert!(case.done.iter().any(resumed));
+}

@@ -1,0 +1,220 @@
+//! Who is asked for what, and who is served: choices, spare uplinks, upload slots.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::case::*;
+use crate::synthetic::Synthetic;
+use potluck_core::content::PieceSet;
+use potluck_core::ids::{ChunkAddr, ChunkRun, LinkId, PieceIndex, Slot};
+use potluck_core::limits;
+use potluck_core::peer::*;
+use potluck_core::wire::peer::{PeerMessage, Refusal, RequestRef};
+
+#[test]
+fn a_late_wrong_chunk_takes_back_the_choice_that_it_is_in() {
+    let content = pieces(6);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "###..."));
+    let (one, two) = (case.meet(1), case.meet(2));
+    case.holds(1, &content, "...###");
+    let (op, run) = case.expected(one)[0];
+    // It takes back what it announced while a chunk of it is being read; then another is to choose.
+    case.says(one, PeerMessage::Retract { slot: Slot(1), pieces: Vec::new() });
+    case.holds(2, &content, "...###");
+    assert!(!case.expected(two).is_empty());
+    case.arrive(&content, op, run.piece.0, false);
+    case.arrive_all(&content, two);
+    assert!(case.peer.held(content.key).expect("a swarm").is_full());
+}
+
+#[test]
+fn who_lacked_a_piece_is_asked_again_once_it_has_it() {
+    let content = pieces(1 + 1);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "#."));
+    let one = case.meet(1);
+    case.holds(1, &content, ".#");
+    let which = RequestRef::Piece(PieceIndex(1));
+    case.says(one, PeerMessage::Refuse { slot: Slot(0), which, why: Refusal::Lacks });
+    assert_eq!(case.expected(one), []);
+    case.says(one, PeerMessage::Have { slot: Slot(1), pieces: vec![PieceIndex(1)] });
+    case.arrive_all(&content, one);
+    assert!(case.peer.held(content.key).expect("a swarm").is_full());
+}
+
+#[test]
+fn a_large_download_goes_on_though_nobody_has_its_last_piece() {
+    let content = pieces(600);
+    let mut case = Case::new();
+    let mut have = PieceSet::full(600);
+    for piece in [3, 4, 599] {
+        have.remove(PieceIndex(piece));
+    }
+    case.fetch(&content, have);
+    let one = case.meet(1);
+    case.holds(1, &content, "...##");
+    case.arrive_all(&content, one);
+    let waiting = case.pass(Duration::from_secs(30));
+    let last = vec![(PieceIndex(599), PieceIndex(599))];
+    let said = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { missing, .. }) if *missing == last);
+    assert!(waiting.iter().any(said), "the missing piece is named");
+    assert_eq!(case.peer.held(content.key).expect("a swarm").missing_ranges(), last);
+}
+
+#[test]
+fn who_asks_and_does_not_read_loses_its_upload_slot() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    case.share(&content, "it");
+    let one = case.meet(1);
+    case.holds(1, &content, "...");
+    let request = |piece| PeerMessage::Request {
+        slot: Slot(1),
+        run: ChunkRun { piece: PieceIndex(piece), first: 0, count: 1 },
+    };
+    case.input(PeerInput::Writable { link: one, bytes: 300_000 });
+    case.says(one, request(0));
+    case.says(one, request(1));
+    let mut refused = false;
+    for _ in 0..8 {
+        refused |= case.pass(Duration::from_secs(5)).iter().any(|e| match e {
+            PeerEffect::SendPeer {
+                msg: PeerMessage::Refuse { which, why: Refusal::Busy { .. }, .. },
+                ..
+            } => *which == RequestRef::Piece(PieceIndex(1)),
+            _ => false,
+        });
+        case.says(one, PeerMessage::Ping { nonce: 0 });
+    }
+    assert!(refused, "others may have the slot");
+    case.says(one, request(1));
+    let effects = case.input(PeerInput::Writable { link: one, bytes: 300_000 });
+    assert!(effects.iter().any(|e| matches!(e, PeerEffect::SendChunk { .. })), "it may ask again");
+}
+
+#[test]
+fn an_idle_uplink_is_offered_to_whoever_has_least() {
+    let content = pieces(4);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "#..."));
+    let (holder, some, none) = (case.meet(1), case.meet(2), case.meet(3));
+    case.holds(2, &content, "#...");
+    case.holds(3, &content, "....");
+    case.holds(1, &content, "####");
+    let spare = |effect: &PeerEffect| match effect {
+        PeerEffect::SendPeer { link, msg: PeerMessage::Spare { .. } } => Some(*link),
+        _ => None,
+    };
+    let (op, run) = case.expected(holder)[0];
+    case.done.clear();
+    case.arrive(&content, op, run.piece.0, true);
+    let told: Vec<LinkId> = case.done.iter().filter_map(spare).collect();
+    assert_eq!(told, [none, some], "the holder lacks nothing");
+    case.arrive_all(&content, holder);
+    assert_eq!(case.done.iter().filter_map(spare).count(), 2, "both were told a moment ago");
+}
+
+/// A peer with eight pieces fewer than each of so many partners: that is no lag yet.
+fn among_holders(partners: u8) -> (Synthetic, Case, Vec<LinkId>) {
+    let content = pieces(80);
+    let mut case = Case::new();
+    let have = format!("{}{}.", ".".repeat(39), "#".repeat(40));
+    case.fetch(&content, set(&content, &format!("{}{}", "#".repeat(32), ".".repeat(48))));
+    let links = (1..=partners).map(|n| case.meet(n)).collect();
+    for n in 1..=partners {
+        case.holds(n, &content, &have);
+    }
+    (content, case, links)
+}
+
+#[test]
+fn whoever_has_uplink_to_spare_is_asked_beyond_the_measure() {
+    let (_, mut case, links) = among_holders(9);
+    assert_eq!(case.expected(links[8]), [], "enough is under way");
+    case.says(links[8], PeerMessage::Spare { ahead: 0 });
+    assert_eq!(case.expected(links[8]).len(), 1);
+    case.says(links[3], PeerMessage::Spare { ahead: 0 });
+    assert_eq!(case.expected(links[3]).len(), 2, "it owes something as it is");
+    case.says(links[8], PeerMessage::Spare { ahead: 0 });
+    assert_eq!(case.expected(links[8]).len(), 1, "it owes something now");
+}
+
+#[test]
+fn of_few_partners_one_that_has_uplink_to_spare_is_asked_ahead() {
+    let (_, mut case, links) = among_holders(5);
+    for owes in [1, 2, 2] {
+        case.says(links[4], PeerMessage::Spare { ahead: 0 });
+        assert_eq!(case.expected(links[4]).len(), owes);
+    }
+}
+
+#[test]
+fn an_offer_of_spare_uplink_is_remembered_until_there_is_room() {
+    let (content, mut case, links) = among_holders(20);
+    for link in &links[4..] {
+        case.says(*link, PeerMessage::Spare { ahead: 0 });
+    }
+    let asked = |case: &Case| links.iter().filter(|link| !case.expected(**link).is_empty()).count();
+    let before = asked(&case);
+    assert!(before < links.len(), "more offer than may be asked");
+    let (op, run) = case.expected(links[1])[0];
+    case.arrive(&content, op, run.piece.0, true);
+    assert_eq!(asked(&case), before + 1);
+}
+
+#[test]
+fn an_idle_uplink_sends_nobody_away() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    case.share(&content, "it");
+    let asks = |case: &mut Case, n: u8| {
+        let link = case.meet(n);
+        case.holds(n, &content, "...");
+        case.input(PeerInput::Writable { link, bytes: 300_000 });
+        let run = ChunkRun { piece: PieceIndex(0), first: 0, count: 1 };
+        case.says(link, PeerMessage::Request { slot: Slot(n.into()), run })
+    };
+    let sends = |effects: &[PeerEffect]| effects.iter().any(|e| matches!(e, PeerEffect::SendChunk { .. }));
+    let sent = |case: &mut Case, n: u8| {
+        let at = ChunkAddr { piece: PieceIndex(0), chunk: 0 };
+        let (link, key) = (LinkId(n.into()), content.key);
+        case.input(PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
+    };
+    assert!(sends(&asks(&mut case, 1)));
+    // So slow that four links are all it could serve in time.
+    case.pass(Duration::from_secs(3));
+    sent(&mut case, 1);
+    for n in 2..=6 {
+        assert!(sends(&asks(&mut case, n)), "link {n}");
+        sent(&mut case, n);
+    }
+}
+
+#[test]
+fn no_more_choices_are_open_than_a_holder_takes() {
+    let content = pieces(2000);
+    let mut case = Case::with_inflight(64 << 20);
+    case.fetch(&content, PieceSet::empty(2000));
+    let one = case.meet(1);
+    case.holds(1, &content, &"#".repeat(2000));
+    // The candidates of each open choice, oldest first. The holder is as fast as can be: all comes at the same moment.
+    let (mut open, mut candidates, mut most) = (VecDeque::new(), Vec::new(), 0);
+    let mut effects = std::mem::take(&mut case.done);
+    for _ in 0..400 {
+        for effect in effects {
+            match effect {
+                PeerEffect::Expect { op, run, .. } => candidates.push((op, run.piece)),
+                PeerEffect::SendPeer { msg: PeerMessage::RequestAny { .. }, link } if link == one => {
+                    open.push_back(std::mem::take(&mut candidates));
+                }
+                _ => {}
+            }
+        }
+        most = most.max(open.len());
+        let Some((op, piece)) = open.pop_front().and_then(|choice| choice.first().copied()) else { break };
+        effects = case.arrive(&content, op, piece.0, true);
+        case.done.clear();
+    }
+    assert_eq!(most, limits::CHOICES_PER_LINK);
+}

@@ -1,0 +1,178 @@
+//! Joining and leaving a network and a swarm, and what is registered meanwhile.
+
+use std::time::Duration;
+
+use crate::case::*;
+use crate::synthetic::Synthetic;
+use potluck_core::ids::{LinkId, OpId, PeerId, Slot};
+use potluck_core::limits;
+use potluck_core::peer::*;
+use potluck_core::wire::peer::{Holding, PeerMessage};
+use potluck_core::wire::tracker::{HolderRow, Reach, RefusedRequest, TrackerMessage, TrackerRequest};
+
+#[test]
+fn who_joins_when_all_slots_are_taken_hears_so() {
+    let mut case = Case::new();
+    let one = case.meet(1);
+    let contents: Vec<Synthetic> =
+        (0..=limits::SLOTS_PER_LINK as u64).map(|i| Synthetic::new(1000 + i, 1)).collect();
+    for content in &contents {
+        case.share(content, "it");
+    }
+    // Slots of its own are used again, those of this side are not: one joins, and leaves no slot free.
+    for (content, slot) in contents.iter().zip(0..) {
+        let (key, holding) = (content.key, Holding::Nothing);
+        let effects = case.says(one, PeerMessage::Join { slot: Slot(slot % 1000), key, holding });
+        let full = slot as usize == limits::SLOTS_PER_LINK;
+        assert_eq!(says(&effects, &PeerMessage::Absent { slot: Slot(slot % 1000) }), full, "{slot}");
+    }
+}
+
+#[test]
+fn names_stay_within_their_messages() {
+    let mut case = Case::new();
+    case.join(&"ü".repeat(100));
+    let one = case.meet(1);
+    let hello = case.last(|e| match e {
+        PeerEffect::SendPeer { link, msg: PeerMessage::Hello { name, .. } } if *link == one => {
+            Some(name.clone())
+        }
+        _ => None,
+    });
+    assert_eq!(hello, "ü".repeat(limits::PEER_NAME_BYTES_MAX / 2));
+    let question = Question::Rename { name: "n".repeat(limits::PEER_NAME_BYTES_MAX + 1) };
+    let effects = case.command(Command::Ask { op: OpId(1), question });
+    let refused = PeerEvent::Answer { op: OpId(1), answer: Answer::Refused(RefusedRequest::BadName) };
+    assert_eq!(effects, [PeerEffect::Report(refused)]);
+    // A tracker would refuse such names, and with them all that is announced beside them.
+    let long = format!("{}/end", vec!["folder"; 60].join("/"));
+    for (name, salt) in [(long.as_str(), 1), ("../up", 2), ("fine", 3)] {
+        case.share(&Synthetic::new(1000, salt), name);
+    }
+    let announced: Vec<String> = case.done.iter().flat_map(announced).collect();
+    let id = Synthetic::new(1000, 2).key.id.to_string();
+    assert_eq!(announced, ["end".to_owned(), id, "fine".to_owned()]);
+}
+
+fn announced(effect: &PeerEffect) -> Vec<String> {
+    match effect {
+        PeerEffect::SendTracker { msg: TrackerRequest::Announce { ads, .. }, .. } => {
+            ads.iter().map(|ad| ad.name.clone()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn what_is_shared_while_it_is_downloaded_stays_so_when_that_is_stopped() {
+    let content = pieces(4);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "#..."));
+    case.share(&content, "mine");
+    assert!(!case.peer.is_complete(content.key));
+    case.command(Command::Stop { download: DOWNLOAD });
+    assert!(case.peer.is_complete(content.key), "it can be read all the same");
+    let done = case.command(Command::Resume { download: DOWNLOAD });
+    let copies = |e: &PeerEffect| matches!(e, PeerEffect::CopyLocal { key, .. } if *key == content.key);
+    assert!(done.iter().any(copies), "what is here is not fetched");
+}
+
+#[test]
+fn what_was_unshared_again_is_not_offered_when_its_download_is_stopped() {
+    let content = pieces(4);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "#..."));
+    case.share(&content, "mine");
+    case.command(Command::Unshare { key: content.key });
+    case.command(Command::Stop { download: DOWNLOAD });
+    assert!(!case.peer.is_complete(content.key));
+}
+
+#[test]
+fn who_left_has_no_link_and_goes_on_when_it_joins_again() {
+    let content = pieces(4);
+    let mut case = Case::new();
+    let waits = |done: &[PeerEffect]| {
+        let stopped = WaitReason::Stopped;
+        let is = |e: &&PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { reason, .. }) if *reason == stopped);
+        done.iter().filter(is).count()
+    };
+    case.fetch(&content, set(&content, "#..."));
+    for round in 0..3 {
+        let link = case.meet(1);
+        let done = case.command(Command::LeaveTracker);
+        let closed = |e: &PeerEffect| matches!(e, PeerEffect::Close { link: l, .. } if *l == link);
+        assert!(done.iter().any(closed) && waits(&done) == 1, "round {round}: {done:?}");
+        let late = LinkId(2000 + round);
+        let refused = case.input(PeerInput::LinkUp {
+            link: late,
+            op: None,
+            role: Role::Peer,
+            peer: PeerId([2; 32]),
+            addr: addr(2),
+        });
+        assert_eq!(refused, [PeerEffect::Close { link: late, reason: CloseReason::Leaving }]);
+        let op = OpId(round + 1);
+        let asked = case.command(Command::Ask { op, question: Question::Peers });
+        let unreachable = PeerEvent::Answer { op, answer: Answer::Unreachable };
+        assert_eq!(asked, [PeerEffect::Report(unreachable)]);
+        let joined = case.command(Command::JoinTracker { addr: addr(200) });
+        let opens = joined.iter().any(|e| matches!(e, PeerEffect::Open { .. }));
+        assert!(opens, "round {round}: {joined:?}");
+        case.open(Opening::Part { table: content.table.clone(), have: set(&content, "#...") });
+    }
+    case.command(Command::LeaveTracker);
+    case.command(Command::Stop { download: DOWNLOAD });
+    let joined = case.command(Command::JoinTracker { addr: addr(200) });
+    let opens = joined.iter().any(|e| matches!(e, PeerEffect::Open { .. }));
+    assert!(!opens, "what the person stopped stays so");
+}
+
+#[test]
+fn holders_are_asked_for_together_with_the_join() {
+    let content = pieces(3);
+    let key = content.key;
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "..."));
+    let told = |effects: &[PeerEffect]| -> Vec<TrackerRequest> {
+        let requests = effects.iter().filter_map(|e| match e {
+            PeerEffect::SendTracker { msg, .. } => Some(msg.clone()),
+            _ => None,
+        });
+        requests.filter(|msg| !matches!(msg, TrackerRequest::Join { .. })).collect()
+    };
+    assert_eq!(told(&case.ask_to_join()), [TrackerRequest::Watch { key }], "a round trip earlier");
+    let stopped = case.command(Command::Stop { download: DOWNLOAD });
+    assert_eq!(told(&stopped), [TrackerRequest::Unwatch { key }]);
+    case.command(Command::Resume { download: DOWNLOAD });
+    assert_eq!(told(&case.joined("me")), [], "it is watched already");
+}
+
+#[test]
+fn a_holder_whose_link_was_there_before_is_dialed_when_that_ends() {
+    let content = pieces(2);
+    let mut case = Case::new();
+    case.join("me");
+    case.fetch(&content, set(&content, ".."));
+    let reach = |port| Reach { ip: Some(addr(1).ip()), port, dialable: port != 0 };
+    let row =
+        |port| HolderRow { peer: PeerId([1; 32]), name: "peer1".to_owned(), reach: reach(port), pieces: 2 };
+    for port in [addr(1).port(), 0] {
+        // It had dialed us, and is told of only now.
+        let one = case.meet(1);
+        let now = vec![row(port)];
+        let msg = TrackerMessage::HolderChange { key: content.key, now, gone: Vec::new() };
+        case.input(PeerInput::Tracker { link: TRACKER, msg });
+        case.holds(1, &content, "##");
+        case.done.clear();
+        case.input(PeerInput::LinkDown { link: one, reason: CloseReason::Silent });
+        let effects = case.pass(Duration::from_secs(5));
+        let dials = |e: &PeerEffect| matches!(e, PeerEffect::Dial { addr: at, .. } if *at == addr(1));
+        let ask = TrackerRequest::AskToDial { peer: PeerId([1; 32]) };
+        let asks = |e: &PeerEffect| matches!(e, PeerEffect::SendTracker { msg, .. } if *msg == ask);
+        assert!(effects.iter().any(|e| if port == 0 { asks(e) } else { dials(e) }), "{effects:?}");
+        case = Case::new();
+        case.join("me");
+        case.fetch(&content, set(&content, ".."));
+    }
+}
