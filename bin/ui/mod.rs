@@ -135,9 +135,8 @@ impl Out {
         if !self.json {
             return Ok(());
         }
-        let mut line = escape_json(&serde_json::to_string(event).map_err(io::Error::from)?);
-        line.push('\n');
-        self.write(line.as_bytes())
+        let json = serde_json::to_string(event).map_err(io::Error::from)?;
+        self.write(format!("{}\n", escape_json(&json)).as_bytes())
     }
 
     /// A result for people; nothing with `--json`.

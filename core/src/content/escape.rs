@@ -1,5 +1,6 @@
 //! Foreign text made safe to print: names and messages of others reach a terminal only through this.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Shows `text` with everything that could move a cursor, change colours, reorder or hide letters written out as
@@ -24,7 +25,10 @@ pub fn escape(text: &str) -> String {
 
 /// JSON made safe to print: what [`Escaped`] writes out stands in its strings as `\u202e`, which means the same to a program.
 #[must_use]
-pub fn escape_json(json: &str) -> String {
+pub fn escape_json(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(is_unprintable) {
+        return Cow::Borrowed(json);
+    }
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
         if is_unprintable(c) {
@@ -33,7 +37,7 @@ pub fn escape_json(json: &str) -> String {
             shown.push(c);
         }
     }
-    shown
+    Cow::Owned(shown)
 }
 
 /// Does the character reorder text that stands beside it? Embeddings, overrides and isolates do.

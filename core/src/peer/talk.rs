@@ -445,13 +445,16 @@ impl Peer {
         // What a failed sync took away meanwhile is not announced.
         let mut news = std::mem::take(&mut swarm.news);
         news.retain(|piece| swarm.held.contains(*piece));
+        let more = !swarm.held.is_all();
         let partners: Vec<(LinkId, Slot)> = swarm.partners.iter().map(|(link, p)| (*link, p.mine)).collect();
         for (link, slot) in &partners {
             for pieces in news.chunks(limits::HAVES_PER_MESSAGE) {
                 self.say(*link, PeerMessage::Have { slot: *slot, pieces: pieces.to_vec() });
             }
         }
-        self.timers.set(Timer::Haves(id), self.now + haves_every(partners.len()));
+        if more {
+            self.timers.set(Timer::Haves(id), self.now + haves_every(partners.len()));
+        }
     }
 
     fn request_table_said(&mut self, link: LinkId, slot: Slot, first: u32, count: u32) {
