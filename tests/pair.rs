@@ -7,9 +7,9 @@ mod pair;
 
 use std::time::Duration;
 
-use pair::{Pair, addr, bytes, tracker_addr};
+use pair::{Pair, addr, bytes, hash, tracker_addr};
 use potluck_core::content::{Kind, Node, Selection};
-use potluck_core::ids::{DownloadId, OpId};
+use potluck_core::ids::{ContentKey, DownloadId, OpId};
 use potluck_core::peer::{
     Answer, Command, FetchOptions, PeerEvent, PeerInput, Place, Question, StorageFault, WaitReason,
 };
@@ -329,6 +329,16 @@ fn without_a_tracker_the_peers_that_are_known_are_asked() {
     assert!(pair.nodes[1].completed(download));
 }
 
+/// Uploads that began, and those that ended, with what was sent and whether all of it is there.
+fn uploads(pair: &Pair, i: usize) -> Vec<(ContentKey, Option<(u64, bool)>)> {
+    let told = pair.nodes[i].events.iter().filter_map(|e| match e {
+        PeerEvent::UploadBegan { key, .. } => Some((*key, None)),
+        PeerEvent::UploadEnded { key, bytes, complete, .. } => Some((*key, Some((*bytes, *complete)))),
+        _ => None,
+    });
+    told.collect()
+}
+
 /// A folder: its listing is fetched, then its members from the same holders; equal members come once.
 #[test]
 fn a_folder_with_its_members() {
@@ -359,6 +369,11 @@ fn a_folder_with_its_members() {
     let status = pair.nodes[1].peer.status(download).expect("a status");
     let total: usize = files.iter().map(|(_, b)| b.len()).sum();
     assert_eq!((status.bytes, status.total), (total as u64, total as u64));
+    // Of a folder one upload is told, not hundreds. (Twins came once.)
+    let sizes: std::collections::BTreeMap<_, _> =
+        files.iter().map(|(_, bytes)| (hash(bytes).0, bytes.len() as u64)).collect();
+    let sent = sizes.values().sum::<u64>() + key.length;
+    assert_eq!(uploads(&pair, 0), [(key, None), (key, Some((sent, true)))]);
     // It is a holder of the whole folder now: a third peer could fetch from it alone.
     pair.command(1, Command::Ask { op: OpId(2), question: Question::Holders { key } });
     let Answer::Holders(rows) = answer(&pair, 1, OpId(2)) else { panic!("holders") };
@@ -394,6 +409,8 @@ fn a_part_of_a_folder() {
         assert_eq!(pair.nodes[1].files.contains_key(&place), wanted(e.path.as_str()), "{}", e.path.as_str());
     }
     let total: usize = files.iter().filter(|(path, _)| wanted(path)).map(|(_, b)| b.len()).sum();
+    let sent = total as u64 + key.length;
+    assert_eq!(uploads(&pair, 0), [(key, None), (key, Some((sent, false)))], "it has not all of it");
     let status = pair.nodes[1].peer.status(download).expect("a status");
     assert_eq!((status.bytes, status.total), (total as u64, total as u64));
     pair.command(1, Command::Ask { op: OpId(1), question: Question::Holders { key } });

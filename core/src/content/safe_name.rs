@@ -201,7 +201,9 @@ fn is_device(name: &str) -> bool {
 
 impl Ord for SafePath {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.names().cmp(other.names())
+        // Name by name: as if the separator came before everything that stands in names.
+        let rank = |byte| if byte == b'/' { 0 } else { byte };
+        self.0.bytes().map(rank).cmp(other.0.bytes().map(rank))
     }
 }
 

@@ -457,7 +457,7 @@ impl Peer {
             self.relabel(id, *offered);
         }
         self.drop_fetching_timers(id);
-        self.asked.retain(|_, run| run.swarm != id);
+        self.forget_runs(&fetching);
         self.unwatch(key);
         self.part_with_complete(id);
         for place in fetching.followers {
@@ -469,6 +469,13 @@ impl Peer {
             self.announce_progress(id);
         }
         self.place_done(download, place);
+    }
+
+    /// What is still reported of a content is of no use.
+    fn forget_runs(&mut self, fetching: &Fetching) {
+        for op in fetching.runs.values().flatten() {
+            self.asked.remove(op);
+        }
     }
 
     /// Two complete holders have nothing to say to each other.
@@ -483,6 +490,10 @@ impl Peer {
             .collect();
         self.flush_haves(id);
         for link in done {
+            if !file {
+                // It knows of the listing only, and not that the files are in place.
+                self.say_holding(link, id);
+            }
             self.leave_swarm(link, id);
         }
     }
@@ -600,7 +611,6 @@ impl Peer {
         }
         self.drop_fetching_timers(id);
         self.timers.clear(Timer::Haves(id));
-        self.asked.retain(|_, run| run.swarm != id);
         self.storage.retain(|_, op| match op {
             StorageOp::Open(s) | StorageOp::Reserve(s) | StorageOp::Sync(s) | StorageOp::Finish(s) => {
                 *s != id
@@ -618,6 +628,7 @@ impl Peer {
             self.offer(*offered);
         }
         let Some(fetching) = swarm.fetching else { return Vec::new() };
+        self.forget_runs(&fetching);
         self.unwatch(swarm.key);
         if let Place::Member { .. } = fetching.place {
             self.effect(PeerEffect::Release { place: fetching.place });

@@ -152,7 +152,7 @@ pub enum PeerEvent {
         /// What.
         key: ContentKey,
     },
-    /// Somebody began to fetch a content from us.
+    /// Somebody began to fetch a content from us; a folder, if it takes part in one that the content is a member of.
     UploadBegan {
         /// Who.
         peer: PeerId,
@@ -165,7 +165,7 @@ pub enum PeerEvent {
         peer: PeerId,
         /// What.
         key: ContentKey,
-        /// Payload bytes sent.
+        /// Payload bytes sent; of a folder those of its members, too.
         bytes: u64,
         /// The remote has all of it now.
         complete: bool,

@@ -1,6 +1,6 @@
 //! One established link to another peer, over all swarms that the two share.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -83,6 +83,8 @@ pub(super) struct Link {
     pub(super) next_slot: u32,
     /// Swarms in which it takes no part, as it said; it is not asked again before this.
     pub(super) absent: BTreeMap<SwarmId, Instant>,
+    /// Folders among them.
+    pub(super) folders: BTreeSet<SwarmId>,
     /// The far end's numbers, for contents in which both take part.
     pub(super) theirs: BTreeMap<Slot, SwarmId>,
 
@@ -103,8 +105,8 @@ pub(super) struct Link {
     /// before has come then.
     pub(super) probes: u32,
     pub(super) probes_answered: u32,
-    /// Index of the swarm whose turn it is.
-    pub(super) turn: usize,
+    /// The swarm of which a piece was asked last; it is the turn of those after it.
+    pub(super) turn: SwarmId,
     pub(super) next_choice: u32,
     /// It is told what we have at most from here on.
     pub(super) next_find: Instant,
@@ -133,6 +135,7 @@ impl Link {
             rtt: None,
             mine: BTreeMap::new(),
             next_slot: 0,
+            folders: BTreeSet::new(),
             absent: BTreeMap::new(),
             theirs: BTreeMap::new(),
             inflight: 0,
@@ -144,7 +147,7 @@ impl Link {
             unfinished: VecDeque::new(),
             probes: 0,
             probes_answered: 0,
-            turn: 0,
+            turn: SwarmId(0),
             next_choice: 0,
             next_find: now,
             introductions: Bucket::default(),
@@ -213,6 +216,13 @@ impl Link {
     /// Neither side takes part in a swarm of the other's.
     pub(super) fn is_idle(&self) -> bool {
         self.mine.is_empty() && self.theirs.is_empty()
+    }
+
+    /// The far end's number means this swarm no longer, if it did.
+    pub(super) fn forget_slot(&mut self, slot: Slot, id: SwarmId) {
+        if self.theirs.get(&slot) == Some(&id) {
+            self.theirs.remove(&slot);
+        }
     }
 
     /// The swarms in which this link has a place, in order of their slots.

@@ -5,6 +5,7 @@
 //! gave to others ("first copies first"). A link that finds no open piece overtakes (`overtake`).
 
 use std::net::SocketAddr;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use crate::ids::{ChunkRun, LinkId, OpId, PeerId, PieceIndex};
@@ -65,37 +66,39 @@ impl Peer {
                 l.unfinished.pop_front();
             }
         }
-        let Some(l) = self.links.get(&link) else { return false };
-        let turn = l.turn;
-        let mut swarms = l.swarms();
-        if self.sources_bounded {
-            swarms.retain(|id| self.may_ask(link, *id));
-        }
-        for i in 0..swarms.len() {
-            let at = (turn + i) % swarms.len();
-            if self.is_open(swarms[at]) && self.begin_piece(link, swarms[at], room) {
+        let Some(mut at) = self.links.get(&link).map(|l| l.turn) else { return false };
+        for _ in 0..self.open.len() {
+            let Some(id) = self.next_open(at) else { break };
+            at = id;
+            if self.is_open(id) && self.may_ask(link, id) && self.begin_piece(link, id, room) {
                 if let Some(l) = self.links.get_mut(&link) {
-                    l.turn = at + 1;
+                    l.turn = id;
                 }
-                self.takes_place(link, swarms[at]);
+                self.takes_place(link, id);
                 return true;
             }
         }
-        if !self.links.iter().any(|(other, l)| *other != link && l.inflight > 0) {
+        let mut others = self.links.iter().filter(|(other, l)| **other != link && l.inflight > 0);
+        if others.next().is_none() {
             return false;
         }
-        let overtaken = swarms.into_iter().find(|id| self.overtake(link, *id, room));
+        let swarms = self.links.get(&link).map(Link::swarms).unwrap_or_default();
+        let overtaken = swarms.into_iter().find(|id| self.may_ask(link, *id) && self.overtake(link, *id, room));
         if let Some(id) = overtaken {
             self.takes_place(link, id);
         }
         overtaken.is_some()
     }
 
-    /// Has something open? Hundreds of a folder's members that are asked for already are passed over at hardly any cost.
+    /// Of the swarms that may have something open the one after this, in a circle. A folder has hundreds of members under way,
+    /// but few of them have: those that are asked for already are not looked at.
+    fn next_open(&self, after: SwarmId) -> Option<SwarmId> {
+        let next = self.open.range((Excluded(after), Unbounded)).next();
+        next.or_else(|| self.open.first()).copied()
+    }
+
+    /// Has something open? If not it is looked at no more.
     fn is_open(&mut self, id: SwarmId) -> bool {
-        if !self.open.contains(&id) {
-            return false;
-        }
         let fetching = self.swarms.get(&id).and_then(|s| s.fetching.as_ref());
         let open = fetching.is_some_and(|f| f.picker.open_count() > 0);
         if !open {

@@ -11,6 +11,9 @@ use super::swarm::SwarmId;
 impl Peer {
     /// May something of this content be asked of this link?
     pub(super) fn may_ask(&self, link: LinkId, id: SwarmId) -> bool {
+        if !self.sources_bounded {
+            return true;
+        }
         let download = self.swarms.get(&id).and_then(|s| s.fetching.as_ref()).map(|f| f.download);
         let Some(d) = download.and_then(|id| self.downloads.get(&id)) else { return true };
         let bound = d.how.holders_max;
@@ -19,6 +22,9 @@ impl Peer {
 
     /// Something was asked of it.
     pub(super) fn takes_place(&mut self, link: LinkId, id: SwarmId) {
+        if !self.sources_bounded {
+            return;
+        }
         let download = self.swarms.get(&id).and_then(|s| s.fetching.as_ref()).map(|f| f.download);
         if let Some(d) = download.and_then(|id| self.downloads.get_mut(&id))
             && d.how.holders_max != 0

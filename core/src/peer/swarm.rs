@@ -89,7 +89,7 @@ pub(super) struct Partner {
 
     /// Pieces sent to it that it has not announced.
     pub(super) given: BTreeSet<PieceIndex>,
-    /// Payload bytes sent to it.
+    /// Payload bytes sent to it; of a folder those of its members, too.
     pub(super) sent_bytes: u64,
     pub(super) uploading: bool,
 }

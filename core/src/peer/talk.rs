@@ -117,6 +117,9 @@ impl Peer {
         let slot = Slot(l.next_slot);
         l.next_slot = l.next_slot.wrapping_add(1);
         l.mine.insert(slot, id);
+        if swarm.kind == Kind::Folder {
+            l.folders.insert(id);
+        }
         let have = if complete { Held::All } else { Held::Some(PieceSet::empty(swarm.pieces())) };
         swarm.partners.insert(link, Partner::new(slot, have));
         self.set_allowed(link, id);
@@ -189,7 +192,11 @@ impl Peer {
             }
             return self.say(link, PeerMessage::Absent { slot });
         };
-        partner.theirs = Some(slot);
+        if let Some(before) = partner.theirs.replace(slot).filter(|before| *before != slot)
+            && let Some(l) = self.links.get_mut(&link)
+        {
+            l.forget_slot(before, id);
+        }
         partner.everything = holding == Holding::Everything;
         let fetches = holding != Holding::Everything;
         let has_all = !fetches || pieces == 0;
@@ -359,7 +366,10 @@ impl Peer {
         }
         if let Some(l) = self.links.get_mut(&link) {
             l.mine.remove(&partner.mine);
-            l.theirs.retain(|_, swarm| *swarm != id);
+            l.folders.remove(&id);
+            if let Some(slot) = partner.theirs {
+                l.forget_slot(slot, id);
+            }
         }
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         if let Some(fetching) = &mut swarm.fetching

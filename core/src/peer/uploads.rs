@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::content::Kind;
 use crate::ids::{ChunkAddr, ChunkRun, ContentKey, LinkId, PieceIndex, Slot};
 use crate::limits;
 use crate::wire::frame::Header;
@@ -104,8 +105,17 @@ impl Peer {
         self.serve();
     }
 
+    /// As what an upload is told. Of a folder that is one, not thousands: whoever takes part in a folder gets its members with it.
+    /// (What is in none of several such folders, or in more than one, counts for the oldest.)
+    fn told_as(&self, link: LinkId, id: SwarmId) -> SwarmId {
+        let member = self.swarms.get(&id).is_some_and(|s| s.member);
+        let folder = self.links.get(&link).filter(|_| member).and_then(|l| l.folders.first());
+        folder.copied().unwrap_or(id)
+    }
+
     /// The upload of a content to a link begins, unless it has.
     pub(super) fn begin_upload(&mut self, link: LinkId, id: SwarmId) {
+        let id = self.told_as(link, id);
         let Some(peer) = self.links.get(&link).map(|l| l.peer) else { return };
         if let Some(swarm) = self.swarms.get_mut(&id)
             && let Some(partner) = swarm.partners.get_mut(&link)
@@ -187,10 +197,13 @@ impl Peer {
             l.wants.pop_front();
         }
         let key = swarm.key;
-        if let Some(partner) = swarm.partners.get_mut(&link) {
-            if !partner.have.contains(piece) {
-                partner.given.insert(piece);
-            }
+        if let Some(partner) = swarm.partners.get_mut(&link)
+            && !partner.have.contains(piece)
+        {
+            partner.given.insert(piece);
+        }
+        let told = self.told_as(link, id);
+        if let Some(partner) = self.swarms.get_mut(&told).and_then(|s| s.partners.get_mut(&link)) {
             partner.sent_bytes += u64::from(bytes);
         }
         self.up_cap.spend(frame as u64);
@@ -286,14 +299,16 @@ impl Peer {
         }
     }
 
-    /// The upload of a content to a link is over, if there was one.
+    /// The upload of a content to a link is over, if there was one: `complete` if the far end says that all of it is in place,
+    /// even if that took it so long that the upload seemed over.
     pub(super) fn end_upload(&mut self, link: LinkId, id: SwarmId, complete: bool) {
         let Some(peer) = self.links.get(&link).map(|l| l.peer) else { return };
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let Some(partner) = swarm.partners.get_mut(&link) else { return };
-        if std::mem::take(&mut partner.uploading) {
+        if std::mem::take(&mut partner.uploading) || (complete && partner.sent_bytes > 0) {
             let (key, bytes) = (swarm.key, partner.sent_bytes);
-            let complete = complete || partner.have.is_all();
+            // Of a folder these are the pieces of its listing.
+            let complete = complete || (swarm.kind == Kind::File && partner.have.is_all());
             self.report(PeerEvent::UploadEnded { peer, key, bytes, complete });
         }
     }

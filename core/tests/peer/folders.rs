@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::case::*;
 use crate::synthetic::Synthetic;
 use potluck_core::content::{Kind, Listing, ListingEntry, Node, PieceSet, SafePath};
-use potluck_core::ids::{ContentKey, DownloadId};
+use potluck_core::ids::{ChunkRun, ContentKey, DownloadId, PieceIndex, Slot};
 use potluck_core::peer::*;
+use potluck_core::wire::peer::{Holding, PeerMessage};
 use potluck_core::wire::tracker::TrackerRequest;
 
 #[test]
@@ -159,4 +160,30 @@ fn a_folder_says_that_it_waits_for_the_bytes_of_another_download() {
     assert!(!case.done.iter().any(resumed));
     case.arrive_all(&pieces(2), one);
     assert!(case.done.iter().any(resumed));
+}
+
+/// To put a large folder in place takes a while, in which nothing is asked for.
+#[test]
+fn a_folder_is_delivered_when_all_of_it_is_in_place_and_not_with_its_listing() {
+    let mut case = Case::new();
+    let listing = Synthetic::new(500, 1);
+    let (key, name) = (listing.key, "folder".to_owned());
+    let folder = Command::Share { key, kind: Kind::Folder, name, member: false, total: 1 << 20, table: None };
+    case.command(folder);
+    let link = case.meet(1);
+    let slot = Slot(1);
+    let ended = |effects: &[PeerEffect]| -> Vec<bool> {
+        let ended = effects.iter().filter_map(|e| match e {
+            PeerEffect::Report(PeerEvent::UploadEnded { complete, .. }) => Some(*complete),
+            _ => None,
+        });
+        ended.collect()
+    };
+    case.says(link, PeerMessage::Join { slot, key, holding: Holding::Nothing });
+    case.input(PeerInput::Writable { link, bytes: 1 << 20 });
+    case.says(link, PeerMessage::Request { slot, run: ChunkRun { piece: PieceIndex(0), first: 0, count: 1 } });
+    case.says(link, PeerMessage::Have { slot, pieces: vec![PieceIndex(0)] });
+    assert_eq!(ended(&case.pass(Duration::from_secs(5))), [false]);
+    let told = case.says(link, PeerMessage::Join { slot, key, holding: Holding::Everything });
+    assert_eq!(ended(&told), [true]);
 }

@@ -47,6 +47,8 @@ pub(crate) struct Staging<D: Folder> {
     listing: OnceLock<ReadListing>,
     /// Members that are complete, by entry.
     done: Mutex<HashMap<u32, FileIdentity>>,
+    /// The folder in which the last member lies that was opened, by its path.
+    last_parent: Mutex<Option<(String, D)>>,
     /// What of the folder is wanted.
     select: Box<Selection>,
     /// The content has its final name.
@@ -139,6 +141,7 @@ impl<D: Folder> Staging<D> {
                     listing_part: part,
                     listing: OnceLock::new(),
                     done: Mutex::default(),
+                    last_parent: Mutex::default(),
                     select: Box::default(),
                     renamed: AtomicBool::new(false),
                     doubted: AtomicBool::new(false),
@@ -164,6 +167,10 @@ impl<D: Folder> Staging<D> {
     /// The folder that becomes the target. It stays the same folder when it is renamed.
     pub(crate) const fn content(&self) -> &D {
         &self.content
+    }
+
+    fn last_parent(&self) -> MutexGuard<'_, Option<(String, D)>> {
+        self.last_parent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn done(&self) -> MutexGuard<'_, HashMap<u32, FileIdentity>> {
@@ -202,9 +209,20 @@ impl<D: Folder> Staging<D> {
         }
     }
 
+    /// The folder that a member lies in, and its name there. The last one is kept open: the next member mostly lies beside.
+    fn parent_of<'a>(&self, path: &'a SafePath) -> io::Result<(D, &'a OsStr)> {
+        let (above, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
+        let mut last = self.last_parent();
+        if let Some((_, folder)) = last.as_ref().filter(|(at, _)| at == above) {
+            return Ok((folder.clone(), OsStr::new(name)));
+        }
+        let (folder, name) = walk::parent(&self.content, path, true)?;
+        *last = Some((above.to_owned(), folder.clone()));
+        Ok((folder, name))
+    }
+
     fn member_spot(&self, entry: u32, path: &SafePath) -> Result<Spot<D>, StorageFault> {
-        let (folder, name) =
-            walk::parent(&self.content, path, true).map_err(failed("making the folders of a member"))?;
+        let (folder, name) = self.parent_of(path).map_err(failed("making the folders of a member"))?;
         Ok(Spot {
             folder,
             name: name.to_owned(),
@@ -226,9 +244,15 @@ impl<D: Folder> Staging<D> {
         if member.key != key {
             return Err(StorageFault::BadPath);
         }
-        let spot = self.member_spot(entry, &member.path)?;
         let wanted = Sidecar { key, kind: Kind::File, name: member.path.file_name(), table };
-        Ok(match Part::open(spot.clone(), wanted, how)? {
+        let mut spot = self.member_spot(entry, &member.path)?;
+        let mut opened = Part::open(spot.clone(), wanted.clone(), how);
+        if opened.is_err() && self.last_parent().take().is_some() {
+            // Somebody may have removed the folder that was kept open.
+            spot = self.member_spot(entry, &member.path)?;
+            opened = Part::open(spot.clone(), wanted, how);
+        }
+        Ok(match opened? {
             PartOpening::Open { part, table, have } if have.is_full() => {
                 let (path, identity) = self.finish_member(entry, &part)?;
                 MemberOpening::Done { table, path, identity }
@@ -330,15 +354,18 @@ impl<D: Folder> Staging<D> {
                 let entries = (0..).zip(listing.entries()).zip(chosen).filter(|(_, chosen)| *chosen);
                 let entries: Vec<(u32, &ListingEntry)> = entries.map(|(entry, _)| entry).collect();
                 self.make_empty_folders(&entries).map_err(failed("making an empty folder"))?;
-                self.check_members(&entries, how)?;
                 if self.doubted.load(Ordering::Relaxed) {
+                    self.check_members(&entries, how)?;
                     self.write_again(&entries, how)?;
                     self.doubted.store(false, Ordering::Relaxed);
                 }
                 self.set_folder_times(&listing).map_err(failed("setting the time of a folder"))?;
                 self.sync()?;
-                // That took its time: what is renamed is looked at once more.
-                self.check_members(&entries, how)?;
+                // That took its time: what is renamed is looked at now. What was touched may have been so after the sync.
+                if self.check_members(&entries, how)? == Touched::Some {
+                    self.sync()?;
+                    self.check_members(&entries, how)?;
+                }
                 other = self.rename(final_name, &listing, how)?;
                 self.renamed.store(true, Ordering::Relaxed);
             }
@@ -424,10 +451,10 @@ impl<D: Folder> Staging<D> {
     /// Nothing more is made in the folders: they get the times that the listing tells.
     fn set_folder_times(&self, listing: &Listing) -> io::Result<()> {
         for (path, mtime_ns) in self.select.of(listing).folder_times() {
-            let mut folder = self.content.clone();
-            for name in path.split('/').filter(|name| !name.is_empty()) {
-                folder = folder.open_folder(OsStr::new(name))?;
-            }
+            let mut names = path.split('/').filter(|name| !name.is_empty());
+            let open = |folder: D, name| folder.open_folder(OsStr::new(name));
+            // A folder that is not there, or is none, is missed when the members are looked at.
+            let Ok(folder) = names.try_fold(self.content.clone(), open) else { continue };
             where_possible(folder.set_mtime(mtime_ns))?;
         }
         Ok(())
@@ -435,7 +462,11 @@ impl<D: Folder> Staging<D> {
 
     /// What is about to be renamed is what was verified: every entry of the listing, and nothing else. Somebody may have
     /// moved things about in the staging folder.
-    fn check_members(&self, entries: &[(u32, &ListingEntry)], how: Checking<'_>) -> Result<(), StorageFault> {
+    fn check_members(
+        &self,
+        entries: &[(u32, &ListingEntry)],
+        how: Checking<'_>,
+    ) -> Result<Touched, StorageFault> {
         let plan = scan_folder(&self.content, Path::new("")).map_err(|error| {
             tracing::warn!(%error, "looking through a staging folder");
             StorageFault::Occupied
@@ -451,13 +482,17 @@ impl<D: Folder> Staging<D> {
         }
         let mut files = plan.files.iter().peekable();
         let mut done = self.done();
+        let mut touched = Touched::None;
         for &(entry, listed) in entries {
             let Node::File { key, .. } = listed.node else { continue };
             let found = files.next_if(|file| file.path == listed.path);
             let right = match (found, done.get(&entry)) {
                 (Some(file), Some(identity)) if file.identity == *identity => true,
                 // It was touched. That is no harm if its bytes are right.
-                (Some(_), Some(_)) => self.recheck(&listed.path, key, how)?,
+                (Some(_), Some(_)) => {
+                    touched = Touched::Some;
+                    self.recheck(&listed.path, key, how)?
+                }
                 _ => false,
             };
             if !right {
@@ -471,7 +506,7 @@ impl<D: Folder> Staging<D> {
             tracing::warn!("somebody else removed a folder of what was downloaded");
             return Err(StorageFault::Altered);
         }
-        Ok(())
+        Ok(touched)
     }
 
     fn recheck(&self, path: &SafePath, key: ContentKey, how: Checking<'_>) -> Result<bool, StorageFault> {
@@ -498,6 +533,13 @@ fn where_possible(set: io::Result<()>) -> io::Result<()> {
         }
         set => set,
     }
+}
+
+/// Are there members that somebody else touched, though their bytes are right?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Touched {
+    None,
+    Some,
 }
 
 /// A file of a listing.

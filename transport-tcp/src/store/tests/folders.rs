@@ -401,3 +401,29 @@ fn many_small_members_arrive() {
     world.store.finish(ROOT).unwrap();
     assert_eq!(hashed(&world.path("folder")).key, folder.key);
 }
+
+/// The folder of the last member is kept open. It is not needed: where it is gone another one is made.
+#[test]
+fn a_folder_removed_between_two_of_its_files_is_made_again() {
+    let (from, folder) = origin();
+    let world = World::new("folder", Kind::Folder);
+    write_listing(&world, &folder);
+    let members = members(from.path(), &folder);
+    let (top, within): (Vec<_>, Vec<_>) = members.iter().partition(|(place, _)| {
+        let Place::Member { entry, .. } = place else { return false };
+        !folder.listing.entries()[*entry as usize].path.as_str().starts_with("a/")
+    });
+    let [first, second] = within[..] else { panic!("two files lie in a/") };
+    fetch(&world, first.0, &first.1);
+    world.store.release(first.0);
+    let staging = world.names().into_iter().find(|name| name.to_string_lossy().ends_with(".part")).unwrap();
+    fs::remove_dir_all(world.path(&staging).join("content/a")).unwrap();
+    fetch(&world, second.0, &second.1);
+    for (place, content) in top {
+        fetch(&world, *place, content);
+    }
+    assert_eq!(world.store.finish(ROOT), Err(StorageFault::Altered), "the first file is missed");
+    fetch(&world, first.0, &first.1);
+    assert_eq!(world.store.finish(ROOT), Ok(()));
+    assert_eq!(hashed(&world.path("folder")).key, folder.key);
+}
