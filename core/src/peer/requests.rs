@@ -83,7 +83,8 @@ impl Peer {
             return false;
         }
         let swarms = self.links.get(&link).map(Link::swarms).unwrap_or_default();
-        let overtaken = swarms.into_iter().find(|id| self.may_ask(link, *id) && self.overtake(link, *id, room));
+        let overtaken =
+            swarms.into_iter().find(|id| self.may_ask(link, *id) && self.overtake(link, *id, room));
         if let Some(id) = overtaken {
             self.takes_place(link, id);
         }

@@ -105,8 +105,8 @@ impl Peer {
         self.serve();
     }
 
-    /// As what an upload is told. Of a folder that is one, not thousands: whoever takes part in a folder gets its members with it.
-    /// (What is in none of several such folders, or in more than one, counts for the oldest.)
+    /// As what an upload is told. Of a folder that is one, not thousands: whoever takes part in a folder gets its members
+    /// with it. (With several folders at a time, their members count for the one joined first.)
     fn told_as(&self, link: LinkId, id: SwarmId) -> SwarmId {
         let member = self.swarms.get(&id).is_some_and(|s| s.member);
         let folder = self.links.get(&link).filter(|_| member).and_then(|l| l.folders.first());

@@ -181,7 +181,10 @@ fn a_folder_is_delivered_when_all_of_it_is_in_place_and_not_with_its_listing() {
     };
     case.says(link, PeerMessage::Join { slot, key, holding: Holding::Nothing });
     case.input(PeerInput::Writable { link, bytes: 1 << 20 });
-    case.says(link, PeerMessage::Request { slot, run: ChunkRun { piece: PieceIndex(0), first: 0, count: 1 } });
+    case.says(
+        link,
+        PeerMessage::Request { slot, run: ChunkRun { piece: PieceIndex(0), first: 0, count: 1 } },
+    );
     case.says(link, PeerMessage::Have { slot, pieces: vec![PieceIndex(0)] });
     assert_eq!(ended(&case.pass(Duration::from_secs(5))), [false]);
     let told = case.says(link, PeerMessage::Join { slot, key, holding: Holding::Everything });
