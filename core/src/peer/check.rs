@@ -96,9 +96,7 @@ impl Peer {
 
     fn check_timer(&self, timer: Timer) {
         let alive = match timer {
-            Timer::KeepAlive(link) | Timer::Stall(link) | Timer::UploadIdle(link) => {
-                self.links.contains_key(&link)
-            }
+            Timer::KeepAlive(link) | Timer::UploadIdle(link) => self.links.contains_key(&link),
             Timer::Haves(id)
             | Timer::Table(id)
             | Timer::Dial(id)
@@ -111,6 +109,7 @@ impl Peer {
             Timer::Waiting(download) | Timer::Again(download) => self.downloads.contains_key(&download),
             Timer::Question(op) => self.questions.contains_key(&op),
             Timer::Continue
+            | Timer::Stall
             | Timer::Session
             | Timer::Announce
             | Timer::AnnounceAgain

@@ -405,7 +405,7 @@ impl Peer {
         self.ready.remove(&link);
         self.served.remove(&link);
         self.outgoing.link_gone(link);
-        for timer in [Timer::KeepAlive(link), Timer::Stall(link), Timer::UploadIdle(link)] {
+        for timer in [Timer::KeepAlive(link), Timer::UploadIdle(link)] {
             self.timers.clear(timer);
         }
         self.link_left_questions(link);

@@ -299,7 +299,7 @@ impl Peer {
             match timer {
                 Timer::Continue => {}
                 Timer::KeepAlive(link) => self.keep_alive(link),
-                Timer::Stall(link) => self.check_stall(link),
+                Timer::Stall => self.check_stalls(),
                 Timer::Haves(swarm) => self.flush_haves(swarm),
                 Timer::Table(swarm) => self.table_timed_out(swarm),
                 Timer::Retry(link, swarm) => self.retry(link, swarm),

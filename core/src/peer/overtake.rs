@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use crate::ids::{LinkId, OpId};
-use crate::limits::CHUNK_BYTES;
 
 use super::Peer;
 use super::swarm::SwarmId;
@@ -17,6 +16,10 @@ const OVERTAKE_SLACK: Duration = Duration::from_millis(50);
 const SILENT_AT_THE_END: Duration = Duration::from_millis(500);
 /// A silent link is given up even without an alternative after this, so that the download can say that it waits.
 const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether links deliver what they owe; and while one is stuck, or nothing else is left to ask for.
+pub(super) const STALL_EVERY: Duration = Duration::from_millis(250);
+pub(super) const STALL_EVERY_AT_THE_END: Duration = Duration::from_millis(50);
 
 impl Peer {
     /// Finds something of a slower link to do. True: something was asked for.
@@ -83,29 +86,32 @@ impl Peer {
         self.begin_asking(link, id, piece, room)
     }
 
-    /// Looks whether a link delivers what it owes; wakes those that could overtake it.
-    pub(super) fn check_stall(&mut self, link: LinkId) {
+    /// Looks whether links deliver what they owe; wakes those that could overtake one that does not, or has the last that is
+    /// missing.
+    pub(super) fn check_stalls(&mut self) {
         let now = self.now;
-        let Some(l) = self.links.get(&link) else { return };
-        if l.inflight == 0 {
-            return;
-        }
-        let silent = now.since(l.progress);
-        let swarms = l.swarms();
-        let (patience, rate) = (l.patience(), l.down.peak().max(1.0));
-        for id in &swarms {
-            if let Some(swarm) = self.swarms.get(id).filter(|s| s.is_running()) {
-                self.hungry.extend(swarm.partners.keys().copied().filter(|p| *p != link));
+        let mut next = STALL_EVERY;
+        let owing = self.links.iter().filter(|(_, l)| l.inflight > 0).map(|(link, _)| *link);
+        for link in owing.collect::<Vec<_>>() {
+            let Some(l) = self.links.get(&link) else { continue };
+            let (silent, stuck, patience) = (now.since(l.progress), l.is_stuck(now), l.patience());
+            let swarms = l.swarms();
+            for id in &swarms {
+                let Some(swarm) = self.swarms.get(id).filter(|s| s.is_running()) else { continue };
+                let open = swarm.fetching.as_ref().map_or(0, |f| f.picker.open_count());
+                if stuck || open == 0 {
+                    next = STALL_EVERY_AT_THE_END;
+                    self.hungry.extend(swarm.partners.keys().copied().filter(|p| *p != link));
+                }
+            }
+            if silent >= patience {
+                for id in swarms {
+                    self.stalled(link, id, silent >= GIVE_UP);
+                }
             }
         }
-        if silent >= patience {
-            for id in swarms {
-                self.stalled(link, id, silent >= GIVE_UP);
-            }
-        }
-        if self.links.get(&link).is_some_and(|l| l.inflight > 0) {
-            let pause = Duration::from_secs_f64((2.0 * CHUNK_BYTES as f64 / rate).clamp(0.05, 1.0));
-            self.timers.set(Timer::Stall(link), now + pause);
+        if self.owing > 0 {
+            self.timers.set(Timer::Stall, now + next);
         }
     }
 

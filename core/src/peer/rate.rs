@@ -12,6 +12,8 @@ const BUCKETS: usize = 20;
 #[derive(Clone, Debug)]
 pub(super) struct RateMeter {
     buckets: [u64; BUCKETS],
+    /// Their sum.
+    sum: u64,
     /// Number of the newest bucket since [`Instant::ZERO`].
     newest: u64,
     /// When counting began; the rate of a young meter is over its age.
@@ -22,7 +24,7 @@ pub(super) struct RateMeter {
 
 impl RateMeter {
     pub(super) fn new(now: Instant) -> Self {
-        Self { buckets: [0; BUCKETS], newest: Self::bucket(now), since: now, peak: 0.0 }
+        Self { buckets: [0; BUCKETS], sum: 0, newest: Self::bucket(now), since: now, peak: 0.0 }
     }
 
     const fn bucket(now: Instant) -> u64 {
@@ -33,7 +35,8 @@ impl RateMeter {
         let current = Self::bucket(now);
         let passed = current.saturating_sub(self.newest).min(BUCKETS as u64);
         for i in 0..passed {
-            self.buckets[((current - i) % BUCKETS as u64) as usize] = 0;
+            let old = &mut self.buckets[((current - i) % BUCKETS as u64) as usize];
+            self.sum -= std::mem::take(old);
         }
         self.newest = self.newest.max(current);
     }
@@ -42,25 +45,24 @@ impl RateMeter {
     pub(super) fn add(&mut self, now: Instant, bytes: u64) {
         self.advance(now);
         self.buckets[(self.newest % BUCKETS as u64) as usize] += bytes;
+        self.sum += bytes;
         self.peak = (self.peak * 0.98).max(self.rate(now));
     }
 
     /// Starts anew after a time without demand, so that idle time does not count as slowness. The peak stays.
     pub(super) fn restart(&mut self, now: Instant) {
         self.buckets = [0; BUCKETS];
+        self.sum = 0;
         self.newest = Self::bucket(now);
         self.since = now;
     }
 
     /// Bytes per second over the last second, or since it was (re)started if that is less.
     pub(super) fn rate(&self, now: Instant) -> f64 {
-        let current = Self::bucket(now);
-        let age = current.saturating_sub(self.newest);
-        let valid = (BUCKETS as u64).saturating_sub(age);
-        let bytes: u64 = (0..valid)
-            .filter_map(|i| self.newest.checked_sub(i))
-            .map(|b| self.buckets[(b % BUCKETS as u64) as usize])
-            .sum();
+        let age = Self::bucket(now).saturating_sub(self.newest).min(BUCKETS as u64);
+        let over =
+            (1..=age).map(|i| self.buckets[((self.newest + i) % BUCKETS as u64) as usize]).sum::<u64>();
+        let bytes = self.sum - over;
         let span = now.since(self.since).clamp(BUCKET, BUCKET * BUCKETS as u32);
         bytes as f64 / span.as_secs_f64()
     }

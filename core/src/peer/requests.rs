@@ -14,6 +14,7 @@ use crate::time::Instant;
 use crate::wire::peer::{PeerMessage, Refusal, RequestRef};
 
 use super::link::Link;
+use super::overtake::{STALL_EVERY, STALL_EVERY_AT_THE_END};
 use super::picker::Picker;
 use super::swarm::{Ask, SwarmId};
 use super::timers::Timer;
@@ -78,11 +79,13 @@ impl Peer {
                 return true;
             }
         }
-        let mut others = self.links.iter().filter(|(other, l)| **other != link && l.inflight > 0);
-        if others.next().is_none() {
+        let Some(l) = self.links.get(&link) else { return false };
+        if self.owing == usize::from(l.inflight > 0) {
             return false;
         }
-        let swarms = self.links.get(&link).map(Link::swarms).unwrap_or_default();
+        // From here on it counts how long others are silent.
+        self.timers.set_by(Timer::Stall, self.now + STALL_EVERY_AT_THE_END);
+        let swarms = l.swarms();
         let overtaken =
             swarms.into_iter().find(|id| self.may_ask(link, *id) && self.overtake(link, *id, room));
         if let Some(id) = overtaken {
@@ -115,7 +118,6 @@ impl Peer {
         if !swarm.is_running() {
             return false;
         }
-        let complete = swarm.complete_partners();
         let last = swarm.geometry.last_piece();
         let Some(partner) = swarm.partners.get(&link) else { return false };
         let Some(fetching) = swarm.fetching.as_mut() else { return false };
@@ -123,6 +125,7 @@ impl Peer {
         if nothing || !partner.is_askable(now) {
             return false;
         }
+        let complete = swarm.partners.values().filter(|p| p.have.is_all() && !p.dropped).count();
         let is_sole = |picker: &Picker, p: PieceIndex| complete + picker.count(p) as usize <= 1;
         // The last piece comes first: its place proves the length. Where others have it, the only holder of the rest is
         // spared, while there is something else to ask of it.
@@ -133,8 +136,8 @@ impl Peer {
         let proof = open_last.filter(|p| is_sole(&fetching.picker, *p) || !spared);
         let gives =
             |p: PieceIndex| swarm.partners.values().any(|other| other.offers(p) && other.is_askable(now));
-        let provable = last.is_some_and(|p| fetching.asked.contains_key(&p) || gives(p));
-        if proof.is_none() && !fetching.proven && provable {
+        let provable = || last.is_some_and(|p| fetching.asked.contains_key(&p) || gives(p));
+        if proof.is_none() && !fetching.proven && provable() {
             let begun = (swarm.held.count(swarm.geometry.pieces()) as usize + fetching.asked.len()) as u64;
             if begun * swarm.geometry.piece_length() >= UNPROVEN_BYTES_MAX {
                 return open_last.is_some_and(|p| self.begin_asking(link, id, p, room));
@@ -190,6 +193,10 @@ impl Peer {
 
     /// Enough is coming in over other links: what a silent one owes does not count.
     fn others_deliver(&self, link: LinkId) -> bool {
+        let own = self.links.get(&link).map_or(0, |l| l.inflight);
+        if self.inflight - own < SPARED_BYTES {
+            return false;
+        }
         let lively = |(id, l): &(&LinkId, &Link)| **id != link && l.is_lively(self.now);
         self.links.iter().filter(lively).map(|(_, l)| l.inflight).sum::<u64>() >= SPARED_BYTES
     }
@@ -297,7 +304,7 @@ impl Peer {
             self.owing += usize::from(bytes > 0);
             l.progress = now;
             l.down.restart(now);
-            self.timers.set_by(Timer::Stall(link), now + Duration::from_millis(250));
+            self.timers.set_by(Timer::Stall, now + STALL_EVERY);
         }
         l.inflight += bytes;
         self.inflight += bytes;

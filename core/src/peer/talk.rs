@@ -633,8 +633,8 @@ impl Peer {
 /// How long pieces are batched that are announced to so many. Among many the same piece comes from many, and each learns of
 /// it from all of them: so each of them may be late.
 fn haves_every(partners: usize) -> Duration {
-    let quarter = partners.min(64) as u64 / 4;
-    Duration::from_millis(quarter * quarter).clamp(HAVES_EVERY_MIN, HAVES_EVERY_MAX)
+    let half = partners.min(64) as u64 / 2;
+    Duration::from_millis(half * half).clamp(HAVES_EVERY_MIN, HAVES_EVERY_MAX)
 }
 
 /// Would all of a table take longer than a holder has for it, at the pace so far? Each round of all holders gives them twice

@@ -14,8 +14,8 @@ pub(super) enum Timer {
     Continue,
     /// Ping the link, or give it up.
     KeepAlive(LinkId),
-    /// Look whether the link delivers what it owes.
-    Stall(LinkId),
+    /// Look whether links deliver what they owe.
+    Stall,
     /// Announce pieces that were verified meanwhile.
     Haves(SwarmId),
     /// A table slice was asked for and should have come.
@@ -57,7 +57,7 @@ impl Timer {
         match self {
             Self::Continue => TimerKind::Continue,
             Self::KeepAlive(_) | Self::UploadIdle(_) => TimerKind::KeepAlive,
-            Self::Stall(_) | Self::Table(_) => TimerKind::Stall,
+            Self::Stall | Self::Table(_) => TimerKind::Stall,
             Self::Haves(_) | Self::Announce => TimerKind::Flush,
             Self::AnnounceAgain | Self::Retry(..) => TimerKind::Retry,
             Self::Dial(_) => TimerKind::Dial,

@@ -13,7 +13,7 @@ use potluck_core::wire::frame::Header;
 
 use super::end::End;
 use super::host::{DiskOp, DiskWork, Input, Landing, Node};
-use super::{Event, SWEEP_EVERY, TICKS_AT_ONCE_MAX, World};
+use super::{Event, TICKS_AT_ONCE_MAX, World};
 use crate::net::{Body, ChunkFrame, EndId, Happened, HostId};
 
 /// A chunk whose file had changed when it was sent.
@@ -442,7 +442,7 @@ impl World<'_> {
     }
 
     pub(super) fn feed_peer(&mut self, number: HostId, input: PeerInput) {
-        let now = self.now;
+        let (now, sweep_every) = (self.now, self.sweep_every());
         let host = &mut self.hosts[number as usize];
         if host.paused {
             host.deferred.push_back(Input::Peer(input));
@@ -458,7 +458,7 @@ impl World<'_> {
         let local = host.local(now);
         let Some(Node::Peer(peer)) = &mut host.node else { return };
         host.inputs += 1;
-        let sweep = host.inputs.is_multiple_of(SWEEP_EVERY);
+        let sweep = host.inputs.is_multiple_of(sweep_every);
         self.tally.inputs += 1;
         self.print.step(now, number);
         self.print.peer_input(&input);
@@ -488,7 +488,7 @@ impl World<'_> {
     }
 
     pub(super) fn feed_tracker(&mut self, number: HostId, input: TrackerInput) {
-        let now = self.now;
+        let (now, sweep_every) = (self.now, self.sweep_every());
         let host = &mut self.hosts[number as usize];
         if host.paused {
             host.deferred.push_back(Input::Tracker(input));
@@ -497,7 +497,7 @@ impl World<'_> {
         let local = host.local(now);
         let Some(Node::Tracker(tracker)) = &mut host.node else { return };
         host.inputs += 1;
-        let sweep = host.inputs.is_multiple_of(SWEEP_EVERY);
+        let sweep = host.inputs.is_multiple_of(sweep_every);
         self.tally.inputs += 1;
         self.print.step(now, number);
         self.print.tracker_input(&input);

@@ -38,8 +38,10 @@ use host::{DiskOp, Host, Node};
 pub(crate) use inputs::guarded;
 pub use tally::{DownloadRecord, HostTally, TIMELINE_STEP, Tally};
 
-/// Inputs between two full sweeps of a host's invariants.
+/// Inputs between two full sweeps of a host's invariants. A sweep of one among many hosts costs more, since it has more links:
+/// so each host is swept less often, and all of them together as often.
 const SWEEP_EVERY: u64 = 64;
+const SWEPT_HOSTS: usize = 64;
 /// Ticks of one host at one instant before it counts as a stuck timer.
 const TICKS_AT_ONCE_MAX: u32 = 10_000;
 
@@ -287,6 +289,11 @@ impl<'a> World<'a> {
     /// Does a download say that it cannot go on?
     pub(crate) fn says_so(&self, host: HostId, download: potluck_core::ids::DownloadId) -> bool {
         self.hosts[host as usize].downloads.get(&download).is_some_and(|download| download.waiting)
+    }
+
+    /// Inputs of a host between two sweeps of it.
+    const fn sweep_every(&self) -> u64 {
+        SWEEP_EVERY * self.hosts.len().div_ceil(SWEPT_HOSTS) as u64
     }
 
     /// Turns what happened in the network into inputs until nothing is left.
