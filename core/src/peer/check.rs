@@ -53,7 +53,7 @@ impl Peer {
         assert_eq!(self.inflight, inflight, "bytes under way in all");
         assert_eq!(self.owing, self.links.values().filter(|l| l.inflight > 0).count(), "links that owe");
         assert_eq!(self.by_peer.len(), self.links.len(), "one link per peer");
-        assert!(self.links.len() <= limits::LINKS_MAX * 2, "links");
+        assert!(self.links.len() <= limits::LINKS_MAX, "links");
         assert_eq!(self.by_key.len(), self.swarms.len(), "one swarm per content");
         let named = |(id, s): (&SwarmId, &Swarm)| self.by_name.contains(&(name_hash(&s.name), *id));
         assert!(self.by_name.len() == self.swarms.len() && self.swarms.iter().all(named), "index by name");

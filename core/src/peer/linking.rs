@@ -29,6 +29,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// long, then nine times. While a crowd arrives everybody knows the same few peers, and would link to those alone.
 const WAVE_LINKS: usize = 4;
 const WAVE_PAUSE: Duration = Duration::from_millis(50);
+/// While as many links are dialed as there shall be, it is looked this often whether they came about.
+const PENDING_EVERY: Duration = Duration::from_secs(1);
 
 /// A dial under way.
 #[derive(Debug)]
@@ -138,9 +140,7 @@ impl Peer {
             return;
         }
         let dialing: BTreeSet<SocketAddr> = self.dials.values().map(|d| d.addr).collect();
-        let pending = swarm.candidates.keys().filter(|a| dialing.contains(a)).count();
-        let invited =
-            swarm.invited.iter().filter(|p| !self.by_peer.contains_key(p)).copied().collect::<Vec<_>>();
+        let pending = dialing.iter().filter(|addr| swarm.candidates.contains_key(addr)).count();
         // Partners of no use are not in the way of others while the download waits.
         let download = swarm.fetching.as_ref().and_then(|f| self.downloads.get(&f.download));
         let waits = download.is_some_and(|d| d.waiting.is_some());
@@ -150,7 +150,14 @@ impl Peer {
             .saturating_sub(partners + pending)
             .min(limits::LINKS_MAX.saturating_sub(self.links.len() + self.dials.len()));
         let mut next: Option<Instant> = None;
-        if !waits && room > 0 {
+        if !waits {
+            if room == 0 {
+                // Of what is under way something may come to nothing. A partner that leaves makes itself felt.
+                if pending > 0 {
+                    self.timers.set_by(Timer::Dial(id), now + PENDING_EVERY);
+                }
+                return;
+            }
             if now < swarm.next_wave {
                 let at = swarm.next_wave;
                 self.timers.set_by(Timer::Dial(id), at);
@@ -211,7 +218,9 @@ impl Peer {
             self.join_swarm(link, id);
         }
         // While the download waits, whoever was asked to dial and did not come is asked again.
-        ask.extend(invited.into_iter().filter(|_| waits));
+        if let Some(swarm) = self.swarms.get(&id).filter(|_| waits) {
+            ask.extend(swarm.invited.iter().filter(|peer| !self.by_peer.contains_key(peer)));
+        }
         for peer in ask {
             self.ask_to_dial(peer);
         }
@@ -312,12 +321,13 @@ impl Peer {
             return Some(CloseReason::Banned);
         }
         let full = self.links.len() >= limits::LINKS_MAX && !self.by_peer.contains_key(&peer);
-        (full && !dialed && !self.make_room(addr.ip())).then_some(CloseReason::Full)
+        (full && !self.make_room(addr.ip(), dialed)).then_some(CloseReason::Full)
     }
 
     /// Links are shared out fairly among those they come from: when all are taken, an address that has the most of them
     /// gives one up for an address that has fewer. First goes what takes part in nothing, then what gives and gets nothing.
-    fn make_room(&mut self, ip: IpAddr) -> bool {
+    /// For whom this peer dialed there is room in any case: else whoever takes all links cuts it off.
+    fn make_room(&mut self, ip: IpAddr, dialed: bool) -> bool {
         let mut of: BTreeMap<IpAddr, Vec<LinkId>> = BTreeMap::new();
         for (link, l) in self.links.iter().filter(|(_, l)| !l.dialed) {
             of.entry(origin(l.addr.ip())).or_default().push(*link);
@@ -325,7 +335,7 @@ impl Peer {
         let own = of.get(&origin(ip)).map_or(0, Vec::len);
         let Some(crowd) = of.into_values().max_by_key(Vec::len) else { return false };
         let idle = |link: &LinkId| self.links.get(link).is_some_and(Link::is_idle);
-        if crowd.len() <= own + 1 && !crowd.iter().any(idle) {
+        if !dialed && crowd.len() <= own + 1 && !crowd.iter().any(idle) {
             return false;
         }
         let use_of = |link: &LinkId| {

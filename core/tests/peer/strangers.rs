@@ -200,6 +200,16 @@ fn links_are_shared_out_among_the_addresses_that_want_them() {
         let join = PeerMessage::Join { slot: Slot(1), key: content.key, holding: Holding::Nothing };
         case.says(LinkId(n), join);
     };
+    // This peer has dialed somebody, who takes a while.
+    let other = pieces(3);
+    let (key, name, how) = (other.key, "other".to_owned(), FetchOptions::default());
+    let (download, peers, kind) = (DOWNLOAD, vec![addr(9)], Kind::File);
+    case.command(Command::Fetch { download, key, kind, name, peers, how });
+    case.open(Opening::Part { table: other.table.clone(), have: set(&other, "...") });
+    let op = case.last(|e| match e {
+        PeerEffect::Dial { op, role: Role::Peer, .. } => Some(*op),
+        _ => None,
+    });
     // A stranger takes all links there are, and takes part, so that none of them is idle.
     for n in 0..limits::LINKS_MAX as u64 {
         assert_eq!(link_up(&mut case, n, addr(1)), []);
@@ -220,6 +230,11 @@ fn links_are_shared_out_among_the_addresses_that_want_them() {
     // But within an address that goes first: one of the second made room for the third.
     assert_eq!(link_up(&mut case, 2003, addr(3)).len(), 1);
     assert_eq!(link_up(&mut case, 2004, addr(3)).len(), 1);
+    // Nobody can cut it off from whom it dialed: for those somebody always goes.
+    let (link, peer) = (LinkId(3000), PeerId([9; 32]));
+    let effects = case.input(PeerInput::LinkUp { link, op: Some(op), role: Role::Peer, peer, addr: addr(9) });
+    let closed: Vec<_> = effects.iter().filter(|e| matches!(e, PeerEffect::Close { .. })).collect();
+    assert!(closed.len() == 1 && *closed[0] != full(3000), "{closed:?}");
 }
 
 #[test]
