@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use potluck_transport_tcp::StartError;
 use serde_json::{Map, Value};
 
 /// The exit codes that are not 0.
@@ -57,6 +58,16 @@ impl Failure {
     pub(crate) fn field(mut self, name: &str, value: Value) -> Self {
         self.fields.insert(name.to_owned(), value);
         self
+    }
+}
+
+/// Why a peer or a tracker did not start; `listen` is what helps where its address cannot be had.
+pub(crate) fn not_started(error: &StartError, listen: &str) -> Failure {
+    let failure = Failure::new(Code::Failed, error.to_string());
+    match error {
+        StartError::Listen { .. } => failure.hint(listen),
+        StartError::Record { .. } => failure.hint("Choose another file with --record."),
+        StartError::Threads(_) | StartError::Entropy => failure,
     }
 }
 

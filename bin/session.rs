@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::addresses;
 use crate::args::{HostPort, ServeArgs};
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, Failure, not_started};
 use crate::ui::{self, Out};
 use crate::what::TrackerAt;
 
@@ -93,8 +93,7 @@ impl Session {
             ..PeerOptions::default()
         };
         let (peer, events) = Peer::start(options).await.map_err(|error| {
-            Failure::new(Code::Failed, error.to_string())
-                .hint("Choose another --listen address; port 0 picks a free one.")
+            not_started(&error, "Choose another --listen address; port 0 picks a free one.")
         })?;
         let joining = peer.clone();
         let reporting = out.clone();

@@ -623,3 +623,22 @@ fn a_cap_on_what_is_fetched_is_reached_though_the_holder_chooses_and_is_not_exce
     pair.pass(Duration::from_secs(2));
     assert!(pair.nodes[1].completed(download), "what a holder chose to send counts once");
 }
+
+#[test]
+fn holders_take_turns_under_a_cap_on_what_is_fetched() {
+    let mut pair = Pair::new(4);
+    let content = bytes(FIFTEEN, 1);
+    let holders: Vec<_> = (0..3).map(addr).collect();
+    let keys: Vec<_> = (0..3).map(|i| pair.share(i, "f", content.clone())).collect();
+    pair.command(3, Command::LimitRates { up: 0, down: 1 << 20 });
+    let download = pair.fetch(3, keys[0], holders);
+    pair.pass(Duration::from_secs(6));
+    assert!(pair.nodes[3].completed(download));
+    let mut from: std::collections::BTreeMap<_, usize> = std::collections::BTreeMap::new();
+    for event in &pair.nodes[3].events {
+        if let PeerEvent::PieceVerified { from: peer, .. } = event {
+            *from.entry(*peer).or_default() += 1;
+        }
+    }
+    assert!(from.len() == 3 && from.values().all(|pieces| *pieces >= 3), "{from:?}");
+}

@@ -8,16 +8,16 @@ use potluck_transport_tcp::{Tracker, TrackerOptions};
 use super::Context;
 use crate::addresses;
 use crate::args::TrackerArgs;
-use crate::exit::{Code, Failure};
+use crate::exit::not_started;
 use crate::ui;
 
 pub(crate) async fn run(args: TrackerArgs, ctx: &Context) -> anyhow::Result<()> {
     let lease = Duration::from_secs(args.lease);
     let options = TrackerOptions { listen: args.listen, lease, record: args.record };
     let (tracker, mut events) = Tracker::start(options).await.map_err(|error| {
-        Failure::new(Code::Failed, error.to_string()).hint(
-            "Is a tracker running there already? --listen names another address; port 0 picks a free one.",
-        )
+        let listen =
+            "Is a tracker running there already? --listen names another address; port 0 picks a free one.";
+        not_started(&error, listen)
     })?;
     let reachable = addresses::reachable(tracker.listen_addr());
     ctx.out.event(&ui::Event::Listening { addr: reachable[0] })?;

@@ -65,6 +65,10 @@ pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
             Failure::new(Code::Failed, format!("cannot share the folder {dir}: {error}"))
                 .hint("--dir names a folder, which is created when it is absent.")
         })?;
+    if !args.no_share {
+        ctx.out
+            .note("Whoever reaches this machine can fetch what is in the folder; nothing is encrypted yet.");
+    }
     let caps = (args.serve.limit_up, args.serve.limit_down);
     let initial = names_in(folder.dir());
     let name = session.name().to_owned();

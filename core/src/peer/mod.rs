@@ -138,6 +138,8 @@ pub struct Peer {
 
     /// Links with room for more requests.
     hungry: BTreeSet<LinkId>,
+    /// The link that was asked for something last.
+    last_asked: LinkId,
     /// Links that were asked for nothing since enough is under way over others.
     put_off: BTreeSet<LinkId>,
     /// Links that are served: they hold an upload slot.
@@ -187,6 +189,7 @@ impl Peer {
             storage: BTreeMap::new(),
             asked: BTreeMap::new(),
             hungry: BTreeSet::new(),
+            last_asked: LinkId(0),
             put_off: BTreeSet::new(),
             served: BTreeSet::new(),
             ready: BTreeSet::new(),

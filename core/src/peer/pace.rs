@@ -5,6 +5,7 @@
 //! by itself is bounded by its measured rate and delay. What a link is given then is for `requests` to say.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use crate::ids::LinkId;
@@ -58,7 +59,7 @@ impl Peer {
         let mut budget = ASKS_PER_INPUT;
         let mut standings = Standings::new();
         loop {
-            while let Some(link) = self.hungry.pop_first() {
+            while let Some(link) = self.pop_hungry() {
                 if budget == 0 {
                     self.hungry.insert(link);
                     self.timers.set(Timer::Continue, self.now);
@@ -82,6 +83,16 @@ impl Peer {
             let Some(link) = self.put_off_with_spare() else { return };
             self.put_off.remove(&link);
             self.hungry.insert(link);
+        }
+    }
+
+    /// The next of the hungry links. Where the person's cap lets little be asked they take turns: else one of them, which had the
+    /// luck of the first link, would give nearly all.
+    fn pop_hungry(&mut self) -> Option<LinkId> {
+        let after = self.hungry.range((Excluded(self.last_asked), Unbounded)).next().copied();
+        match after.filter(|_| self.down_cap.rate() != 0) {
+            Some(link) => self.hungry.take(&link),
+            None => self.hungry.pop_first(),
         }
     }
 
@@ -124,6 +135,7 @@ impl Peer {
                 }
                 return;
             }
+            self.last_asked = link;
             if let Some(l) = self.links.get_mut(&link) {
                 l.spare.taken();
             }
