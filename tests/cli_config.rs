@@ -14,7 +14,7 @@ fn configure(net: &Net, text: &str) {
 fn flags_win_over_the_environment_and_the_environment_over_the_file() {
     let net = Net::new();
     let path = net.file("src/f", 10, 1);
-    let (_holder, _) = net.share("h", &path, &[]);
+    let (_holder, id) = net.share("h", &path, &[]);
     configure(&net, &format!("tracker = \"{}\"", net.addr));
     assert_eq!(net.run(&["list"]).all("content").count(), 1, "from the file");
     let mut list = net.bare(&["list", "--json"]);
@@ -25,7 +25,9 @@ fn flags_win_over_the_environment_and_the_environment_over_the_file() {
     assert_eq!(output.status.code(), Some(0), "a flag wins over the environment");
     let mut list = net.bare(&["list", "--json"]);
     let output = list.env("POTLUCK_CONFIG", "").output().unwrap();
-    assert_eq!(output.status.code(), Some(6), "without the file, nobody is at the usual address");
+    // At the usual address there is mostly nobody; there may be another tracker, which does not know it.
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!told.contains(&id), "without the file: {told}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use support::processes::{Net, content, number};
+use support::processes::{Net, Node, number, text};
 
 const MIB: u64 = 1 << 20;
 
@@ -215,21 +215,28 @@ fn a_simulated_run_says_how_far_it_is() {
     }
 }
 
-/// Gets of a folder of small files from a sharer of whose output nothing is read: they go on as before, it stays small, and
-/// whoever reads on learns how much is missing, and that the folder was delivered.
+/// A sharer of many files, each a content of its own, of whose uploads much is told; and their ids.
+fn sharer_of_many(net: &Net, files: u64) -> (Node, Vec<String>) {
+    let paths = (0..files).map(|file| net.file(&format!("src/many/{file}"), 1000, file));
+    let paths = paths.map(|path| path.display().to_string()).collect::<Vec<_>>();
+    let more = paths[1..].iter().map(String::as_str).collect::<Vec<_>>();
+    let (mut sharer, first) = net.share("sharer", paths[0].as_ref(), &more);
+    let rest = (1..files).map(|_| text(&sharer.event("sharing"), "id")).collect::<Vec<_>>();
+    (sharer, [vec![first], rest].concat())
+}
+
+/// Gets of many small files from a sharer of whose output nothing is read: they go on as before, it stays small, and whoever
+/// reads on learns how much is missing, and that each file was delivered.
 #[test]
 fn a_reader_that_stands_still_slows_nothing_down() {
-    const FILES: u64 = 1500;
+    const FILES: u64 = 400;
     const GETS: u32 = 8;
     let net = Net::new();
-    for file in 0..FILES {
-        let path = net.path(&format!("src/many/{}/{file}", file % 10));
-        fs::write(path, content(1000, file)).expect("a file");
-    }
-    let (mut sharer, id) = net.share("sharer", &net.path("src/many"), &[]);
+    let (mut sharer, ids) = sharer_of_many(&net, FILES);
+    let (id, others) = (ids[0].as_str(), ids[1..].iter().map(String::as_str).collect::<Vec<_>>());
     let get = |name: &str| {
         let began = Instant::now();
-        let ran = net.get(name, &id, &[]).ran();
+        let ran = net.get(name, id, &others).ran();
         assert_eq!(ran.code, Some(0), "{}\n{}", ran.stdout, ran.stderr);
         began.elapsed()
     };
@@ -252,10 +259,10 @@ fn a_reader_that_stands_still_slows_nothing_down() {
     let before = sharer.seen.len();
     let last = format!("unread{}", GETS - 1);
     sharer.event_where("upload_ended", |event| {
-        event["id"] == id.as_str() && event["peer"] == last.as_str() && event["complete"] == true
+        event["id"] == id && event["peer"] == last.as_str() && event["complete"] == true
     });
     get("after");
-    sharer.event_where("upload_ended", |event| event["id"] == id.as_str() && event["peer"] == "after");
+    sharer.event_where("upload_ended", |event| event["id"] == id && event["peer"] == "after");
     assert!(missed > FILES, "{lagged}");
     println!("{missed} events missed, {} lines after", sharer.seen.len() - before);
 }
@@ -264,13 +271,11 @@ fn a_reader_that_stands_still_slows_nothing_down() {
 #[test]
 fn a_reader_that_stands_still_does_not_keep_it_from_ending() {
     let net = Net::new();
-    for file in 0..1000 {
-        fs::write(net.path(&format!("src/many/{file}")), content(100, file)).expect("a file");
-    }
-    let (mut sharer, id) = net.share("sharer", &net.path("src/many"), &[]);
+    let (mut sharer, ids) = sharer_of_many(&net, 500);
     let unread = sharer.unread.clone();
     let held = unread.lock().expect("whether it is read");
-    let ran = net.get("g", &id, &[]).ran();
+    let others = ids[1..].iter().map(String::as_str).collect::<Vec<_>>();
+    let ran = net.get("g", &ids[0], &others).ran();
     assert_eq!(ran.code, Some(0), "{}\n{}", ran.stdout, ran.stderr);
     sharer.signal(Signal::TERM);
     assert_eq!(sharer.end().code(), Some(143));
