@@ -5,6 +5,7 @@
 #[path = "support/pair.rs"]
 mod pair;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pair::{Pair, addr, bytes, hash, tracker_addr};
@@ -370,8 +371,7 @@ fn a_folder_with_its_members() {
     let total: usize = files.iter().map(|(_, b)| b.len()).sum();
     assert_eq!((status.bytes, status.total), (total as u64, total as u64));
     // Of a folder one upload is told, not hundreds. (Twins came once.)
-    let sizes: std::collections::BTreeMap<_, _> =
-        files.iter().map(|(_, bytes)| (hash(bytes).0, bytes.len() as u64)).collect();
+    let sizes: BTreeMap<_, _> = files.iter().map(|(_, bytes)| (hash(bytes).0, bytes.len() as u64)).collect();
     let sent = sizes.values().sum::<u64>() + key.length;
     assert_eq!(uploads(&pair, 0), [(key, None), (key, Some((sent, true)))]);
     // It is a holder of the whole folder now: a third peer could fetch from it alone.
@@ -634,7 +634,7 @@ fn holders_take_turns_under_a_cap_on_what_is_fetched() {
     let download = pair.fetch(3, keys[0], holders);
     pair.pass(Duration::from_secs(6));
     assert!(pair.nodes[3].completed(download));
-    let mut from: std::collections::BTreeMap<_, usize> = std::collections::BTreeMap::new();
+    let mut from: BTreeMap<_, usize> = BTreeMap::new();
     for event in &pair.nodes[3].events {
         if let PeerEvent::PieceVerified { from: peer, .. } = event {
             *from.entry(*peer).or_default() += 1;

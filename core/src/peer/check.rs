@@ -71,7 +71,10 @@ impl Peer {
             self.outgoing.links().all(|l| self.links.contains_key(&l)),
             "chunks leave over links that are there"
         );
-        assert!(self.asked.values().all(|r| self.fetched.contains(&r.swarm)), "what is fetched is asked for");
+        assert!(
+            self.asked.values().all(|r| self.fetched.contains(&r.swarm)),
+            "what is asked for is being fetched"
+        );
         for timer in self.timers.iter() {
             self.check_timer(timer);
         }

@@ -80,11 +80,11 @@ pub(super) struct Link {
 
     /// Own numbers for contents on this link.
     pub(super) mine: BTreeMap<Slot, SwarmId>,
+    /// The folders among these contents.
+    pub(super) folders: BTreeSet<SwarmId>,
     pub(super) next_slot: u32,
     /// Swarms in which it takes no part, as it said; it is not asked again before this.
     pub(super) absent: BTreeMap<SwarmId, Instant>,
-    /// Folders among them.
-    pub(super) folders: BTreeSet<SwarmId>,
     /// The far end's numbers, for contents in which both take part.
     pub(super) theirs: BTreeMap<Slot, SwarmId>,
 
@@ -134,8 +134,8 @@ impl Link {
             pinged: None,
             rtt: None,
             mine: BTreeMap::new(),
-            next_slot: 0,
             folders: BTreeSet::new(),
+            next_slot: 0,
             absent: BTreeMap::new(),
             theirs: BTreeMap::new(),
             inflight: 0,

@@ -120,12 +120,13 @@ impl Peer {
         }
         let last = swarm.geometry.last_piece();
         let Some(partner) = swarm.partners.get(&link) else { return false };
-        let Some(fetching) = swarm.fetching.as_mut() else { return false };
+        let Some(fetching) = swarm.fetching.as_ref() else { return false };
         let nothing = fetching.picker.open_count() == 0 || partner.have.is_none() || partner.exhausted;
         if nothing || !partner.is_askable(now) {
             return false;
         }
-        let complete = swarm.partners.values().filter(|p| p.have.is_all() && !p.dropped).count();
+        let complete = swarm.complete_partners();
+        let Some(fetching) = swarm.fetching.as_mut() else { return false };
         let is_sole = |picker: &Picker, p: PieceIndex| complete + picker.count(p) as usize <= 1;
         // The last piece comes first: its place proves the length. Where others have it, the only holder of the rest is
         // spared, while there is something else to ask of it.

@@ -38,9 +38,10 @@ use host::{DiskOp, Host, Node};
 pub(crate) use inputs::guarded;
 pub use tally::{DownloadRecord, HostTally, TIMELINE_STEP, Tally};
 
-/// Inputs between two full sweeps of a host's invariants. A sweep of one among many hosts costs more, since it has more links:
-/// so each host is swept less often, and all of them together as often.
+/// Inputs between two full sweeps of a host's invariants.
 const SWEEP_EVERY: u64 = 64;
+/// In a world of more hosts than this each is swept less often, and all of them together as often: among many a host has more
+/// links, and its sweep costs more.
 const SWEPT_HOSTS: usize = 64;
 /// Ticks of one host at one instant before it counts as a stuck timer.
 const TICKS_AT_ONCE_MAX: u32 = 10_000;

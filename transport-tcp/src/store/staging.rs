@@ -232,6 +232,19 @@ impl<D: Folder> Staging<D> {
         })
     }
 
+    /// Opens something at a member's place; anew, if somebody may have removed the folder that was kept open.
+    fn open_at<R>(
+        &self,
+        entry: u32,
+        path: &SafePath,
+        open: impl Fn(Spot<D>) -> Result<R, StorageFault>,
+    ) -> Result<R, StorageFault> {
+        match open(self.member_spot(entry, path)?) {
+            Err(_) if self.last_parent().take().is_some() => open(self.member_spot(entry, path)?),
+            opened => opened,
+        }
+    }
+
     /// Opens a member, and completes it if all of it is there.
     pub(crate) fn open_member(
         &self,
@@ -245,14 +258,9 @@ impl<D: Folder> Staging<D> {
             return Err(StorageFault::BadPath);
         }
         let wanted = Sidecar { key, kind: Kind::File, name: member.path.file_name(), table };
-        let mut spot = self.member_spot(entry, &member.path)?;
-        let mut opened = Part::open(spot.clone(), wanted.clone(), how);
-        if opened.is_err() && self.last_parent().take().is_some() {
-            // Somebody may have removed the folder that was kept open.
-            spot = self.member_spot(entry, &member.path)?;
-            opened = Part::open(spot.clone(), wanted, how);
-        }
-        Ok(match opened? {
+        let open = |spot: Spot<D>| Ok((Part::open(spot.clone(), wanted.clone(), how)?, spot));
+        let (opened, spot) = self.open_at(entry, &member.path, open)?;
+        Ok(match opened {
             PartOpening::Open { part, table, have } if have.is_full() => {
                 let (path, identity) = self.finish_member(entry, &part)?;
                 MemberOpening::Done { table, path, identity }
@@ -278,7 +286,7 @@ impl<D: Folder> Staging<D> {
         if member.key != key {
             return Err(StorageFault::BadPath);
         }
-        Part::open_for_copy(self.member_spot(entry, &member.path)?, key)
+        self.open_at(entry, &member.path, |spot| Part::open_for_copy(spot, key))
     }
 
     /// A member has all its bytes. Returns where it lies in [`content`](Self::content), and what it is from now on.

@@ -402,28 +402,39 @@ fn many_small_members_arrive() {
     assert_eq!(hashed(&world.path("folder")).key, folder.key);
 }
 
-/// The folder of the last member is kept open. It is not needed: where it is gone another one is made.
+/// The folder of the last member is kept open. It is not needed: where it is gone another one is made, for what is fetched and
+/// for what is copied.
 #[test]
 fn a_folder_removed_between_two_of_its_files_is_made_again() {
-    let (from, folder) = origin();
-    let world = World::new("folder", Kind::Folder);
-    write_listing(&world, &folder);
-    let members = members(from.path(), &folder);
-    let (top, within): (Vec<_>, Vec<_>) = members.iter().partition(|(place, _)| {
-        let Place::Member { entry, .. } = place else { return false };
-        !folder.listing.entries()[*entry as usize].path.as_str().starts_with("a/")
-    });
-    let [first, second] = within[..] else { panic!("two files lie in a/") };
-    fetch(&world, first.0, &first.1);
-    world.store.release(first.0);
-    let staging = world.names().into_iter().find(|name| name.to_string_lossy().ends_with(".part")).unwrap();
-    fs::remove_dir_all(world.path(&staging).join("content/a")).unwrap();
-    fetch(&world, second.0, &second.1);
-    for (place, content) in top {
-        fetch(&world, *place, content);
+    for copied in [false, true] {
+        let (from, _) = origin();
+        fs::write(from.path().join("z/other"), "beside the tool").unwrap();
+        let folder = hashed(from.path());
+        let world = World::new("folder", Kind::Folder);
+        write_listing(&world, &folder);
+        let members = members(from.path(), &folder);
+        let (within, others): (Vec<_>, Vec<_>) = members.iter().partition(|(place, _)| {
+            let Place::Member { entry, .. } = place else { return false };
+            folder.listing.entries()[*entry as usize].path.as_str().starts_with("z/")
+        });
+        let [first, second] = within[..] else { panic!("two files lie in z/") };
+        for (place, content) in others {
+            fetch(&world, *place, content);
+        }
+        fetch(&world, first.0, &first.1);
+        world.store.release(first.0);
+        let staging = world.names().into_iter().find(|name| name.to_string_lossy().ends_with(".part"));
+        fs::remove_dir_all(world.path(staging.unwrap().to_str().unwrap()).join("content/z")).unwrap();
+        if copied {
+            world.store.add_source(second.1.key, Source::Memory(second.1.bytes.clone().into()));
+            assert_eq!(world.store.copy_local(second.1.key, second.0, QUIET), Ok(()));
+            assert_eq!(world.store.finish(second.0), Ok(()));
+        } else {
+            fetch(&world, second.0, &second.1);
+        }
+        assert_eq!(world.store.finish(ROOT), Err(StorageFault::Altered), "the first file is missed");
+        fetch(&world, first.0, &first.1);
+        assert_eq!(world.store.finish(ROOT), Ok(()));
+        assert_eq!(hashed(&world.path("folder")).key, folder.key);
     }
-    assert_eq!(world.store.finish(ROOT), Err(StorageFault::Altered), "the first file is missed");
-    fetch(&world, first.0, &first.1);
-    assert_eq!(world.store.finish(ROOT), Ok(()));
-    assert_eq!(hashed(&world.path("folder")).key, folder.key);
 }
