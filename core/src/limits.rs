@@ -68,7 +68,7 @@ pub const INTRODUCTIONS_PER_SECOND: u64 = 64;
 /// Contents of one name, or whose ids begin alike, that are looked at to answer a question of a peer.
 pub const FIND_SCAN: usize = 1024;
 /// Links that a peer dials for one swarm. As many are dialed by others, on average: in a crowd it has twice as many.
-pub const LINKS_PER_SWARM: usize = 12;
+pub const LINKS_PER_SWARM: usize = 14;
 /// Runs asked for that are remembered, those taken back included.
 pub const ASKED_RUNS_MAX: usize = 65_536;
 /// Questions of the person that are under way.

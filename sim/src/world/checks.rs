@@ -352,7 +352,12 @@ impl World<'_> {
             return;
         }
         let record = &self.hosts[host as usize];
-        let Some(part) = record.disk.parts.get(&Place::Root(download)) else { return };
+        let place = Place::Root(download);
+        // What lies in a place that is not open is looked at when it is opened: after a fault another download of the same
+        // content goes on with it, elsewhere.
+        let Some(part) = record.disk.parts.get(&place).filter(|_| record.wanted.contains_key(&place)) else {
+            return;
+        };
         let mut named = PieceSet::empty(content.geometry.pieces());
         for &(first, last) in missing {
             (first.0..=last.0).map(PieceIndex).for_each(|piece| {

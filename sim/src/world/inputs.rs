@@ -345,7 +345,10 @@ impl World<'_> {
         }
         part.let_go.clear();
         part.sidecar = true;
-        Ok(Opening::Part { table: content.table.clone(), have: part.pieces(content) })
+        let have = part.pieces(content);
+        // From here on it is open.
+        self.hosts[host as usize].wanted(place, content);
+        Ok(Opening::Part { table: content.table.clone(), have })
     }
 
     fn finish(&mut self, host: HostId, place: potluck_core::peer::Place) -> Result<(), StorageFault> {
