@@ -192,9 +192,9 @@ fn peer_vectors() -> Vec<(PeerMessage, &'static str)> {
              0102030405060708",
         ),
         (
-            PeerMessage::Absent { slot: Slot(3) },
-            "04000000 12 00 0000 00000000 00000000
-             03000000",
+            PeerMessage::Absent { slot: Slot(3), peers: Vec::new() },
+            "0c000000 12 00 0000 00000000 00000000
+             03000000 0000000000000000",
         ),
         (PeerMessage::Spare { ahead: 3 }, "02000000 a0 00 0000 00000000 00000000 0300"),
     ]

@@ -237,17 +237,18 @@ impl Generator {
                 let values = self.vec(limits::TABLE_SLICE_PIECES as usize, |g| ChainingValue(g.bytes()));
                 PeerMessage::Table { slot: self.slot(), first: self.u32(), values }
             }
-            12 => {
-                let known = |g: &mut Self| KnownPeer { peer: g.peer_id(), addr: g.addr() };
-                PeerMessage::Holders { slot: self.slot(), peers: self.vec(limits::HOLDER_SAMPLE, known) }
-            }
+            12 => PeerMessage::Holders { slot: self.slot(), peers: self.known_peers() },
             13 => PeerMessage::Find { seq: self.u32(), what: self.text(limits::QUERY_BYTES_MAX) },
             14 => PeerMessage::Found { seq: self.u32(), offers: self.vec(32, Self::offer) },
             15 => PeerMessage::Ping { nonce: self.u64() },
             16 => PeerMessage::Pong { nonce: self.u64() },
             17 => PeerMessage::Spare { ahead: self.u32() as u16 },
-            _ => PeerMessage::Absent { slot: self.slot() },
+            _ => PeerMessage::Absent { slot: self.slot(), peers: self.known_peers() },
         }
+    }
+
+    fn known_peers(&mut self) -> Vec<KnownPeer> {
+        self.vec(limits::HOLDER_SAMPLE, |g| KnownPeer { peer: g.peer_id(), addr: g.addr() })
     }
 
     /// A request to a tracker, of any kind.

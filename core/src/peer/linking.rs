@@ -8,7 +8,6 @@ use rand_chacha::rand_core::Rng;
 
 use crate::ids::{ContentKey, LinkId, OpId, PeerId};
 use crate::limits;
-use crate::origin::origin;
 use crate::time::Instant;
 use crate::wire::peer::PeerMessage;
 use crate::wire::tracker::{HolderRow, PeerRow, TrackerRequest};
@@ -29,6 +28,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// long, then nine times. While a crowd arrives everybody knows the same few peers, and would link to those alone.
 const WAVE_LINKS: usize = 4;
 const WAVE_PAUSE: Duration = Duration::from_millis(50);
+/// From this wave on the pause (1.25 s) grows no more: whoever waits for somebody who has what is lacked goes on dialing.
+const WAVES_MAX: u32 = 5;
 /// While as many links are dialed as there shall be, it is looked this often whether they came about.
 const PENDING_EVERY: Duration = Duration::from_secs(1);
 
@@ -145,26 +146,24 @@ impl Peer {
         let download = swarm.fetching.as_ref().and_then(|f| self.downloads.get(&f.download));
         let waits = download.is_some_and(|d| d.waiting.is_some());
         let dialed = |link: &&LinkId| self.links.get(link).is_some_and(|l| l.dialed);
-        let partners = if waits { 0 } else { swarm.partners.keys().filter(dialed).count() };
+        let partners = swarm.partners.keys().filter(dialed).count();
         let mut room = limits::LINKS_PER_SWARM
-            .saturating_sub(partners + pending)
+            .saturating_sub(pending + if waits { 0 } else { partners })
             .min(limits::LINKS_MAX.saturating_sub(self.links.len() + self.dials.len()));
         let mut next: Option<Instant> = None;
-        if !waits {
-            if room == 0 {
-                // Of what is under way something may come to nothing. A partner that leaves makes itself felt.
-                if pending > 0 {
-                    self.timers.set_by(Timer::Dial(id), now + PENDING_EVERY);
-                }
-                return;
+        if !waits && room == 0 {
+            // Of what is under way something may come to nothing. A partner that leaves makes itself felt.
+            if pending > 0 {
+                self.timers.set_by(Timer::Dial(id), now + PENDING_EVERY);
             }
-            if now < swarm.next_wave {
-                let at = swarm.next_wave;
-                self.timers.set_by(Timer::Dial(id), at);
-                return;
-            }
-            room = room.min(WAVE_LINKS);
+            return;
         }
+        if now < swarm.next_wave {
+            let at = swarm.next_wave;
+            self.timers.set_by(Timer::Dial(id), at);
+            return;
+        }
+        room = room.min(WAVE_LINKS);
         let mut chosen = Vec::new();
         let mut ask = Vec::new();
         // Whoever listens at addresses of links already is a partner, or will be.
@@ -201,7 +200,7 @@ impl Peer {
         if !chosen.is_empty()
             && let Some(swarm) = self.swarms.get_mut(&id)
         {
-            let waves = (partners + pending + chosen.len()).div_ceil(WAVE_LINKS) as u32;
+            let waves = ((partners + pending + chosen.len()).div_ceil(WAVE_LINKS) as u32).min(WAVES_MAX);
             swarm.next_wave = now + WAVE_PAUSE * (waves * waves);
             next = Some(next.map_or(swarm.next_wave, |n| n.min(swarm.next_wave)));
         }
@@ -322,29 +321,6 @@ impl Peer {
         }
         let full = self.links.len() >= limits::LINKS_MAX && !self.by_peer.contains_key(&peer);
         (full && !self.make_room(addr.ip(), dialed)).then_some(CloseReason::Full)
-    }
-
-    /// Links are shared out fairly among those they come from: when all are taken, an address that has the most of them
-    /// gives one up for an address that has fewer. First goes what takes part in nothing, then what gives and gets nothing.
-    /// For whom this peer dialed there is room in any case: else whoever takes all links cuts it off.
-    fn make_room(&mut self, ip: IpAddr, dialed: bool) -> bool {
-        let mut of: BTreeMap<IpAddr, Vec<LinkId>> = BTreeMap::new();
-        for (link, l) in self.links.iter().filter(|(_, l)| !l.dialed) {
-            of.entry(origin(l.addr.ip())).or_default().push(*link);
-        }
-        let own = of.get(&origin(ip)).map_or(0, Vec::len);
-        let Some(crowd) = of.into_values().max_by_key(Vec::len) else { return false };
-        let idle = |link: &LinkId| self.links.get(link).is_some_and(Link::is_idle);
-        if !dialed && crowd.len() <= own + 1 && !crowd.iter().any(idle) {
-            return false;
-        }
-        let use_of = |link: &LinkId| {
-            let delivered = self.links.get(link).is_some_and(|l| l.delivered);
-            (!idle(link), delivered || self.served.contains(link), *link)
-        };
-        let Some(least) = crowd.into_iter().min_by_key(use_of) else { return false };
-        self.close(least, CloseReason::Full);
-        true
     }
 
     /// Swarms for which this peer was dialed, or could have been.

@@ -37,6 +37,7 @@ mod event;
 mod explain;
 mod faults;
 mod folders;
+mod introductions;
 mod io;
 mod link;
 mod linking;
@@ -48,6 +49,7 @@ mod picker;
 mod questions;
 mod rate;
 mod requests;
+mod room;
 mod session;
 mod shares;
 mod sources;
@@ -304,6 +306,7 @@ impl Peer {
                 Timer::KeepAlive(link) => self.keep_alive(link),
                 Timer::Stall => self.check_stalls(),
                 Timer::Haves(swarm) => self.flush_haves(swarm),
+                Timer::Offer(swarm) => self.offer_unread(swarm),
                 Timer::Table(swarm) => self.table_timed_out(swarm),
                 Timer::Retry(link, swarm) => self.retry(link, swarm),
                 Timer::Dial(swarm) => self.dial_candidates(swarm),

@@ -61,6 +61,8 @@ impl Held {
 /// The far end of a link, as a member of this swarm.
 #[derive(Debug)]
 pub(super) struct Partner {
+    /// Since when it takes part.
+    pub(super) joined: Instant,
     /// Own slot on the link, under which chunks for us arrive.
     pub(super) mine: Slot,
     /// Its slot, once its `Join` came.
@@ -79,6 +81,8 @@ pub(super) struct Partner {
     pub(super) strikes: u32,
     /// Pieces of which it sent wrong bytes: not asked of it again.
     pub(super) bad: BTreeSet<PieceIndex>,
+    /// How many of them it took back.
+    pub(super) forgiven: u32,
     /// Pieces for which it will be blamed unless it retracts: since when, and the ping to be answered before.
     pub(super) suspected: BTreeMap<PieceIndex, (Instant, u32)>,
     /// Nothing is asked of it for this content any more.
@@ -95,8 +99,9 @@ pub(super) struct Partner {
 }
 
 impl Partner {
-    pub(super) fn new(mine: Slot, have: Held) -> Self {
+    pub(super) fn new(now: Instant, mine: Slot, have: Held) -> Self {
         Self {
+            joined: now,
             mine,
             theirs: None,
             have,
@@ -106,6 +111,7 @@ impl Partner {
             not_before: None,
             strikes: 0,
             bad: BTreeSet::new(),
+            forgiven: 0,
             suspected: BTreeMap::new(),
             dropped: false,
             exhausted: false,
@@ -239,6 +245,8 @@ pub(super) struct Swarm {
     pub(super) fetching: Option<Box<Fetching>>,
     /// Verified pieces that no partner was told of yet.
     pub(super) news: Vec<PieceIndex>,
+    /// Pieces that are held and could not be read when they were asked for.
+    pub(super) unread: BTreeSet<PieceIndex>,
     /// Offered while it is being downloaded: what stays of it should the download end without it.
     pub(super) offered: Option<Box<Offered>>,
     /// Where more partners may be found.
@@ -267,6 +275,7 @@ impl Swarm {
             held,
             complete: false,
             news: Vec::new(),
+            unread: BTreeSet::new(),
             staged: None,
             partners: BTreeMap::new(),
             fetching: None,

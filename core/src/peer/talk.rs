@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bucket::Rate;
 use crate::content::{Kind, PieceSet, PieceTable};
 use crate::ids::{ChainingValue, ContentKey, LinkId, PieceIndex, Slot};
 use crate::limits;
@@ -24,9 +23,8 @@ const TABLE_TIMEOUT: Duration = Duration::from_secs(2);
 const TABLE_PATIENCE: Duration = Duration::from_secs(10);
 /// A peer that took no part in a swarm is asked again after this.
 const ABSENT_AGAIN: Duration = Duration::from_secs(20);
-/// A bound on what joining makes this peer tell others.
-const INTRODUCTIONS: Rate =
-    Rate { burst: limits::INTRODUCTIONS_BURST, per_second: limits::INTRODUCTIONS_PER_SECOND };
+/// Bad pieces that a partner took back and may send again. Whoever goes on like that is not asked for them.
+const FORGIVEN: u32 = 64;
 /// Slices of a piece table asked for at a time.
 const TABLE_WINDOW: u32 = 4;
 
@@ -60,7 +58,7 @@ impl Peer {
             PeerMessage::Holders { slot, peers } => self.holders_said(link, slot, peers),
             PeerMessage::Find { seq, what } => self.find_said(link, seq, &what),
             PeerMessage::Found { seq, offers } => self.found_said(link, seq, offers),
-            PeerMessage::Absent { slot } => self.absent_said(link, slot),
+            PeerMessage::Absent { slot, peers } => self.absent_said(link, slot, peers),
             PeerMessage::Ping { nonce } => self.say(link, PeerMessage::Pong { nonce }),
             PeerMessage::Pong { nonce } => self.pong(link, nonce),
             PeerMessage::Spare { ahead } => self.spare_said(link, ahead),
@@ -121,10 +119,10 @@ impl Peer {
             l.folders.insert(id);
         }
         let have = if complete { Held::All } else { Held::Some(PieceSet::empty(swarm.pieces())) };
-        swarm.partners.insert(link, Partner::new(slot, have));
+        swarm.partners.insert(link, Partner::new(self.now, slot, have));
         self.set_allowed(link, id);
         self.say_holding(link, id);
-        self.tell_holders(link, id);
+        self.introduce(link, id);
         if complete {
             self.hungry.insert(link);
         }
@@ -166,13 +164,16 @@ impl Peer {
             return self.misbehaved(link, Misbehaviour::OutOfRange, None);
         }
         let Some(id) = self.by_key.get(&key).copied() else {
-            return self.say(link, PeerMessage::Absent { slot });
+            return self.say(link, PeerMessage::Absent { slot, peers: Vec::new() });
         };
         let both_all =
             |s: &Swarm| s.complete && holding == Holding::Everything && !s.partners.contains_key(&link);
         if self.swarms.get(&id).is_some_and(both_all) {
             // Two complete holders: perhaps its answer to a Join whose swarm was left since.
-            return self.say(link, PeerMessage::Absent { slot });
+            return self.say(link, PeerMessage::Absent { slot, peers: Vec::new() });
+        }
+        if !self.makes_place(link, id) {
+            return self.refer(link, slot, id);
         }
         let Some(l) = self.links.get_mut(&link) else { return };
         if l.theirs.len() >= limits::SLOTS_PER_LINK && !l.theirs.contains_key(&slot) {
@@ -190,7 +191,7 @@ impl Peer {
             if let Some(l) = self.links.get_mut(&link) {
                 l.theirs.remove(&slot);
             }
-            return self.say(link, PeerMessage::Absent { slot });
+            return self.say(link, PeerMessage::Absent { slot, peers: Vec::new() });
         };
         if let Some(before) = partner.theirs.replace(slot).filter(|before| *before != slot)
             && let Some(l) = self.links.get_mut(&link)
@@ -326,8 +327,8 @@ impl Peer {
         }
     }
 
-    /// The far end takes no part in a swarm that we joined: it is no holder, for now.
-    fn absent_said(&mut self, link: LinkId, slot: Slot) {
+    /// The far end takes no part in a swarm that we joined: it is no holder, for now. Perhaps it knows others.
+    fn absent_said(&mut self, link: LinkId, slot: Slot, peers: Vec<WirePeer>) {
         let Some(l) = self.links.get(&link) else { return };
         let Some(id) = l.mine.get(&slot).copied() else { return };
         let (at, next) = (l.listens_at, self.now + ABSENT_AGAIN);
@@ -340,6 +341,7 @@ impl Peer {
         if let Some(c) = at.and_then(|at| self.swarms.get_mut(&id)?.candidates.get_mut(&at)) {
             c.next = next;
         }
+        self.told_of(link, id, peers);
     }
 
     /// Takes no part in this swarm over this link any more, and says so.
@@ -422,6 +424,10 @@ impl Peer {
         }
         for piece in pieces {
             partner.suspected.remove(piece);
+            // It could not read the piece, and may offer it again when it can.
+            if partner.forgiven < FORGIVEN && partner.bad.remove(piece) {
+                partner.forgiven += 1;
+            }
         }
         // What it sent of pieces that are not whole yet is not to be trusted either, written or being written.
         self.retract_runs(link, id, pieces);
@@ -566,60 +572,6 @@ impl Peer {
                 }
                 self.offended(link, id, Misbehaviour::BadTable);
                 self.ask_table(id);
-            }
-        }
-    }
-
-    /// Tells a partner of others, and the others of it: so often that whoever joins and leaves in a loop does not make this
-    /// peer shout at everybody.
-    fn tell_holders(&mut self, link: LinkId, id: SwarmId) {
-        let now = self.now;
-        let (Some(swarm), Some(l)) = (self.swarms.get(&id), self.links.get_mut(&link)) else { return };
-        if swarm.member || swarm.partners.len() < 2 || !l.introductions.has_some(now, INTRODUCTIONS) {
-            return;
-        }
-        l.introductions.spend(now, INTRODUCTIONS, swarm.partners.len().min(limits::HOLDER_SAMPLE) as u64);
-        let wire =
-            |l: LinkId| self.links.get(&l).and_then(|l| Some(WirePeer { peer: l.peer, addr: l.listens_at? }));
-        let others: Vec<LinkId> = swarm.partners.keys().copied().filter(|l| *l != link).collect();
-        let known: Vec<WirePeer> =
-            others.iter().rev().filter_map(|l| wire(*l)).take(limits::HOLDER_SAMPLE).collect();
-        let slots: Vec<(LinkId, Slot)> = others
-            .iter()
-            .filter_map(|l| Some((*l, swarm.partners.get(l)?.mine)))
-            .take(limits::HOLDER_SAMPLE)
-            .collect();
-        let newcomer = wire(link);
-        if let Some(slot) = swarm.partners.get(&link).map(|p| p.mine)
-            && !known.is_empty()
-        {
-            self.say(link, PeerMessage::Holders { slot, peers: known });
-        }
-        if let Some(newcomer) = newcomer {
-            for (other, slot) in slots {
-                self.say(other, PeerMessage::Holders { slot, peers: vec![newcomer.clone()] });
-            }
-        }
-    }
-
-    fn holders_said(&mut self, link: LinkId, slot: Slot, peers: Vec<WirePeer>) {
-        let Some(id) = self.their_swarm(link, slot) else { return };
-        if peers.len() > limits::HOLDER_SAMPLE {
-            return self.misbehaved(link, Misbehaviour::TooMuch, None);
-        }
-        let private = self.links.get(&link).is_some_and(|l| l.addr.ip().is_loopback());
-        let wants = self.swarms.get(&id).is_some_and(|s| s.fetching.is_some() && s.only_from.is_empty());
-        for WirePeer { peer, addr } in peers {
-            // Nobody far away may aim us at services of our own machine.
-            let aimed = addr.ip().is_loopback() && !private;
-            if peer == self.config.peer || aimed || addr.port() == 0 || addr.ip().is_unspecified() {
-                continue;
-            }
-            if let std::collections::btree_map::Entry::Vacant(_) = self.known.entry(peer) {
-                self.learn(peer, "", addr);
-            }
-            if wants {
-                self.add_candidate(id, addr, Some(peer), false);
             }
         }
     }

@@ -23,6 +23,8 @@ const BUSY_RETRY_MS: u32 = 500;
 
 /// When a link whose choice came down to second copies is told to ask again, while first copies are left.
 const CHOICE_RETRY_MS: u32 = 100;
+/// What could not be read is offered again after this.
+const UNREAD_AGAIN: Duration = Duration::from_secs(2);
 
 impl Peer {
     pub(super) fn request_said(&mut self, link: LinkId, slot: Slot, run: ChunkRun) {
@@ -326,11 +328,21 @@ impl Peer {
         }
     }
 
-    /// A chunk of a running download could not be read, and padding was sent: the far end is told.
+    /// A chunk of a running download could not be read, and padding was sent: the far end is told. The piece is offered again
+    /// after a while, since nobody asks for it before.
     fn take_back_sent(&mut self, link: LinkId, key: ContentKey, at: ChunkAddr) {
-        let partner = self.by_key.get(&key).and_then(|id| self.swarms.get(id)?.partners.get(&link));
-        if let Some(slot) = partner.map(|partner| partner.mine) {
-            self.say(link, PeerMessage::Retract { slot, pieces: vec![at.piece] });
+        let Some(id) = self.by_key.get(&key).copied() else { return };
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let Some(slot) = swarm.partners.get(&link).map(|partner| partner.mine) else { return };
+        swarm.unread.insert(at.piece);
+        self.timers.set_by(Timer::Offer(id), self.now + UNREAD_AGAIN);
+        self.say(link, PeerMessage::Retract { slot, pieces: vec![at.piece] });
+    }
+
+    pub(super) fn offer_unread(&mut self, id: SwarmId) {
+        if let Some(swarm) = self.swarms.get_mut(&id) {
+            swarm.news.extend(std::mem::take(&mut swarm.unread));
+            self.flush_haves(id);
         }
     }
 

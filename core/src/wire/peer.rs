@@ -185,9 +185,11 @@ messages! {
             offers: Vec<Offer>,
         }
         /// Answer to a `Join`: the sender takes no part in this swarm; what was asked of it there is void.
-        18 max 16 Absent {
+        18 max 4096 Absent {
             /// The number of the one who joined.
             slot: Slot,
+            /// Where there are too many: others that take part, at most [`HOLDER_SAMPLE`](crate::limits::HOLDER_SAMPLE).
+            peers: Vec<KnownPeer>,
         }
         /// What the sender is asked for now leaves at once.
         160 max 8 Spare {

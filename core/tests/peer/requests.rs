@@ -43,6 +43,48 @@ fn who_lacked_a_piece_is_asked_again_once_it_has_it() {
     assert!(case.peer.held(content.key).expect("a swarm").is_full());
 }
 
+/// Padding came for what could not be read. Once it can be read it is asked for as before; of who goes on like that it is not.
+#[test]
+fn a_bad_piece_that_was_taken_back_is_asked_for_again_when_it_is_offered() {
+    let content = pieces(1 + 1);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "#."));
+    let one = case.meet(1);
+    case.holds(1, &content, ".#");
+    let pieces = vec![PieceIndex(1)];
+    for round in 0.. {
+        let last = |case: &Case| case.expected(one).last().map(|(op, _)| *op);
+        let op = last(&case).expect("it is asked for");
+        assert!(round < 1000, "for ever");
+        case.arrive(&content, op, 1, false);
+        case.says(one, PeerMessage::Retract { slot: Slot(1), pieces: pieces.clone() });
+        assert_eq!(last(&case), Some(op), "it has not got it");
+        case.says(one, PeerMessage::Have { slot: Slot(1), pieces: pieces.clone() });
+        if last(&case) == Some(op) {
+            assert!(round > 0, "the first time it is believed");
+            break;
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_read_is_taken_back_and_offered_again() {
+    let content = pieces(2);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "#."));
+    let one = case.meet(1);
+    case.holds(1, &content, "..");
+    let run = ChunkRun { piece: PieceIndex(0), first: 0, count: 1 };
+    case.input(PeerInput::Writable { link: one, bytes: 1 << 20 });
+    case.says(one, PeerMessage::Request { slot: Slot(1), run });
+    let (key, at) = (content.key, ChunkAddr { piece: PieceIndex(0), chunk: 0 });
+    let effects = case.input(PeerInput::ChunkSent { link: one, key, at, result: SendResult::SourceChanged });
+    let pieces = vec![PieceIndex(0)];
+    assert!(says(&effects, &PeerMessage::Retract { slot: Slot(0), pieces: pieces.clone() }), "{effects:?}");
+    let effects = case.pass(Duration::from_secs(3));
+    assert!(says(&effects, &PeerMessage::Have { slot: Slot(0), pieces }), "{effects:?}");
+}
+
 #[test]
 fn a_large_download_goes_on_though_nobody_has_its_last_piece() {
     let content = pieces(600);

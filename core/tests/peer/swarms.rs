@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::case::*;
 use crate::synthetic::Synthetic;
-use potluck_core::ids::{LinkId, OpId, PeerId, Slot};
+use potluck_core::ids::{ChunkRun, LinkId, OpId, PeerId, PieceIndex, Slot};
 use potluck_core::limits;
 use potluck_core::peer::*;
-use potluck_core::wire::peer::{Holding, PeerMessage};
+use potluck_core::wire::peer::{Holding, KnownPeer, PeerMessage};
 use potluck_core::wire::tracker::{HolderRow, Reach, RefusedRequest, TrackerMessage, TrackerRequest};
 
 #[test]
@@ -24,8 +24,86 @@ fn who_joins_when_all_slots_are_taken_hears_so() {
         let (key, holding) = (content.key, Holding::Nothing);
         let effects = case.says(one, PeerMessage::Join { slot: Slot(slot % 1000), key, holding });
         let full = slot as usize == limits::SLOTS_PER_LINK;
-        assert_eq!(says(&effects, &PeerMessage::Absent { slot: Slot(slot % 1000) }), full, "{slot}");
+        assert_eq!(
+            says(&effects, &PeerMessage::Absent { slot: Slot(slot % 1000), peers: Vec::new() }),
+            full,
+            "{slot}"
+        );
     }
+}
+
+/// In a crowd, who comes too late is told of those who came before: it finds a part with them. Who makes no use of its part gives
+/// it up.
+#[test]
+fn who_finds_no_part_in_a_swarm_is_told_of_others() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "#.."));
+    let join = |case: &mut Case, i: u8| {
+        let link = case.meet(i);
+        case.says(link, PeerMessage::Join { slot: Slot(1), key: content.key, holding: Holding::Nothing })
+    };
+    let absent = |effects: &[PeerEffect]| {
+        effects.iter().find_map(|e| match e {
+            PeerEffect::SendPeer { msg: PeerMessage::Absent { peers, .. }, .. } => Some(peers.clone()),
+            _ => None,
+        })
+    };
+    let most = limits::PARTNERS_WHILE_FETCHING as u8;
+    for i in 1..=most {
+        assert_eq!(absent(&join(&mut case, i)), None);
+    }
+    let others = absent(&join(&mut case, most + 1)).expect("there is no room");
+    assert_eq!(others.len(), limits::HOLDER_SAMPLE);
+    assert!(others.iter().all(|other| other.peer.0[0] <= most));
+    // The first asks for something.
+    let run = ChunkRun { piece: PieceIndex(0), first: 0, count: 1 };
+    case.says(LinkId(1), PeerMessage::Request { slot: Slot(1), run });
+    for i in 1..=most {
+        case.pass(Duration::from_millis(200));
+        case.says(LinkId(i.into()), PeerMessage::Ping { nonce: 0 });
+    }
+    let effects = join(&mut case, most + 2);
+    assert_eq!(absent(&effects), None);
+    let left = |e: &PeerEffect| match e {
+        PeerEffect::SendPeer { link, msg: PeerMessage::Leave { .. } } => Some(*link),
+        _ => None,
+    };
+    assert_eq!(effects.iter().filter_map(left).collect::<Vec<_>>(), [LinkId(2)]);
+}
+
+/// It dials in waves that come less and less often, however long nobody has anything: a crowd that waits would link everybody
+/// to everybody.
+#[test]
+fn who_waits_does_not_dial_everybody_at_once() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "#.."));
+    let one = case.meet(1);
+    case.holds(1, &content, "...");
+    let peers: Vec<_> = (10..42).map(|i| KnownPeer { peer: PeerId([i; 32]), addr: addr(i) }).collect();
+    let mut dialed = 0;
+    let mut dials = |case: &mut Case, effects: Vec<PeerEffect>| {
+        for effect in effects {
+            let PeerEffect::Dial { op, addr: at, role } = effect else { continue };
+            dialed += 1;
+            let i = (10..42).find(|i| addr(*i) == at).expect("somebody it was told of");
+            let (link, peer) = (LinkId(i.into()), PeerId([i; 32]));
+            case.input(PeerInput::LinkUp { link, op: Some(op), role, peer, addr: at });
+            case.says(link, PeerMessage::Hello { name: String::new(), listen_port: 1000 });
+            case.holds(i, &content, "...");
+        }
+        dialed
+    };
+    let effects = case.says(one, PeerMessage::Holders { slot: Slot(1), peers });
+    dials(&mut case, effects);
+    let mut after = [0; 40];
+    for count in &mut after {
+        let effects = case.pass(Duration::from_millis(500));
+        *count = dials(&mut case, effects);
+    }
+    assert!(after[3] <= limits::LINKS_PER_SWARM + 4, "at once: {after:?}");
+    assert!(after[39] >= 32, "in the end it asks everybody: {after:?}");
 }
 
 #[test]

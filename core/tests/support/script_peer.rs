@@ -555,10 +555,7 @@ impl Run {
                 let first = if choices.rarely(8) { choices.number() } else { 0 };
                 PeerMessage::Table { slot: quoted, first, values: values.to_vec() }
             }
-            21 => {
-                let peers = choices.some(40, |c| KnownPeer { peer: c.peer(), addr: c.addr() });
-                PeerMessage::Holders { slot, peers }
-            }
+            21 => PeerMessage::Holders { slot, peers: known_peers(choices) },
             22 => match choices.below(3) {
                 0 => PeerMessage::Find { seq: choices.number(), what: choices.name() },
                 1 => {
@@ -566,7 +563,7 @@ impl Run {
                         |c: &mut Choices<'_>| Offer { key: c.key(), kind: Kind::File, name: c.name() };
                     PeerMessage::Found { seq: choices.number(), offers: choices.some(4, offer) }
                 }
-                _ if choices.rarely(4) => PeerMessage::Absent { slot: quoted },
+                _ if choices.rarely(4) => PeerMessage::Absent { slot: quoted, peers: known_peers(choices) },
                 _ => PeerMessage::Ping { nonce: 0 },
             },
             _ => match choices.below(2) {
@@ -692,4 +689,8 @@ fn seq_of(msg: &TrackerRequest) -> Option<u32> {
         | TrackerRequest::Ping { .. }
         | TrackerRequest::Pong { .. } => None,
     }
+}
+
+fn known_peers(choices: &mut Choices<'_>) -> Vec<KnownPeer> {
+    choices.some(40, |c| KnownPeer { peer: c.peer(), addr: c.addr() })
 }
