@@ -172,7 +172,8 @@ impl Peer {
             // Two complete holders: perhaps its answer to a Join whose swarm was left since.
             return self.say(link, PeerMessage::Absent { slot, peers: Vec::new() });
         }
-        if !self.makes_place(link, id) {
+        // Whoever has all is always welcome.
+        if holding != Holding::Everything && !self.makes_place(link, id) {
             return self.refer(link, slot, id);
         }
         let Some(l) = self.links.get_mut(&link) else { return };

@@ -56,6 +56,10 @@ fn who_finds_no_part_in_a_swarm_is_told_of_others() {
     let others = absent(&join(&mut case, most + 1)).expect("there is no room");
     assert_eq!(others.len(), limits::HOLDER_SAMPLE);
     assert!(others.iter().all(|other| other.peer.0[0] <= most));
+    let seed = case.meet(most + 3);
+    let (slot, key) = (Slot(1), content.key);
+    let effects = case.says(seed, PeerMessage::Join { slot, key, holding: Holding::Everything });
+    assert_eq!(absent(&effects), None, "who has all is always welcome");
     // The first asks for something.
     let run = ChunkRun { piece: PieceIndex(0), first: 0, count: 1 };
     case.says(LinkId(1), PeerMessage::Request { slot: Slot(1), run });
