@@ -20,13 +20,11 @@ impl Peer {
     /// Tells a partner of others, and others of it: so often that whoever joins and leaves in a loop does not make this peer
     /// shout at everybody.
     pub(super) fn introduce(&mut self, link: LinkId, id: SwarmId) {
-        let now = self.now;
-        let (Some(swarm), Some(l)) = (self.swarms.get(&id), self.links.get_mut(&link)) else { return };
-        if swarm.member || swarm.partners.len() < 2 || !l.introductions.has_some(now, INTRODUCTIONS) {
+        if !self.may_introduce(link, id) {
             return;
         }
-        l.introductions.spend(now, INTRODUCTIONS, swarm.partners.len().min(limits::HOLDER_SAMPLE) as u64);
-        let Some(slot) = swarm.partners.get(&link).map(|p| p.mine) else { return };
+        let slot = self.swarms.get(&id).and_then(|s| s.partners.get(&link)).map(|p| p.mine);
+        let Some(slot) = slot else { return };
         let peers = self.acquaintances(link, id);
         if !peers.is_empty() {
             self.say(link, PeerMessage::Holders { slot, peers });
@@ -38,6 +36,17 @@ impl Peer {
                 self.say(other, PeerMessage::Holders { slot, peers: vec![newcomer.clone()] });
             }
         }
+    }
+
+    /// Are there others, and has this link not had its share of them yet?
+    pub(super) fn may_introduce(&mut self, link: LinkId, id: SwarmId) -> bool {
+        let now = self.now;
+        let (Some(swarm), Some(l)) = (self.swarms.get(&id), self.links.get_mut(&link)) else { return false };
+        if swarm.member || swarm.partners.len() < 2 || !l.introductions.has_some(now, INTRODUCTIONS) {
+            return false;
+        }
+        l.introductions.spend(now, INTRODUCTIONS, swarm.partners.len().min(limits::HOLDER_SAMPLE) as u64);
+        true
     }
 
     /// Partners of a swarm that this link may dial.

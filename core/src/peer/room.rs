@@ -54,7 +54,7 @@ impl Peer {
 
     /// Says that there is no part for it in a swarm, and who else takes part.
     pub(super) fn refer(&mut self, link: LinkId, slot: Slot, id: SwarmId) {
-        let peers = self.acquaintances(link, id);
+        let peers = if self.may_introduce(link, id) { self.acquaintances(link, id) } else { Vec::new() };
         self.say(link, PeerMessage::Absent { slot, peers });
     }
 

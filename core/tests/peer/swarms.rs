@@ -56,6 +56,11 @@ fn who_finds_no_part_in_a_swarm_is_told_of_others() {
     let others = absent(&join(&mut case, most + 1)).expect("there is no room");
     assert_eq!(others.len(), limits::HOLDER_SAMPLE);
     assert!(others.iter().all(|other| other.peer.0[0] <= most));
+    // Not without end: whoever asks in a loop is answered, and told nothing.
+    let (link, key) = (LinkId((most + 1).into()), content.key);
+    let again = || PeerMessage::Join { slot: Slot(1), key, holding: Holding::Nothing };
+    let told = (0..1000).filter(|_| absent(&case.says(link, again())).is_some_and(|peers| !peers.is_empty()));
+    assert!(told.count() as u64 <= limits::INTRODUCTIONS_BURST / limits::HOLDER_SAMPLE as u64);
     let seed = case.meet(most + 3);
     let (slot, key) = (Slot(1), content.key);
     let effects = case.says(seed, PeerMessage::Join { slot, key, holding: Holding::Everything });
