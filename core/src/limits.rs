@@ -69,10 +69,11 @@ pub const INTRODUCTIONS_PER_SECOND: u64 = 64;
 pub const FIND_SCAN: usize = 1024;
 /// Links that a peer dials for one swarm. As many are dialed by others, on average: in a crowd it has twice as many.
 pub const LINKS_PER_SWARM: usize = 14;
-/// Partners in one swarm. Some links are left for those who find no place in it: they are told of others.
+/// Who joins a swarm of a content that is complete here is let in while it has fewer partners than this. Some links are left for
+/// the others, who are told of partners.
 pub const PARTNERS_MAX: usize = LINKS_MAX - 64;
-/// Partners with whom a swarm is shared while it is fetched, those not counted that are dialed when there are as many: each
-/// costs announcements, and of so many some always have what is lacked.
+/// The same while the content is fetched: each partner costs announcements, and of so many some always have what is lacked. Whom
+/// this peer dials, and who has all, is let in anyway.
 pub const PARTNERS_WHILE_FETCHING: usize = 64;
 /// Runs asked for that are remembered, those taken back included.
 pub const ASKED_RUNS_MAX: usize = 65_536;

@@ -101,7 +101,7 @@ impl Peer {
         let alive = match timer {
             Timer::KeepAlive(link) | Timer::UploadIdle(link) => self.links.contains_key(&link),
             Timer::Haves(id)
-            | Timer::Offer(id)
+            | Timer::HavesAgain(id)
             | Timer::Table(id)
             | Timer::Dial(id)
             | Timer::Untold(id)

@@ -611,7 +611,7 @@ impl Peer {
         }
         self.drop_fetching_timers(id);
         self.timers.clear(Timer::Haves(id));
-        self.timers.clear(Timer::Offer(id));
+        self.timers.clear(Timer::HavesAgain(id));
         self.storage.retain(|_, op| match op {
             StorageOp::Open(s) | StorageOp::Reserve(s) | StorageOp::Sync(s) | StorageOp::Finish(s) => {
                 *s != id

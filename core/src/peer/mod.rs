@@ -306,7 +306,7 @@ impl Peer {
                 Timer::KeepAlive(link) => self.keep_alive(link),
                 Timer::Stall => self.check_stalls(),
                 Timer::Haves(swarm) => self.flush_haves(swarm),
-                Timer::Offer(swarm) => self.offer_unread(swarm),
+                Timer::HavesAgain(swarm) => self.announce_unreadable(swarm),
                 Timer::Table(swarm) => self.table_timed_out(swarm),
                 Timer::Retry(link, swarm) => self.retry(link, swarm),
                 Timer::Dial(swarm) => self.dial_candidates(swarm),

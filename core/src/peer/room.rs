@@ -14,6 +14,7 @@ use crate::limits;
 use crate::origin::origin;
 use crate::wire::peer::PeerMessage;
 
+use super::link::Link;
 use super::swarm::SwarmId;
 use super::{CloseReason, Peer};
 
@@ -36,7 +37,7 @@ impl Peer {
     }
 
     /// May this link take part in a swarm that it joins? Not if the swarm has its number of partners and none gives way.
-    pub(super) fn makes_place(&mut self, link: LinkId, id: SwarmId) -> bool {
+    pub(super) fn make_room_in(&mut self, link: LinkId, id: SwarmId) -> bool {
         let Some(swarm) = self.swarms.get(&id) else { return false };
         let most = if swarm.complete { limits::PARTNERS_MAX } else { limits::PARTNERS_WHILE_FETCHING };
         if swarm.member || swarm.partners.len() < most || swarm.partners.contains_key(&link) {
@@ -87,7 +88,7 @@ impl Peer {
         };
         let use_of = |link: &LinkId| {
             let l = self.links.get(link);
-            let idle = l.is_some_and(super::link::Link::is_idle);
+            let idle = l.is_some_and(Link::is_idle);
             (!idle, self.served.contains(link) || l.is_some_and(|l| l.delivered), *link)
         };
         among.into_iter().min_by_key(use_of)

@@ -246,7 +246,7 @@ pub(super) struct Swarm {
     /// Verified pieces that no partner was told of yet.
     pub(super) news: Vec<PieceIndex>,
     /// Pieces that are held and could not be read when they were asked for.
-    pub(super) unread: BTreeSet<PieceIndex>,
+    pub(super) unreadable: BTreeSet<PieceIndex>,
     /// Offered while it is being downloaded: what stays of it should the download end without it.
     pub(super) offered: Option<Box<Offered>>,
     /// Where more partners may be found.
@@ -275,7 +275,7 @@ impl Swarm {
             held,
             complete: false,
             news: Vec::new(),
-            unread: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
             staged: None,
             partners: BTreeMap::new(),
             fetching: None,

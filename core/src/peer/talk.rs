@@ -173,7 +173,7 @@ impl Peer {
             return self.say(link, PeerMessage::Absent { slot, peers: Vec::new() });
         }
         // Whoever has all is always welcome.
-        if holding != Holding::Everything && !self.makes_place(link, id) {
+        if holding != Holding::Everything && !self.make_room_in(link, id) {
             return self.refer(link, slot, id);
         }
         let Some(l) = self.links.get_mut(&link) else { return };

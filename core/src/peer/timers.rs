@@ -18,8 +18,8 @@ pub(super) enum Timer {
     Stall,
     /// Announce pieces that were verified meanwhile.
     Haves(SwarmId),
-    /// Offer again what could not be read.
-    Offer(SwarmId),
+    /// Announce again pieces that could not be read.
+    HavesAgain(SwarmId),
     /// A table slice was asked for and should have come.
     Table(SwarmId),
     /// A holder that was busy, or stalled, may be asked again.
@@ -61,7 +61,7 @@ impl Timer {
             Self::KeepAlive(_) | Self::UploadIdle(_) => TimerKind::KeepAlive,
             Self::Stall | Self::Table(_) => TimerKind::Stall,
             Self::Haves(_) | Self::Announce => TimerKind::Flush,
-            Self::AnnounceAgain | Self::Retry(..) | Self::Offer(_) => TimerKind::Retry,
+            Self::AnnounceAgain | Self::Retry(..) | Self::HavesAgain(_) => TimerKind::Retry,
             Self::Dial(_) => TimerKind::Dial,
             Self::Session | Self::Question(_) => TimerKind::Tracker,
             Self::Sync(_) | Self::Storage(_) | Self::Again(_) => TimerKind::Storage,

@@ -334,14 +334,14 @@ impl Peer {
         let Some(id) = self.by_key.get(&key).copied() else { return };
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         let Some(slot) = swarm.partners.get(&link).map(|partner| partner.mine) else { return };
-        swarm.unread.insert(at.piece);
-        self.timers.set_by(Timer::Offer(id), self.now + UNREAD_AGAIN);
+        swarm.unreadable.insert(at.piece);
+        self.timers.set_by(Timer::HavesAgain(id), self.now + UNREAD_AGAIN);
         self.say(link, PeerMessage::Retract { slot, pieces: vec![at.piece] });
     }
 
-    pub(super) fn offer_unread(&mut self, id: SwarmId) {
+    pub(super) fn announce_unreadable(&mut self, id: SwarmId) {
         if let Some(swarm) = self.swarms.get_mut(&id) {
-            swarm.news.extend(std::mem::take(&mut swarm.unread));
+            swarm.news.extend(std::mem::take(&mut swarm.unreadable));
             self.flush_haves(id);
         }
     }
