@@ -77,6 +77,8 @@ pub(super) struct Link {
     pub(super) pinged: Option<Instant>,
     /// Shortest round trip measured.
     pub(super) rtt: Option<Duration>,
+    /// Answers that it comes from.
+    pub(super) rtt_answers: u8,
 
     /// Own numbers for contents on this link.
     pub(super) mine: BTreeMap<Slot, SwarmId>,
@@ -133,6 +135,7 @@ impl Link {
             heard: now,
             pinged: None,
             rtt: None,
+            rtt_answers: 0,
             mine: BTreeMap::new(),
             folders: BTreeSet::new(),
             next_slot: 0,

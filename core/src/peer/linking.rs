@@ -17,6 +17,9 @@ use super::swarm::{Candidate, SwarmId};
 use super::timers::Timer;
 use super::{CloseReason, DialError, Misbehaviour, Peer, PeerEffect, PeerEvent, Role};
 
+/// The round trip is the shortest of so many answers at first, this long apart: at the start of a crowd the first is late.
+const RTT_ANSWERS: u8 = 5;
+const RTT_EVERY: Duration = Duration::from_millis(500);
 /// Upper half of the nonces of pings to suspects; the lower half counts them.
 const SUSPECT_NONCE: u64 = 0x5u64 << 60 | 0xB1A_ED00 << 32;
 
@@ -299,7 +302,7 @@ impl Peer {
         }
         self.links.insert(link, Link::new(self.now, peer, addr, dialed));
         self.by_peer.insert(peer, link);
-        self.timers.set(Timer::KeepAlive(link), self.now + limits::PING_AFTER);
+        self.timers.set(Timer::KeepAlive(link), self.now + RTT_EVERY);
         let name = self.session.name().unwrap_or(&self.config.name).to_owned();
         self.say(link, PeerMessage::Hello { name, listen_port: self.config.listen_port });
         self.ask_link(link);
@@ -430,10 +433,12 @@ impl Peer {
             self.close(link, CloseReason::Done);
             return;
         }
-        if silent >= limits::PING_AFTER && l.pinged.is_none() && !idle {
+        let measures = l.rtt_answers < RTT_ANSWERS;
+        if (measures || silent >= limits::PING_AFTER) && l.pinged.is_none() && !idle {
             self.ping(link);
         }
-        self.timers.set(Timer::KeepAlive(link), now + limits::PING_AFTER / 2);
+        self.timers
+            .set(Timer::KeepAlive(link), now + if measures { RTT_EVERY } else { limits::PING_AFTER / 2 });
     }
 
     fn ping(&mut self, link: LinkId) {
@@ -459,6 +464,7 @@ impl Peer {
             l.probes_answered = l.probes_answered.max((nonce as u32).min(l.probes));
         } else if let Some(at) = l.pinged.take() {
             let rtt = now.since(at);
+            l.rtt_answers = l.rtt_answers.saturating_add(1);
             l.rtt = Some(l.rtt.map_or(rtt, |before| before.min(rtt)));
         }
     }

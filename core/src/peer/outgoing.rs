@@ -2,8 +2,8 @@
 //!
 //! Connections share an uplink. A chunk can be passed on only when it is whole, so a few chunks at a time that get through
 //! quickly are worth more than many that all take long. The window is found by delay, as in LEDBAT (RFC 6817): once per window,
-//! by the quickest of its chunks. It grows if that one left within the target and shrinks if it took twice as long. The others
-//! may have waited for their far ends; where all are slow, it is the uplink.
+//! by the quickest of its chunks. It grows if that one left within the target (doubles until one has not, as in TCP's slow start)
+//! and shrinks if it took twice as long. The others may have waited for their far ends; where all are slow, it is the uplink.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -19,12 +19,12 @@ const TARGET: Duration = Duration::from_millis(100);
 /// Bounds of the window, and its start, in chunks.
 const WINDOW_MIN: f64 = 2.0;
 const WINDOW_MAX: f64 = 64.0;
-const WINDOW_START: f64 = 8.0;
+const WINDOW_START: f64 = 16.0;
 /// A served link should get a chunk this often.
 const TURN: Duration = Duration::from_secs(4);
 /// Bounds on the number of served links; the configured maximum comes on top.
 const SLOTS_MIN: usize = 2;
-const SLOTS_START: usize = 16;
+const SLOTS_START: usize = 32;
 /// A chunk that takes this many times as long as is usual no longer counts: its far end is stuck, not the uplink.
 const STUCK_FACTOR: u32 = 4;
 const STUCK_MIN: Duration = Duration::from_secs(1);
@@ -33,6 +33,8 @@ const STUCK_MIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Outgoing {
     window: f64,
+    /// A round took longer than the target: from here on the window grows slowly.
+    found: bool,
     /// When each was handed over, oldest first.
     sending: BTreeMap<LinkId, VecDeque<Instant>>,
     count: usize,
@@ -64,6 +66,7 @@ impl Outgoing {
     pub(super) fn new() -> Self {
         Self {
             window: WINDOW_START,
+            found: false,
             sending: BTreeMap::new(),
             count: 0,
             round: Round::EMPTY,
@@ -126,10 +129,11 @@ impl Outgoing {
 
     fn end_round(&mut self) {
         let round = std::mem::replace(&mut self.round, Round::EMPTY);
+        self.found |= round.quickest >= TARGET;
         if round.quickest > TARGET * 2 {
             self.window -= 1.0;
         } else if round.quickest < TARGET && round.full {
-            self.window += 1.0;
+            self.window += if self.found { 1.0 } else { self.window };
         }
         self.window = self.window.clamp(WINDOW_MIN, WINDOW_MAX);
     }

@@ -24,8 +24,9 @@ const ENOUGH_BYTES: u64 = 8 * CHUNK_BYTES;
 /// again, up to [`LAG_FACTOR`] times as much. What it asks of them comes over connections that are seldom used, and slow.
 const LAG_PIECES: u64 = 8;
 const LAG_FACTOR: u64 = 4;
-/// So much more is asked of those who have uplink to spare.
-const SPARE_BYTES: u64 = 10 * CHUNK_BYTES;
+/// So much more is asked of those who have uplink to spare, and what comes in during so many round trips besides.
+const SPARE_BYTES: u64 = 5 * CHUNK_BYTES;
+const SPARE_TRIPS: f64 = 2.0;
 /// With so few partners each has to be kept busy: one that owes a chunk yet is asked for the next, lest its connection stand
 /// still for a round trip after every chunk. With more of them others fill the gap, and what is asked early waits in a queue.
 const FEW_PARTNERS: usize = 8;
@@ -72,13 +73,9 @@ impl Peer {
             if self.put_off.is_empty() {
                 return;
             }
-            let enough = self.enough(Duration::ZERO);
-            if self.inflight < enough {
+            if self.inflight < self.enough(Duration::ZERO) {
                 self.hungry.append(&mut self.put_off);
                 continue;
-            }
-            if self.inflight >= enough + SPARE_BYTES {
-                return;
             }
             let Some(link) = self.put_off_with_spare() else { return };
             self.put_off.remove(&link);
@@ -98,7 +95,9 @@ impl Peer {
 
     /// Of the links that were put off, owe nothing and have uplink to spare, that with the least on its way.
     fn put_off_with_spare(&self) -> Option<LinkId> {
-        let offer = |l: &Link| if l.inflight == 0 { l.spare.offered(self.now) } else { None };
+        let enough = self.enough(Duration::ZERO);
+        let may = |l: &Link| l.inflight == 0 && self.inflight < enough + self.spare_bytes(l);
+        let offer = |l: &Link| if may(l) { l.spare.offered(self.now) } else { None };
         let offers = self.put_off.iter().filter_map(|link| Some((offer(self.links.get(link)?)?, *link)));
         offers.min().map(|(_, link)| link)
     }
@@ -106,6 +105,12 @@ impl Peer {
     /// Bytes that may be under way over all links together, where a round trip takes so long.
     fn enough(&self, rtt: Duration) -> u64 {
         ((self.down.rate(self.now) * (ENOUGH + rtt).as_secs_f64()) as u64).max(ENOUGH_BYTES)
+    }
+
+    /// Bytes that may be under way on top of enough, for the sake of a far end that has uplink to spare.
+    fn spare_bytes(&self, link: &Link) -> u64 {
+        let trips = link.rtt.unwrap_or_default().as_secs_f64() * SPARE_TRIPS;
+        SPARE_BYTES + (self.down.rate(self.now) * trips) as u64
     }
 
     fn fill(&mut self, link: LinkId, budget: &mut u32, standings: &mut Standings) {
@@ -169,7 +174,7 @@ impl Peer {
                 return true;
             }
         }
-        let spare = l.spare.is_offered(self.now) && (self.inflight < enough + SPARE_BYTES || lags);
+        let spare = l.spare.is_offered(self.now) && (self.inflight < enough + self.spare_bytes(l) || lags);
         let most = if partners <= FEW_PARTNERS { CHUNK_BYTES } else { 0 };
         l.inflight <= most && (spare || sole)
     }

@@ -22,7 +22,7 @@ const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_millis(400);
 /// An uplink that has fewer chunks than this to send could send more: with fewer connections under way at a time, some of
 /// them held up by the far end, it would stand still now and then.
-const FEW: usize = 16;
+const FEW: usize = 12;
 
 /// Who has no more chunks on their way than this sends what it is asked for next.
 const AS_GOOD_AS_NOTHING: u16 = 1;
@@ -63,7 +63,7 @@ impl Spare {
     /// The far end asks: telling it is of use.
     pub(super) const fn asks(&mut self) {
         self.next = Instant::ZERO;
-        self.pause = AGAIN_MIN;
+        self.pause = Duration::ZERO;
     }
 }
 

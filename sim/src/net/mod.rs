@@ -228,10 +228,25 @@ pub(crate) struct Access {
 struct Pipe {
     rate: u64,
     free_at: Instant,
+    /// Streams whose next turn is of small frames; they go first.
+    small: VecDeque<EndId>,
+    /// Streams whose next turn is of a chunk.
     ring: VecDeque<EndId>,
 }
 
 impl Pipe {
+    fn queue(&mut self, end: EndId, small: bool) {
+        if small { &mut self.small } else { &mut self.ring }.push_back(end);
+    }
+
+    fn next(&mut self) -> Option<EndId> {
+        self.small.pop_front().or_else(|| self.ring.pop_front())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.small.is_empty() && self.ring.is_empty()
+    }
+
     fn time_for(&self, bytes: u32) -> Duration {
         Duration::from_nanos(u64::from(bytes) * 1_000_000_000 / self.rate.max(1))
     }
@@ -306,7 +321,8 @@ impl Net {
 
     /// Adds a host that is off.
     pub(crate) fn add_host(&mut self, access: Access) -> HostId {
-        let pipe = |rate| Pipe { rate, free_at: Instant::ZERO, ring: VecDeque::new() };
+        let pipe =
+            |rate| Pipe { rate, free_at: Instant::ZERO, small: VecDeque::new(), ring: VecDeque::new() };
         self.hosts.push(Host {
             up: pipe(access.up),
             down: pipe(access.down),

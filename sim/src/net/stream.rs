@@ -16,6 +16,8 @@ const WINDOW_SLACK: u64 = 512 * 1024;
 const WINDOW_MAX: u64 = 6 * 1024 * 1024;
 /// Small frames that leave in one turn: bytes.
 const TURN_BYTES: u32 = 64 * 1024;
+/// A frame of a few packets, which go between those of other connections.
+const SMALL_BYTES: u32 = 4 * 1024;
 /// Bytes of a turn on the slowest link, and how many turns a second should fit.
 const TURN_BYTES_MIN: u32 = 16 * 1024;
 const TURNS_PER_SECOND: u64 = 8;
@@ -28,6 +30,8 @@ struct Turn {
     bytes: u32,
     /// Frames that end in it.
     frames: u32,
+    /// It begins with a small frame.
+    small: bool,
     /// When its first byte reaches the far host.
     first: Instant,
 }
@@ -100,6 +104,11 @@ impl Stream {
         self.held > 0 || self.acks_held > 0
     }
 
+    /// Is a small frame next?
+    fn is_small_next(&self) -> bool {
+        self.queue.front().is_some_and(|frame| frame.bytes <= SMALL_BYTES)
+    }
+
     /// Takes due acknowledgements in; each byte of them widens the window by one.
     fn take_acks(&mut self, now: Instant) {
         while let Some(&(at, bytes)) = self.acks.front()
@@ -153,7 +162,8 @@ impl Net {
         }
         if stream.room(now, conn.latency) > 0 {
             stream.in_up_ring = true;
-            self.hosts[conn.hosts[end.side()] as usize].up.ring.push_back(end);
+            let small = stream.is_small_next();
+            self.hosts[conn.hosts[end.side()] as usize].up.queue(end, small);
         } else if !stream.ack_wake
             && let Some(&(at, _)) = stream.acks.front()
         {
@@ -174,12 +184,13 @@ impl Net {
         loop {
             let record = self.host(host);
             if record.presence == Presence::Off {
+                record.up.small.clear();
                 record.up.ring.clear();
                 record.sending = None;
                 return;
             }
             if record.up.free_at > now {
-                if !record.up_wake && (!record.up.ring.is_empty() || record.sending.is_some()) {
+                if !record.up_wake && (!record.up.is_idle() || record.sending.is_some()) {
                     record.up_wake = true;
                     queue.push(record.up.free_at, NetEvent::Up(host).into());
                 }
@@ -194,7 +205,7 @@ impl Net {
                 }
                 self.offer(now, by, queue);
             }
-            let Some(end) = self.host(host).up.ring.pop_front() else { return };
+            let Some(end) = self.host(host).up.next() else { return };
             self.start_turn(now, end, queue);
         }
     }
@@ -209,6 +220,7 @@ impl Net {
         // On a slow link a turn is shorter than a chunk, so that the far end sees that bytes come.
         let slowest = host.up.rate.min(far_rate) / TURNS_PER_SECOND;
         let room = stream.room(now, conn.latency).min((slowest.min(1 << 30) as u32).max(TURN_BYTES_MIN));
+        let small = stream.is_small_next();
         let (mut bytes, mut frames, mut whole) = (0, 0, None);
         while bytes < room.min(TURN_BYTES)
             && let Some(frame) = stream.queue.front()
@@ -241,7 +253,7 @@ impl Net {
             stream.unsent -= u64::from(bytes);
             stream.unacked += bytes;
             stream.busy_at = host.up.free_at;
-            stream.turns.push_back(Turn { bytes, frames, first });
+            stream.turns.push_back(Turn { bytes, frames, small, first });
             queue.push(stream.arrives_at, NetEvent::Arrive(end).into());
         }
         if whole.is_some() || !stream.queue.is_empty() {
@@ -291,7 +303,8 @@ impl Net {
         let stream = &mut conn.streams[end.side()];
         if stream.arrived > 0 && !stream.in_down_ring {
             stream.in_down_ring = true;
-            self.hosts[far as usize].down.ring.push_back(end);
+            let small = stream.turns.front().is_some_and(|turn| turn.small);
+            self.hosts[far as usize].down.queue(end, small);
         }
         self.run_downlink(now, far, queue);
     }
@@ -310,7 +323,7 @@ impl Net {
             if let Some(end) = record.serving.take() {
                 self.deliver(now, end, queue);
             }
-            let Some(end) = self.host(host).down.ring.pop_front() else { return };
+            let Some(end) = self.host(host).down.next() else { return };
             let Some(conn) = self.conns.get(end.conn()).and_then(Option::as_deref) else { continue };
             let Some(turn) = conn.streams[end.side()].turns.front() else { continue };
             let down = &mut self.hosts[host as usize].down;
@@ -332,7 +345,8 @@ impl Net {
         stream.arrived -= 1;
         stream.in_down_ring = stream.arrived > 0;
         if stream.in_down_ring {
-            self.hosts[far as usize].down.ring.push_back(end);
+            let small = stream.turns.front().is_some_and(|turn| turn.small);
+            self.hosts[far as usize].down.queue(end, small);
         }
         if stream.acks_held > 0 || self.barriers.blocks(far, near) {
             stream.acks_held += turn.bytes;
