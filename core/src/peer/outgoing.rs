@@ -3,7 +3,8 @@
 //! Connections share an uplink. A chunk can be passed on only when it is whole, so a few chunks at a time that get through
 //! quickly are worth more than many that all take long. The window is found by delay, as in LEDBAT (RFC 6817): once per window,
 //! by the quickest of its chunks. It grows if that one left within the target (doubles until one has not, as in TCP's slow start)
-//! and shrinks if it took twice as long. The others may have waited for their far ends; where all are slow, it is the uplink.
+//! and shrinks if it took twice as long, to its half if it took four times as long. The others may have waited for their far
+//! ends; where all are slow, it is the uplink.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -130,7 +131,9 @@ impl Outgoing {
     fn end_round(&mut self) {
         let round = std::mem::replace(&mut self.round, Round::EMPTY);
         self.found |= round.quickest >= TARGET;
-        if round.quickest > TARGET * 2 {
+        if round.quickest > TARGET * 4 {
+            self.window /= 2.0;
+        } else if round.quickest > TARGET * 2 {
             self.window -= 1.0;
         } else if round.quickest < TARGET && round.full {
             self.window += if self.found { 1.0 } else { self.window };

@@ -1,14 +1,18 @@
 //! The network: one model, stated here in full.
 //!
 //! 1. Every host has an uplink and a downlink of fixed rates (bytes per second). A connection is two streams, one each way.
-//! 2. A stream's frames leave in order. The uplink serves its streams round-robin; a turn is one chunk, or the small frames
-//!    up to the next chunk (on a link so slow that a chunk takes long, a part of one). So a control message waits behind
-//!    what its own socket has accepted before it, and behind at most one chunk of each other connection.
+//! 2. A stream's frames leave in order. The uplink serves its streams round-robin; a turn is one chunk, or what comes before
+//!    the next chunk (on a link so slow that a chunk takes long, a part of one). Streams whose next frame is small go first.
+//!    So a control message waits behind what its own socket has accepted before it, and behind one chunk of the others: its
+//!    packets need not wait until a whole chunk of each other connection has left. (With 6 or 16 busy connections on a link of
+//!    100 Mbit/s, behind a queue of 192 KB as `tbf` keeps it, a message and its answer on a seventh took 12 ms, measured
+//!    between network namespaces; the kernel's default queue, `fq_codel`, RFC 8290, lets sparse flows pass at once. A chunk
+//!    takes 21 ms there, and one of each of six connections would be 126 ms.)
 //! 3. A stream may have a *window* of bytes sent and not acknowledged: ten segments at first and after an idle spell, doubled
 //!    per round trip (a byte acknowledged is a byte more), up to twice the bandwidth-delay product and some. A chunk larger
 //!    than the window leaves in parts.
 //! 4. What left arrives after the pair's latency and a random jitter, never before what left earlier on that stream.
-//! 5. The downlink serves its streams round-robin in the same turns. It may begin with the first byte of a turn and
+//! 5. The downlink serves its streams in the same turns, likewise. It may begin with the first byte of a turn and
 //!    cannot end before the last has come, so that two equal links in a row cost the time of one.
 //! 6. Nothing is lost: what meets a partition, or a paused process, comes later; acknowledgements likewise. A connection ends
 //!    by a `Close` behind its frames, by a reset, or by silence.
@@ -228,9 +232,9 @@ pub(crate) struct Access {
 struct Pipe {
     rate: u64,
     free_at: Instant,
-    /// Streams whose next turn is of small frames; they go first.
+    /// Streams whose next frame is small: they go first.
     small: VecDeque<EndId>,
-    /// Streams whose next turn is of a chunk.
+    /// The others, in turns.
     ring: VecDeque<EndId>,
 }
 

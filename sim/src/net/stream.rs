@@ -16,7 +16,7 @@ const WINDOW_SLACK: u64 = 512 * 1024;
 const WINDOW_MAX: u64 = 6 * 1024 * 1024;
 /// Small frames that leave in one turn: bytes.
 const TURN_BYTES: u32 = 64 * 1024;
-/// A frame of a few packets, which go between those of other connections.
+/// Bytes of a small frame: a few packets, which find their way between those of other connections.
 const SMALL_BYTES: u32 = 4 * 1024;
 /// Bytes of a turn on the slowest link, and how many turns a second should fit.
 const TURN_BYTES_MIN: u32 = 16 * 1024;
@@ -30,7 +30,7 @@ struct Turn {
     bytes: u32,
     /// Frames that end in it.
     frames: u32,
-    /// It begins with a small frame.
+    /// Of small frames only.
     small: bool,
     /// When its first byte reaches the far host.
     first: Instant,
@@ -107,6 +107,11 @@ impl Stream {
     /// Is a small frame next?
     fn is_small_next(&self) -> bool {
         self.queue.front().is_some_and(|frame| frame.bytes <= SMALL_BYTES)
+    }
+
+    /// Is the next turn at the far host of small frames?
+    fn arrives_small(&self) -> bool {
+        self.turns.front().is_some_and(|turn| turn.small)
     }
 
     /// Takes due acknowledgements in; each byte of them widens the window by one.
@@ -225,6 +230,7 @@ impl Net {
         while bytes < room.min(TURN_BYTES)
             && let Some(frame) = stream.queue.front()
             && (bytes == 0 || !matches!(frame.body, Body::Chunk(_)))
+            && (!small || stream.is_small_next())
         {
             let rest = frame.bytes - stream.front_sent;
             let part = rest.min(room - bytes);
@@ -303,7 +309,7 @@ impl Net {
         let stream = &mut conn.streams[end.side()];
         if stream.arrived > 0 && !stream.in_down_ring {
             stream.in_down_ring = true;
-            let small = stream.turns.front().is_some_and(|turn| turn.small);
+            let small = stream.arrives_small();
             self.hosts[far as usize].down.queue(end, small);
         }
         self.run_downlink(now, far, queue);
@@ -345,7 +351,7 @@ impl Net {
         stream.arrived -= 1;
         stream.in_down_ring = stream.arrived > 0;
         if stream.in_down_ring {
-            let small = stream.turns.front().is_some_and(|turn| turn.small);
+            let small = stream.arrives_small();
             self.hosts[far as usize].down.queue(end, small);
         }
         if stream.acks_held > 0 || self.barriers.blocks(far, near) {

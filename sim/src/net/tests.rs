@@ -158,19 +158,36 @@ fn a_downlink_is_shared_by_chunk() {
 }
 
 #[test]
-fn control_waits_behind_what_its_own_socket_accepted_and_one_chunk_of_each_other() {
-    let mut lab = Lab::new(3);
-    let (b, c) = (lab.connect(0, 1), lab.connect(0, 2));
-    lab.warm(&[b, c]);
+fn control_waits_behind_what_its_own_socket_accepted_and_the_chunk_that_is_leaving() {
+    let mut lab = Lab::new(5);
+    let [b, c, d, e] = [1, 2, 3, 4].map(|far| lab.connect(0, far));
+    lab.warm(&[b, c, d, e]);
     let began = lab.now.0;
     (0..2).for_each(|piece| lab.chunk(b, piece));
+    lab.chunk(c, 0);
+    lab.chunk(d, 0);
     lab.ping(b);
-    lab.ping(c);
+    lab.ping(e);
     lab.run();
     let one = wire(u64::from(CHUNK));
     let ping = wire(24);
-    assert_eq!(lab.arrivals(c.far()), [began + one + ping + HOP], "behind the chunk that is leaving");
-    assert_eq!(lab.arrivals(b.far())[2], began + 2 * one + 2 * ping + HOP, "behind its own two chunks");
+    assert_eq!(lab.arrivals(e.far()), [began + one + ping + HOP], "behind the chunk that is leaving");
+    assert_eq!(lab.arrivals(c.far()), [began + 2 * one + ping + HOP], "chunks go on taking turns");
+    assert_eq!(lab.arrivals(b.far())[2], began + 4 * one + 2 * ping + HOP, "behind its own two chunks");
+}
+
+#[test]
+fn at_the_far_end_control_goes_before_the_chunks_of_others() {
+    let mut lab = Lab::new(5);
+    let [a, b, c, d] = [1, 2, 3, 4].map(|from| lab.connect(from, 0));
+    lab.warm(&[a, b, c, d]);
+    let began = lab.now.0;
+    [a, b, c].into_iter().for_each(|end| lab.chunk(end, 0));
+    lab.run_until(began + wire(u64::from(CHUNK)) + HOP / 2);
+    lab.ping(d);
+    lab.run();
+    let one = wire(u64::from(CHUNK));
+    assert!(lab.arrivals(d.far())[0] < began + 2 * one + 2 * HOP, "three chunks came at the same time");
 }
 
 #[test]
