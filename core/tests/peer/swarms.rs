@@ -263,3 +263,32 @@ fn a_holder_whose_link_was_there_before_is_dialed_when_that_ends() {
         case.fetch(&content, set(&content, ".."));
     }
 }
+
+/// How much is asked for ahead depends on the round trip, and the first answer comes late when everybody starts at once.
+#[test]
+fn a_new_link_is_pinged_until_its_round_trip_is_known() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "..."));
+    let one = case.meet(1);
+    case.holds(1, &content, "#..");
+    let pings = |effects: &[PeerEffect]| {
+        let nonce = |e: &PeerEffect| match e {
+            PeerEffect::SendPeer { msg: PeerMessage::Ping { nonce }, .. } => Some(*nonce),
+            _ => None,
+        };
+        effects.iter().filter_map(nonce).collect::<Vec<_>>()
+    };
+    let mut open = pings(&case.done);
+    let mut pinged = open.len();
+    for _ in 0..100 {
+        for nonce in std::mem::take(&mut open) {
+            case.says(one, PeerMessage::Pong { nonce });
+        }
+        // It is not silent meanwhile.
+        case.says(one, PeerMessage::Spare { ahead: 9 });
+        open = pings(&case.pass(Duration::from_millis(100)));
+        pinged += open.len();
+    }
+    assert_eq!(pinged, 5);
+}
