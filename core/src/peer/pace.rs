@@ -93,8 +93,8 @@ impl Peer {
         }
     }
 
-    /// Of the links that were put off, owe nothing and have uplink to spare, that with the least on its way. One that `wants_more`
-    /// says yes to: else it would be put off again for ever.
+    /// Of the links that were put off, owe nothing and have uplink to spare, that with the least on its way. One that
+    /// `wants_more` says yes to: else it would be put off again for ever.
     fn put_off_with_spare(&self) -> Option<LinkId> {
         let enough = self.enough(Duration::ZERO);
         let may = |l: &Link| l.inflight == 0 && self.inflight < enough + self.spare_bytes(l);
