@@ -198,6 +198,23 @@ mod tests {
     }
 
     #[test]
+    fn the_window_is_found_in_a_few_rounds() {
+        let round = |out: &mut Outgoing, took| {
+            let mut now = Instant::ZERO;
+            while out.room(now).is_ok() {
+                out.began(LinkId(1), now);
+            }
+            now = now + took;
+            (0..out.count()).for_each(|_| out.ended(LinkId(1), now, Duration::ZERO));
+            out.window
+        };
+        let mut out = Outgoing::new();
+        assert_eq!(round(&mut out, Duration::from_millis(10)), WINDOW_START * 2.0);
+        assert_eq!(round(&mut out, Duration::from_secs(1)), WINDOW_START);
+        assert_eq!(round(&mut out, Duration::from_millis(10)), WINDOW_START + 1.0, "found: it creeps");
+    }
+
+    #[test]
     fn far_ends_that_are_slow_do_not_shrink_the_window() {
         let mut out = Outgoing::new();
         let (slow, quick) = (LinkId(1), LinkId(2));

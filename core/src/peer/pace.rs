@@ -97,7 +97,7 @@ impl Peer {
     /// `wants_more` says yes to: else it would be put off again for ever.
     fn put_off_with_spare(&self) -> Option<LinkId> {
         let enough = self.enough(Duration::ZERO);
-        let may = |l: &Link| l.inflight == 0 && self.inflight < enough + self.spare_bytes(l);
+        let may = |l: &Link| l.inflight == 0 && self.may_use_spare(l, enough);
         let offer = |l: &Link| if may(l) { l.spare.offered(self.now) } else { None };
         let offers = self.put_off.iter().filter_map(|link| Some((offer(self.links.get(link)?)?, *link)));
         offers.min().map(|(_, link)| link)
@@ -108,10 +108,13 @@ impl Peer {
         ((self.down.rate(self.now) * (ENOUGH + rtt).as_secs_f64()) as u64).max(ENOUGH_BYTES)
     }
 
-    /// Bytes that may be under way on top of enough, for the sake of a far end that has uplink to spare.
-    fn spare_bytes(&self, link: &Link) -> u64 {
-        let trips = link.rtt.unwrap_or_default().as_secs_f64() * SPARE_TRIPS;
-        SPARE_BYTES + (self.down.rate(self.now) * trips) as u64
+    /// Has the far end uplink to spare, and is little enough under way to use it?
+    fn may_use_spare(&self, link: &Link, enough: u64) -> bool {
+        // Nearly all have none: that is looked at first.
+        link.spare.is_offered(self.now) && {
+            let trips = link.rtt.unwrap_or_default().as_secs_f64() * SPARE_TRIPS;
+            self.inflight < enough + SPARE_BYTES + (self.down.rate(self.now) * trips) as u64
+        }
     }
 
     fn fill(&mut self, link: LinkId, budget: &mut u32, standings: &mut Standings) {
@@ -175,7 +178,7 @@ impl Peer {
                 return true;
             }
         }
-        let spare = l.spare.is_offered(self.now) && (self.inflight < enough + self.spare_bytes(l) || lags);
+        let spare = self.may_use_spare(l, enough) || (lags && l.spare.is_offered(self.now));
         let most = if partners <= FEW_PARTNERS { CHUNK_BYTES } else { 0 };
         l.inflight <= most && (spare || sole)
     }

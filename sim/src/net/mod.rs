@@ -5,7 +5,7 @@
 //!    the next chunk (on a link so slow that a chunk takes long, a part of one). Streams whose next frame is small go first.
 //!    So a control message waits behind what its own socket has accepted before it, and behind one chunk of the others: its
 //!    packets need not wait until a whole chunk of each other connection has left. (With 6 or 16 busy connections on a link of
-//!    100 Mbit/s, behind a queue of 192 KB as `tbf` keeps it, a message and its answer on a seventh took 12 ms, measured
+//!    100 Mbit/s, behind a queue of 192 KB as `tbf` keeps it, a message and its answer on another took 12 ms, measured
 //!    between network namespaces; the kernel's default queue, `fq_codel`, RFC 8290, lets sparse flows pass at once. A chunk
 //!    takes 21 ms there, and one of each of six connections would be 126 ms.)
 //! 3. A stream may have a *window* of bytes sent and not acknowledged: ten segments at first and after an idle spell, doubled
@@ -247,8 +247,13 @@ impl Pipe {
         self.small.pop_front().or_else(|| self.ring.pop_front())
     }
 
-    fn is_idle(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.small.is_empty() && self.ring.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.small.clear();
+        self.ring.clear();
     }
 
     fn time_for(&self, bytes: u32) -> Duration {

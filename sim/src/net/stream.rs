@@ -14,7 +14,7 @@ const WINDOW_FIRST: u32 = 14_600;
 const WINDOW_SLACK: u64 = 512 * 1024;
 /// Bytes of the largest window, as systems allow it by default.
 const WINDOW_MAX: u64 = 6 * 1024 * 1024;
-/// Small frames that leave in one turn: bytes.
+/// Bytes of frames other than chunks that leave in one turn.
 const TURN_BYTES: u32 = 64 * 1024;
 /// Bytes of a small frame: a few packets, which find their way between those of other connections.
 const SMALL_BYTES: u32 = 4 * 1024;
@@ -167,8 +167,7 @@ impl Net {
         }
         if stream.room(now, conn.latency) > 0 {
             stream.in_up_ring = true;
-            let small = stream.is_small_next();
-            self.hosts[conn.hosts[end.side()] as usize].up.queue(end, small);
+            self.hosts[conn.hosts[end.side()] as usize].up.queue(end, stream.is_small_next());
         } else if !stream.ack_wake
             && let Some(&(at, _)) = stream.acks.front()
         {
@@ -189,13 +188,12 @@ impl Net {
         loop {
             let record = self.host(host);
             if record.presence == Presence::Off {
-                record.up.small.clear();
-                record.up.ring.clear();
+                record.up.clear();
                 record.sending = None;
                 return;
             }
             if record.up.free_at > now {
-                if !record.up_wake && (!record.up.is_idle() || record.sending.is_some()) {
+                if !record.up_wake && (!record.up.is_empty() || record.sending.is_some()) {
                     record.up_wake = true;
                     queue.push(record.up.free_at, NetEvent::Up(host).into());
                 }
@@ -309,8 +307,7 @@ impl Net {
         let stream = &mut conn.streams[end.side()];
         if stream.arrived > 0 && !stream.in_down_ring {
             stream.in_down_ring = true;
-            let small = stream.arrives_small();
-            self.hosts[far as usize].down.queue(end, small);
+            self.hosts[far as usize].down.queue(end, stream.arrives_small());
         }
         self.run_downlink(now, far, queue);
     }
@@ -351,8 +348,7 @@ impl Net {
         stream.arrived -= 1;
         stream.in_down_ring = stream.arrived > 0;
         if stream.in_down_ring {
-            let small = stream.arrives_small();
-            self.hosts[far as usize].down.queue(end, small);
+            self.hosts[far as usize].down.queue(end, stream.arrives_small());
         }
         if stream.acks_held > 0 || self.barriers.blocks(far, near) {
             stream.acks_held += turn.bytes;
