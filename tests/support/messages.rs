@@ -209,7 +209,8 @@ impl Generator {
         match self.below(19) {
             0 => PeerMessage::Hello { name: self.peer_name(), listen_port: self.u16() },
             1 => {
-                let holding = [Holding::Nothing, Holding::Everything, Holding::Some][self.below(3)];
+                let holding =
+                    [Holding::Nothing, Holding::Everything, Holding::Some, Holding::Table][self.below(4)];
                 PeerMessage::Join { slot: self.slot(), key: self.key(), holding }
             }
             2 => {

@@ -243,6 +243,7 @@ impl Peer {
     pub(super) fn table_ready(&mut self, id: SwarmId, table: Arc<PieceTable>) {
         if let Some(swarm) = self.swarms.get_mut(&id) {
             swarm.table = Some(table);
+            self.announce_table(id);
             self.open(id);
         }
     }

@@ -87,6 +87,9 @@ impl Peer {
             Some(addr) => {
                 self.learn(row.peer, &row.name, addr);
                 self.add_candidate(id, addr, Some(row.peer), !row.reach.dialable);
+                if let Some(c) = self.swarms.get_mut(&id).and_then(|s| s.candidates.get_mut(&addr)) {
+                    c.holder = true;
+                }
             }
             None => self.invite(id, row.peer),
         }
@@ -126,7 +129,7 @@ impl Peer {
             known.peer = peer.or(known.peer);
             known.undialable &= undialable;
         } else if swarm.candidates.len() < limits::CANDIDATES_PER_SWARM {
-            swarm.candidates.insert(addr, Candidate { peer, tries: 0, next: now, undialable });
+            swarm.candidates.insert(addr, Candidate { peer, tries: 0, next: now, undialable, holder: false });
         }
         if let Some(link) = peer.and_then(|p| self.by_peer.get(&p).copied()) {
             return self.join_swarm(link, id);
@@ -309,6 +312,9 @@ impl Peer {
         self.ping(link);
         for id in self.swarms_that_want(peer, addr) {
             self.join_swarm(link, id);
+            if self.swarms.get(&id).and_then(|s| s.candidates.get(&addr)).is_some_and(|c| c.holder) {
+                self.may_have_table(link, id);
+            }
         }
     }
 

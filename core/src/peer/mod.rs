@@ -9,7 +9,8 @@
 //! | `session` | the tracker: joining, announcing, watching, coming back |
 //! | `questions` | what the person asks of the tracker, or of other peers while there is none |
 //! | `linking` | who to dial, which links stay, keep-alive, bans |
-//! | `talk` | what peers say to each other about contents: joining a swarm, haves, tables, holders |
+//! | `talk` | what peers say to each other about contents: joining a swarm, haves, holders |
+//! | `tables` | asking for piece tables, and giving them |
 //! | `requests` | what to ask of whom |
 //! | `pace` | how much is asked for at a time |
 //! | `overtake` | taking over what slow and silent links owe, the end game |
@@ -56,6 +57,7 @@ mod sources;
 mod spare;
 mod status;
 mod swarm;
+mod tables;
 mod talk;
 mod timers;
 mod uploads;
@@ -67,6 +69,7 @@ use std::net::IpAddr;
 use rand_chacha::ChaCha8Rng;
 
 use crate::Machine;
+use crate::bucket::Bucket;
 use crate::effects::Effects;
 use crate::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId};
 use crate::limits;
@@ -151,6 +154,8 @@ pub struct Peer {
     last_served: LinkId,
     outgoing: Outgoing,
     up_cap: RateCap,
+    /// Bytes of piece tables given.
+    tables_given: Bucket,
     down_cap: RateCap,
     inflight: u64,
     /// Links that owe something.
@@ -198,6 +203,7 @@ impl Peer {
             last_served: LinkId(0),
             outgoing: Outgoing::new(),
             up_cap: RateCap::new(config.up_rate_max),
+            tables_given: Bucket::default(),
             down_cap: RateCap::new(config.down_rate_max),
             inflight: 0,
             owing: 0,

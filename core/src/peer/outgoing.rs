@@ -15,12 +15,14 @@ use crate::time::Instant;
 
 use super::rate::RateMeter;
 
-/// A chunk should leave in this time, and four round trips of its link besides.
+/// A chunk should leave in this time, and so many round trips of its link besides: those of a connection that starts slowly.
 const TARGET: Duration = Duration::from_millis(100);
-/// Bounds of the window, and its start, in chunks.
+const START_TRIPS: u32 = 5;
+/// Bounds of the window, in chunks.
 const WINDOW_MIN: f64 = 2.0;
 const WINDOW_MAX: f64 = 64.0;
-const WINDOW_START: f64 = 16.0;
+/// It starts with what leaves in that time at this rate, in chunks per second: 105 Mbit/s.
+const START_RATE: f64 = 50.0;
 /// A served link should get a chunk this often.
 const TURN: Duration = Duration::from_secs(4);
 /// Bounds on the number of served links; the configured maximum comes on top.
@@ -66,7 +68,7 @@ impl Round {
 impl Outgoing {
     pub(super) fn new() -> Self {
         Self {
-            window: WINDOW_START,
+            window: start(Duration::ZERO),
             found: false,
             sending: BTreeMap::new(),
             count: 0,
@@ -97,8 +99,11 @@ impl Outgoing {
         self.count
     }
 
-    /// A chunk was handed to the driver.
-    pub(super) fn began(&mut self, link: LinkId, now: Instant) {
+    /// A chunk was handed to the driver, for a link with this round trip.
+    pub(super) fn began(&mut self, link: LinkId, now: Instant, rtt: Duration) {
+        if self.count == 0 && self.usual == Duration::ZERO {
+            self.window = start(rtt);
+        }
         if self.count == 0 {
             self.busy = Some(now);
             self.meter.restart(now);
@@ -116,7 +121,7 @@ impl Outgoing {
         let took = now.since(began);
         self.usual = (self.usual * 7 + took) / 8;
         self.round.sent += 1;
-        self.round.quickest = self.round.quickest.min(took.saturating_sub(rtt * 4));
+        self.round.quickest = self.round.quickest.min(took.saturating_sub(rtt * START_TRIPS));
         if f64::from(self.round.sent) >= self.window {
             self.end_round();
         }
@@ -161,6 +166,11 @@ impl Outgoing {
     }
 }
 
+/// The window before anything is known of the uplink.
+fn start(rtt: Duration) -> f64 {
+    ((TARGET + rtt * START_TRIPS).as_secs_f64() * START_RATE).clamp(WINDOW_MIN, WINDOW_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,7 +184,7 @@ mod tests {
         let mut took = Duration::ZERO;
         while now < Instant::from_millis(seconds * 1000) {
             while out.room(now).is_ok() {
-                out.began(LinkId(1), now);
+                out.began(LinkId(1), now, rtt);
                 free = free.max(now) + Duration::from_secs_f64(CHUNK_BYTES as f64 / rate);
                 leaving.push_back(free);
             }
@@ -202,16 +212,17 @@ mod tests {
         let round = |out: &mut Outgoing, took| {
             let mut now = Instant::ZERO;
             while out.room(now).is_ok() {
-                out.began(LinkId(1), now);
+                out.began(LinkId(1), now, Duration::ZERO);
             }
             now = now + took;
             (0..out.count()).for_each(|_| out.ended(LinkId(1), now, Duration::ZERO));
             out.window
         };
         let mut out = Outgoing::new();
-        assert_eq!(round(&mut out, Duration::from_millis(10)), WINDOW_START * 2.0);
-        assert_eq!(round(&mut out, Duration::from_secs(1)), WINDOW_START);
-        assert_eq!(round(&mut out, Duration::from_millis(10)), WINDOW_START + 1.0, "found: it creeps");
+        let first = start(Duration::ZERO);
+        assert_eq!(round(&mut out, Duration::from_millis(10)), first * 2.0);
+        assert_eq!(round(&mut out, Duration::from_secs(1)), first);
+        assert_eq!(round(&mut out, Duration::from_millis(10)), first + 1.0, "found: it creeps");
     }
 
     #[test]
@@ -221,14 +232,14 @@ mod tests {
         for round in 0..100 {
             let now = Instant::from_millis(round * 1000);
             for link in [slow, slow, slow, quick] {
-                out.began(link, now);
+                out.began(link, now, Duration::ZERO);
             }
             out.ended(quick, now + Duration::from_millis(20), Duration::ZERO);
             for _ in 0..3 {
                 out.ended(slow, now + Duration::from_millis(500), Duration::ZERO);
             }
         }
-        assert!(out.window >= WINDOW_START, "{}", out.window);
+        assert!(out.window >= start(Duration::ZERO), "{}", out.window);
     }
 
     #[test]
@@ -236,7 +247,7 @@ mod tests {
         let mut out = Outgoing::new();
         let now = Instant::from_millis(1);
         while out.room(now).is_ok() {
-            out.began(LinkId(1), now);
+            out.began(LinkId(1), now, Duration::ZERO);
         }
         let again = out.room(now).expect_err("full");
         assert_eq!(out.room(again), Ok(()));

@@ -18,11 +18,15 @@ use super::timers::Timer;
 
 /// Over all links together, what comes in this time and a round trip is under way at most, or this many bytes: what
 /// waits in one queue is asked of nobody else, so a long queue at one holder leaves another idle.
-const ENOUGH: Duration = Duration::from_millis(150);
-const ENOUGH_BYTES: u64 = 8 * CHUNK_BYTES;
+const ENOUGH: Duration = Duration::from_millis(100);
+const ENOUGH_BYTES: u64 = 5 * CHUNK_BYTES;
+/// The same where there are few links: there is little choice, and each has to be kept busy.
+const ENOUGH_OF_FEW: Duration = Duration::from_millis(150);
+const ENOUGH_BYTES_OF_FEW: u64 = 8 * CHUNK_BYTES;
+const FEW_LINKS: usize = 10;
 /// Who has more than so many pieces fewer than others, on average, asks more than they: for each time this many as much
 /// again, up to [`LAG_FACTOR`] times as much. What it asks of them comes over connections that are seldom used, and slow.
-const LAG_PIECES: u64 = 8;
+const LAG_PIECES: u64 = 2;
 const LAG_FACTOR: u64 = 4;
 /// So much more is asked of those who have uplink to spare, and what comes in during so many round trips besides.
 const SPARE_BYTES: u64 = 5 * CHUNK_BYTES;
@@ -30,6 +34,8 @@ const SPARE_TRIPS: f64 = 2.0;
 /// With so few partners each has to be kept busy: one that owes a chunk yet is asked for the next, lest its connection stand
 /// still for a round trip after every chunk. With more of them others fill the gap, and what is asked early waits in a queue.
 const FEW_PARTNERS: usize = 8;
+/// So is one this far away: its connection would stand still for as long as a chunk takes, and begin slowly again.
+const FAR: Duration = Duration::from_millis(50);
 /// Asks per input; the rest follows at once, in the next.
 const ASKS_PER_INPUT: u32 = 256;
 
@@ -105,7 +111,9 @@ impl Peer {
 
     /// Bytes that may be under way over all links together, where a round trip takes so long.
     fn enough(&self, rtt: Duration) -> u64 {
-        ((self.down.rate(self.now) * (ENOUGH + rtt).as_secs_f64()) as u64).max(ENOUGH_BYTES)
+        let few = self.links.len() <= FEW_LINKS;
+        let (time, bytes) = if few { (ENOUGH_OF_FEW, ENOUGH_BYTES_OF_FEW) } else { (ENOUGH, ENOUGH_BYTES) };
+        ((self.down.rate(self.now) * (time + rtt).as_secs_f64()) as u64).max(bytes)
     }
 
     /// Has the far end uplink to spare, and is little enough under way to use it?
@@ -153,7 +161,7 @@ impl Peer {
     }
 
     /// Enough is under way over all links, unless this one has something particular to give: who delivers is asked next, not
-    /// who has a long queue. A link that owes nothing (of few, next to nothing) may be asked further if its far end has uplink to
+    /// who has a long queue. A link that owes nothing (of few, or from afar, next to nothing) may be asked further if its far end has uplink to
     /// spare, or holds what nobody else does.
     fn wants_more(&self, link: LinkId, standings: &mut Standings) -> bool {
         let Some(l) = self.links.get(&link) else { return false };
@@ -179,7 +187,8 @@ impl Peer {
             }
         }
         let spare = self.may_use_spare(l, enough) || (lags && l.spare.is_offered(self.now));
-        let most = if partners <= FEW_PARTNERS { CHUNK_BYTES } else { 0 };
+        let stands_still = partners <= FEW_PARTNERS || l.rtt.is_some_and(|rtt| rtt >= FAR);
+        let most = if stands_still { CHUNK_BYTES } else { 0 };
         l.inflight <= most && (spare || sole)
     }
 }

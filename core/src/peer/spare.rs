@@ -77,21 +77,23 @@ impl Peer {
         self.hungry.insert(link);
     }
 
-    /// Everything that was asked for is on its way: tells the neediest partners, one for each chunk that could leave.
-    pub(super) fn offer_spare(&mut self) {
+    /// Everything that was asked for is on its way: tells the neediest partners, one for each chunk that could leave. With
+    /// something `new` to give they are told again, though they made no use of it a moment ago.
+    pub(super) fn offer_spare(&mut self, new: bool) {
         let now = self.now;
         let leaving = self.outgoing.count();
         if !self.ready.is_empty() || leaving >= FEW {
             return;
         }
-        let idle = self.links.iter().filter(|(_, l)| l.hello && l.wants.is_empty() && l.spare.next <= now);
+        let idle =
+            self.links.iter().filter(|(_, l)| l.hello && l.wants.is_empty() && (new || l.spare.next <= now));
         let mut needy: Vec<(u32, LinkId)> =
             idle.filter_map(|(id, l)| Some((self.has_of_ours(*id, l)?, *id))).collect();
         needy.sort_unstable();
         let ahead = u16::try_from(leaving).unwrap_or(u16::MAX);
         for (_, link) in needy.into_iter().take(FEW - leaving) {
             let Some(l) = self.links.get_mut(&link) else { return };
-            l.spare.pause = (l.spare.pause * 2).clamp(AGAIN_MIN, AGAIN_MAX);
+            l.spare.pause = if new { AGAIN_MIN } else { (l.spare.pause * 2).clamp(AGAIN_MIN, AGAIN_MAX) };
             l.spare.next = now + l.spare.pause;
             self.say(link, PeerMessage::Spare { ahead });
         }

@@ -70,6 +70,8 @@ pub(super) struct Partner {
     pub(super) have: Held,
     /// It holds all of a folder, members included.
     pub(super) everything: bool,
+    /// It can give the piece table, as far as is known.
+    pub(super) has_table: bool,
 
     /// Pieces asked of it, with at least one chunk outstanding or to be asked.
     pub(super) asked: BTreeSet<PieceIndex>,
@@ -106,6 +108,7 @@ impl Partner {
             theirs: None,
             have,
             everything: false,
+            has_table: false,
             asked: BTreeSet::new(),
             choices: BTreeMap::new(),
             not_before: None,
@@ -124,6 +127,11 @@ impl Partner {
     /// May something be asked of it now?
     pub(super) fn is_askable(&self, now: Instant) -> bool {
         !self.dropped && self.not_before.is_none_or(|at| at <= now)
+    }
+
+    /// May the piece table be asked of it?
+    pub(super) fn gives_table(&self) -> bool {
+        !self.dropped && (self.has_table || !self.have.is_none())
     }
 
     /// May this piece be asked of it, some time?
@@ -222,6 +230,8 @@ pub(super) struct Candidate {
     pub(super) next: Instant,
     /// The tracker knows that it cannot be dialed.
     pub(super) undialable: bool,
+    /// The tracker knows that it holds something.
+    pub(super) holder: bool,
 }
 
 /// One content and its members.

@@ -1,32 +1,27 @@
 //! What peers say to each other about contents: joining a swarm, haves, piece tables, other holders.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::content::{Kind, PieceSet, PieceTable};
-use crate::ids::{ChainingValue, ContentKey, LinkId, PieceIndex, Slot};
+use crate::content::{Kind, PieceSet};
+use crate::ids::{ContentKey, LinkId, PieceIndex, Slot};
 use crate::limits;
 use crate::wire::peer::{Holding, KnownPeer as WirePeer, PeerMessage, Refusal, RequestRef};
 
 use super::link::Link;
-use super::swarm::{Collecting, Held, Partner, Phase, Swarm, SwarmId};
+use super::swarm::{Collecting, Fetching, Held, Partner, Phase, Swarm, SwarmId};
 use super::timers::Timer;
 use super::{Misbehaviour, Peer, PeerEvent};
 
 /// Verified pieces are announced at once after a quiet spell, else batched for a time between these.
 const HAVES_EVERY_MIN: Duration = Duration::from_millis(10);
 const HAVES_EVERY_MAX: Duration = Duration::from_millis(100);
-/// A slice of a piece table is waited for this long before another holder is asked.
-const TABLE_TIMEOUT: Duration = Duration::from_secs(2);
-/// All of a table may take this long in the first round, where there is another holder to ask.
-const TABLE_PATIENCE: Duration = Duration::from_secs(10);
+/// A piece that one partner in so many has, or fewer, is announced at once: nearly all lack it, and each copy makes others.
+const RARE_SHARE: usize = 8;
 /// A peer that took no part in a swarm is asked again after this.
 const ABSENT_AGAIN: Duration = Duration::from_secs(20);
 /// Bad pieces that a partner took back and may send again. Whoever goes on like that is not asked for them.
 const FORGIVEN: u32 = 64;
-/// Slices of a piece table asked for at a time.
-const TABLE_WINDOW: u32 = 4;
 
 impl Peer {
     pub(super) fn peer_says(&mut self, link: LinkId, msg: PeerMessage) {
@@ -136,7 +131,8 @@ impl Peer {
         let bits = match &swarm.held {
             // An empty file, too, while it is fetched: its holder could not tell that from who always had it.
             held if held.is_none() || (pieces == 0 && !swarm.complete) => {
-                return self.say(link, PeerMessage::Join { slot, key, holding: Holding::Nothing });
+                let holding = if swarm.table.is_some() { Holding::Table } else { Holding::Nothing };
+                return self.say(link, PeerMessage::Join { slot, key, holding });
             }
             Held::All if swarm.kind == Kind::File || swarm.complete => None,
             Held::All => Some(PieceSet::full(pieces)),
@@ -200,6 +196,7 @@ impl Peer {
             l.forget_slot(before, id);
         }
         partner.everything = holding == Holding::Everything;
+        partner.has_table = holding != Holding::Nothing;
         let fetches = holding != Holding::Everything;
         let has_all = !fetches || pieces == 0;
         if has_all && fetches && swarm.complete {
@@ -443,14 +440,17 @@ impl Peer {
         }
     }
 
-    /// Announces a verified piece to every partner: at once after a quiet spell, else with those that follow shortly.
+    /// Announces a verified piece to every partner: at once after a quiet spell, or if others wait for it, else with those that
+    /// follow shortly.
     pub(super) fn announce_have(&mut self, id: SwarmId, piece: PieceIndex) {
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         swarm.news.push(piece);
-        if !self.timers.is_set(Timer::Haves(id)) {
+        let few = |f: &Fetching| usize::from(f.picker.count(piece)) < swarm.partners.len() / RARE_SHARE;
+        let rare = swarm.fetching.as_deref().is_some_and(few);
+        if rare || !self.timers.is_set(Timer::Haves(id)) {
             self.flush_haves(id);
         }
-        self.offer_spare();
+        self.offer_spare(rare);
     }
 
     /// Tells all partners of the pieces verified since they were told last.
@@ -474,109 +474,6 @@ impl Peer {
         }
     }
 
-    fn request_table_said(&mut self, link: LinkId, slot: Slot, first: u32, count: u32) {
-        let table =
-            self.their_swarm(link, slot).and_then(|id| self.swarms.get(&id)).and_then(|s| s.table.clone());
-        let values = table
-            .and_then(|t| {
-                let end =
-                    first.checked_add(count.min(limits::TABLE_SLICE_PIECES))?.min(t.values().len() as u32);
-                t.values().get(first as usize..end as usize).map(<[ChainingValue]>::to_vec)
-            })
-            .unwrap_or_default();
-        self.say(link, PeerMessage::Table { slot, first, values });
-    }
-
-    /// Asks the next holder for the piece table.
-    pub(super) fn ask_table(&mut self, id: SwarmId) {
-        let Some(swarm) = self.swarms.get_mut(&id) else { return };
-        let pieces = swarm.geometry.pieces();
-        let Some(fetching) = &mut swarm.fetching else { return };
-        let Phase::Table(table) = &mut fetching.phase else { return };
-        if table.from.is_some() {
-            return;
-        }
-        let able = |p: &Partner| !p.dropped && !p.have.is_none();
-        let untried = |(l, p): &(&LinkId, &Partner)| able(p) && !table.tried.contains(l);
-        let next = swarm.partners.iter().find(untried).map(|(l, p)| (*l, p.mine));
-        let Some((link, slot)) = next.or_else(|| {
-            // All were tried: begin again with the first.
-            table.rounds = table.rounds.saturating_add(u32::from(!table.tried.is_empty()));
-            table.tried.clear();
-            None
-        }) else {
-            self.timers.set_by(Timer::Table(id), self.now + TABLE_TIMEOUT);
-            return;
-        };
-        table.values.clear();
-        table.from = Some(link);
-        table.since = self.now;
-        table.tried.insert(link);
-        for first in (0..pieces).step_by(limits::TABLE_SLICE_PIECES as usize).take(TABLE_WINDOW as usize) {
-            self.say(link, PeerMessage::RequestTable { slot, first, count: limits::TABLE_SLICE_PIECES });
-        }
-        self.timers.set(Timer::Table(id), self.now + TABLE_TIMEOUT);
-    }
-
-    pub(super) fn table_timed_out(&mut self, id: SwarmId) {
-        let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
-        if let Phase::Table(table) = &mut fetching.phase {
-            table.from = None;
-            self.ask_table(id);
-        }
-    }
-
-    fn table_said(&mut self, link: LinkId, slot: Slot, first: u32, slice: Vec<ChainingValue>) {
-        let Some(id) = self.links.get(&link).and_then(|l| l.mine.get(&slot).copied()) else { return };
-        let Some(swarm) = self.swarms.get_mut(&id) else { return };
-        let (key, pieces) = (swarm.key, swarm.geometry.pieces());
-        let Some(fetching) = &mut swarm.fetching else { return };
-        let Phase::Table(table) = &mut fetching.phase else { return };
-        if table.from != Some(link) || first as usize != table.values.len() {
-            return;
-        }
-        let expected = limits::TABLE_SLICE_PIECES.min(pieces - first) as usize;
-        if slice.len() != expected {
-            // It does not have it, or not in order: the next one may.
-            table.from = None;
-            self.ask_table(id);
-            return;
-        }
-        table.values.extend(slice);
-        let got = table.values.len() as u32;
-        if got < pieces {
-            let others = swarm.partners.iter().any(|(l, p)| *l != link && !p.dropped && !p.have.is_none());
-            if others && is_slow(self.now.since(table.since), table.rounds, got, pieces) {
-                table.from = None;
-                self.ask_table(id);
-                return;
-            }
-            let ahead = got + limits::TABLE_SLICE_PIECES * (TABLE_WINDOW - 1);
-            if ahead < pieces {
-                self.say(
-                    link,
-                    PeerMessage::RequestTable { slot, first: ahead, count: limits::TABLE_SLICE_PIECES },
-                );
-            }
-            self.timers.set(Timer::Table(id), self.now + TABLE_TIMEOUT);
-            return;
-        }
-        let values = std::mem::take(&mut table.values);
-        self.timers.clear(Timer::Table(id));
-        match PieceTable::new(key, values) {
-            Ok(table) => self.table_ready(id, Arc::new(table)),
-            Err(_) => {
-                if let Some(Phase::Table(table)) =
-                    self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()).map(|f| &mut f.phase)
-                {
-                    table.from = None;
-                }
-                self.offended(link, id, Misbehaviour::BadTable);
-                self.ask_table(id);
-            }
-        }
-    }
-
     fn refuse_said(&mut self, link: LinkId, slot: Slot, which: RequestRef, why: Refusal) {
         let Some(id) = self.links.get(&link).and_then(|l| l.mine.get(&slot).copied()) else { return };
         self.refused(link, id, which, why);
@@ -588,13 +485,6 @@ impl Peer {
 fn haves_every(partners: usize) -> Duration {
     let half = partners.min(64) as u64 / 2;
     Duration::from_millis(half * half).clamp(HAVES_EVERY_MIN, HAVES_EVERY_MAX)
-}
-
-/// Would all of a table take longer than a holder has for it, at the pace so far? Each round of all holders gives them twice
-/// the time: one that dawdles is left soon, and where all are slow each is waited for in the end.
-fn is_slow(spent: Duration, rounds: u32, got: u32, pieces: u32) -> bool {
-    let allowed = TABLE_PATIENCE * (1 << rounds.min(12));
-    spent >= TABLE_TIMEOUT && spent.as_secs_f64() * f64::from(pieces) > allowed.as_secs_f64() * f64::from(got)
 }
 
 /// The beginning of a text, of at most `bytes_max` bytes.

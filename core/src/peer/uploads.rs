@@ -157,7 +157,7 @@ impl Peer {
                 self.ready.remove(&link);
             }
         }
-        self.offer_spare();
+        self.offer_spare(false);
     }
 
     /// How many pieces the far end has of the content that it wants next.
@@ -209,7 +209,8 @@ impl Peer {
             partner.sent_bytes += u64::from(bytes);
         }
         self.up_cap.spend(frame as u64);
-        self.outgoing.began(link, self.now);
+        let rtt = self.links.get(&link).and_then(|l| l.rtt).unwrap_or_default();
+        self.outgoing.began(link, self.now, rtt);
         self.effect(PeerEffect::SendChunk { link, slot, key, at });
         true
     }

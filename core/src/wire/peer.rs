@@ -44,6 +44,8 @@ pub enum Holding {
     Everything,
     /// What the `Bitfield`s that follow say.
     Some,
+    /// No piece, but the piece table.
+    Table,
 }
 
 /// A holder as peers tell each other of it.

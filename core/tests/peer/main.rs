@@ -9,3 +9,4 @@ mod strangers;
 mod swarms;
 #[path = "../support/synthetic.rs"]
 mod synthetic;
+mod tables;

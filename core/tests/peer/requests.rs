@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::case::*;
 use crate::synthetic::Synthetic;
 use potluck_core::content::PieceSet;
-use potluck_core::ids::{ChunkAddr, ChunkRun, LinkId, PieceIndex, Slot};
+use potluck_core::ids::{ChunkAddr, ChunkRun, LinkId, OpId, PieceIndex, Slot};
 use potluck_core::limits;
 use potluck_core::peer::*;
 use potluck_core::wire::peer::{PeerMessage, Refusal, RequestRef};
@@ -157,12 +157,12 @@ fn an_idle_uplink_is_offered_to_whoever_has_least() {
     assert_eq!(case.done.iter().filter_map(spare).count(), 2, "both were told a moment ago");
 }
 
-/// A peer with eight pieces fewer than each of so many partners: that is no lag yet.
+/// A peer with two pieces fewer than each of so many partners: that is no lag yet.
 fn among_holders(partners: u8) -> (Synthetic, Case, Vec<LinkId>) {
     let content = pieces(80);
     let mut case = Case::new();
     let have = format!("{}{}.", ".".repeat(39), "#".repeat(40));
-    case.fetch(&content, set(&content, &format!("{}{}", "#".repeat(32), ".".repeat(48))));
+    case.fetch(&content, set(&content, &format!("{}{}", "#".repeat(38), ".".repeat(42))));
     let links = (1..=partners).map(|n| case.meet(n)).collect();
     for n in 1..=partners {
         case.holds(n, &content, &have);
@@ -176,8 +176,8 @@ fn whoever_has_uplink_to_spare_is_asked_beyond_the_measure() {
     assert_eq!(case.expected(links[8]), [], "enough is under way");
     case.says(links[8], PeerMessage::Spare { ahead: 0 });
     assert_eq!(case.expected(links[8]).len(), 1);
-    case.says(links[3], PeerMessage::Spare { ahead: 0 });
-    assert_eq!(case.expected(links[3]).len(), 2, "it owes something as it is");
+    case.says(links[1], PeerMessage::Spare { ahead: 0 });
+    assert_eq!(case.expected(links[1]).len(), 2, "it owes something as it is");
     case.says(links[8], PeerMessage::Spare { ahead: 0 });
     assert_eq!(case.expected(links[8]).len(), 1, "it owes something now");
 }
@@ -189,6 +189,63 @@ fn of_few_partners_one_that_has_uplink_to_spare_is_asked_ahead() {
         case.says(links[4], PeerMessage::Spare { ahead: 0 });
         assert_eq!(case.expected(links[4]).len(), owes);
     }
+}
+
+#[test]
+fn from_afar_one_that_has_uplink_to_spare_is_asked_ahead_among_many() {
+    for (rtt, owes) in [(10, 1), (80, 2)] {
+        let mut case = Case::new();
+        let content = pieces(80);
+        case.fetch(&content, set(&content, &format!("{}{}", "#".repeat(38), ".".repeat(42))));
+        let links: Vec<LinkId> = (1..=9).map(|n| case.meet(n)).collect();
+        let pings = case.done.iter().filter_map(|e| match e {
+            PeerEffect::SendPeer { link, msg: PeerMessage::Ping { nonce } } => Some((*link, *nonce)),
+            _ => None,
+        });
+        let pings: Vec<_> = pings.collect();
+        case.now = case.now + Duration::from_millis(rtt);
+        for (link, nonce) in pings {
+            case.says(link, PeerMessage::Pong { nonce });
+        }
+        for n in 1..=9 {
+            case.holds(n, &content, &format!("{}{}.", ".".repeat(39), "#".repeat(40)));
+        }
+        for _ in 0..3 {
+            case.says(links[8], PeerMessage::Spare { ahead: 0 });
+        }
+        assert_eq!(case.expected(links[8]).len(), owes, "{rtt} ms");
+    }
+}
+
+#[test]
+fn what_nearly_all_lack_is_announced_and_offered_at_once() {
+    let content = pieces(40);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, &".".repeat(40)));
+    let holder = case.meet(1);
+    case.holds(1, &content, &"#".repeat(40));
+    let others: Vec<LinkId> = (2..=20).map(|n| case.meet(n)).collect();
+    for n in 2..=20 {
+        // All of them have the second half of the content.
+        case.holds(n, &content, &format!("{}{}", ".".repeat(20), "#".repeat(20)));
+    }
+    let mut arrived = Vec::new();
+    let mut arrives = |case: &mut Case, link: LinkId, rare: bool| {
+        let is = |(op, run): &(OpId, ChunkRun)| (run.piece.0 < 20) == rare && !arrived.contains(op);
+        let (op, run) = case.expected(link).into_iter().find(is).expect("asked for");
+        arrived.push(op);
+        let effects = case.arrive(&content, op, run.piece.0, true);
+        let told = |e: &&PeerEffect| matches!(e, PeerEffect::SendPeer { msg: PeerMessage::Have { .. }, .. });
+        let offered =
+            |e: &&PeerEffect| matches!(e, PeerEffect::SendPeer { msg: PeerMessage::Spare { .. }, .. });
+        (effects.iter().filter(told).count(), effects.iter().filter(offered).count())
+    };
+    let (told, offered) = arrives(&mut case, holder, true);
+    assert!(told == 20 && offered > 0, "the first, after a quiet spell: {told}, {offered}");
+    let common = others.iter().copied().find(|l| !case.expected(*l).is_empty()).expect("one was asked");
+    assert_eq!(arrives(&mut case, common, false).0, 0, "everybody has that");
+    let (told, offered) = arrives(&mut case, holder, true);
+    assert!(told == 20 && offered > 0, "a second copy in the world: {told}, {offered}");
 }
 
 #[test]

@@ -500,7 +500,7 @@ impl Run {
                 PeerMessage::Hello { name: choices.name(), listen_port: choices.port() }
             }
             0..4 => {
-                let holdings = [Holding::Everything, Holding::Some, Holding::Nothing];
+                let holdings = [Holding::Everything, Holding::Some, Holding::Nothing, Holding::Table];
                 let holding = choices.one_of(&holdings).unwrap_or(Holding::Nothing);
                 let key = if choices.rarely(16) { choices.key() } else { content.key };
                 PeerMessage::Join { slot, key, holding }

@@ -1,8 +1,9 @@
 //! The network: one model, stated here in full.
 //!
 //! 1. Every host has an uplink and a downlink of fixed rates (bytes per second). A connection is two streams, one each way.
-//! 2. A stream's frames leave in order. The uplink serves its streams round-robin; a turn is one chunk, or what comes before
-//!    the next chunk (on a link so slow that a chunk takes long, a part of one). Streams whose next frame is small go first.
+//! 2. A stream's frames leave in order. The uplink serves its streams fairly by bytes (`pipe`): a turn is one chunk, or what
+//!    comes before the next chunk (on a link so slow that a chunk takes long, a part of one), so chunks leave round-robin, and
+//!    smaller parts of them take together one chunk's place. Streams whose next frame is small go first.
 //!    So a control message waits behind what its own socket has accepted before it, and behind one chunk of the others: its
 //!    packets need not wait until a whole chunk of each other connection has left. (With 6 or 16 busy connections on a link of
 //!    100 Mbit/s, behind a queue of 192 KB as `tbf` keeps it, a message and its answer on another took 12 ms, measured
@@ -10,9 +11,10 @@
 //!    takes 21 ms there, and one of each of six connections would be 126 ms.)
 //! 3. A stream may have a *window* of bytes sent and not acknowledged: ten segments at first and after an idle spell, doubled
 //!    per round trip (a byte acknowledged is a byte more), up to twice the bandwidth-delay product and some. A chunk larger
-//!    than the window leaves in parts.
+//!    than the window leaves in parts. (In the same set-up a chunk over a connection that was idle took 65 ms beside 8 busy
+//!    ones, 110 ms beside 16. Were each part to wait for a chunk of all others it would be a second.)
 //! 4. What left arrives after the pair's latency and a random jitter, never before what left earlier on that stream.
-//! 5. The downlink serves its streams in the same turns, likewise. It may begin with the first byte of a turn and
+//! 5. The downlink serves its streams in the same turns, likewise fairly. It may begin with the first byte of a turn and
 //!    cannot end before the last has come, so that two equal links in a row cost the time of one.
 //! 6. Nothing is lost: what meets a partition, or a paused process, comes later; acknowledgements likewise. A connection ends
 //!    by a `Close` behind its frames, by a reset, or by silence.
@@ -22,6 +24,7 @@
 
 mod dial;
 mod path;
+mod pipe;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -41,6 +44,7 @@ use dial::Dial;
 pub(crate) use dial::Seeks;
 pub(crate) use path::Barrier;
 use path::Barriers;
+use pipe::Pipe;
 use stream::Stream;
 
 /// How long what was accepted may take to leave after a close, before the connection is reset.
@@ -229,39 +233,6 @@ pub(crate) struct Access {
 }
 
 #[derive(Debug)]
-struct Pipe {
-    rate: u64,
-    free_at: Instant,
-    /// Streams whose next frame is small: they go first.
-    small: VecDeque<EndId>,
-    /// The others, in turns.
-    ring: VecDeque<EndId>,
-}
-
-impl Pipe {
-    fn queue(&mut self, end: EndId, small: bool) {
-        if small { &mut self.small } else { &mut self.ring }.push_back(end);
-    }
-
-    fn next(&mut self) -> Option<EndId> {
-        self.small.pop_front().or_else(|| self.ring.pop_front())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.small.is_empty() && self.ring.is_empty()
-    }
-
-    fn clear(&mut self) {
-        self.small.clear();
-        self.ring.clear();
-    }
-
-    fn time_for(&self, bytes: u32) -> Duration {
-        Duration::from_nanos(u64::from(bytes) * 1_000_000_000 / self.rate.max(1))
-    }
-}
-
-#[derive(Debug)]
 struct Host {
     up: Pipe,
     down: Pipe,
@@ -330,11 +301,9 @@ impl Net {
 
     /// Adds a host that is off.
     pub(crate) fn add_host(&mut self, access: Access) -> HostId {
-        let pipe =
-            |rate| Pipe { rate, free_at: Instant::ZERO, small: VecDeque::new(), ring: VecDeque::new() };
         self.hosts.push(Host {
-            up: pipe(access.up),
-            down: pipe(access.down),
+            up: Pipe::new(access.up),
+            down: Pipe::new(access.down),
             up_wake: false,
             sending: None,
             serving: None,

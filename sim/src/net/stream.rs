@@ -6,7 +6,7 @@ use std::time::Duration;
 use potluck_core::peer::CloseReason;
 use potluck_core::time::Instant;
 
-use super::{Body, EndId, Frame, Happened, HostId, Net, NetEvent, Presence, Queue};
+use super::{Body, EndId, Frame, Happened, HostId, Net, NetEvent, Pipe, Presence, Queue};
 
 /// Ten segments of 1,460 bytes: the window of a connection that was idle.
 const WINDOW_FIRST: u32 = 14_600;
@@ -61,6 +61,9 @@ pub(super) struct Stream {
     ack_wake: bool,
     in_up_ring: bool,
     in_down_ring: bool,
+    /// Where its turns on the uplink and on the downlink have come to.
+    up_served: u64,
+    down_served: u64,
     /// When it last sent, or was told that something arrived.
     busy_at: Instant,
     arrives_at: Instant,
@@ -86,6 +89,8 @@ impl Stream {
             ack_wake: false,
             in_up_ring: false,
             in_down_ring: false,
+            up_served: 0,
+            down_served: 0,
             busy_at: Instant::ZERO,
             arrives_at: Instant::ZERO,
         }
@@ -109,9 +114,17 @@ impl Stream {
         self.queue.front().is_some_and(|frame| frame.bytes <= SMALL_BYTES)
     }
 
-    /// Is the next turn at the far host of small frames?
-    fn arrives_small(&self) -> bool {
-        self.turns.front().is_some_and(|turn| turn.small)
+    /// Bytes of the next frame that are still to be sent.
+    fn front_rest(&self) -> u32 {
+        self.queue.front().map_or(0, |frame| frame.bytes - self.front_sent)
+    }
+
+    /// Waits for its next turn on the far host's link.
+    fn queue_down(&mut self, end: EndId, down: &mut Pipe) {
+        match self.turns.front() {
+            Some(turn) if !turn.small => down.queue(end, turn.bytes, &mut self.down_served),
+            _ => down.queue_small(end),
+        }
     }
 
     /// Takes due acknowledgements in; each byte of them widens the window by one.
@@ -128,15 +141,16 @@ impl Stream {
 
     /// Bytes that may leave at once; 0 while waiting for acknowledgements pays.
     fn room(&mut self, now: Instant, latency: u64) -> u32 {
-        let Some(front) = self.queue.front() else { return 0 };
-        let rest = front.bytes - self.front_sent;
+        if self.queue.is_empty() {
+            return 0;
+        }
         self.take_acks(now);
         let idle = now.since(self.busy_at);
         if self.unacked == 0 && idle > IDLE && idle > Duration::from_nanos(latency * 4) {
             self.window = self.window.min(WINDOW_FIRST);
         }
         let room = self.window.saturating_sub(self.unacked);
-        if room >= rest.min(self.window / 4) { room } else { 0 }
+        if room >= self.front_rest().min(self.window / 4) { room } else { 0 }
     }
 }
 
@@ -165,9 +179,15 @@ impl Net {
         if stream.in_up_ring || stream.queue.is_empty() {
             return;
         }
-        if stream.room(now, conn.latency) > 0 {
+        let room = stream.room(now, conn.latency);
+        if room > 0 {
             stream.in_up_ring = true;
-            self.hosts[conn.hosts[end.side()] as usize].up.queue(end, stream.is_small_next());
+            let up = &mut self.hosts[conn.hosts[end.side()] as usize].up;
+            if stream.is_small_next() {
+                up.queue_small(end);
+            } else {
+                up.queue(end, room.min(stream.front_rest()), &mut stream.up_served);
+            }
         } else if !stream.ack_wake
             && let Some(&(at, _)) = stream.acks.front()
         {
@@ -307,7 +327,7 @@ impl Net {
         let stream = &mut conn.streams[end.side()];
         if stream.arrived > 0 && !stream.in_down_ring {
             stream.in_down_ring = true;
-            self.hosts[far as usize].down.queue(end, stream.arrives_small());
+            stream.queue_down(end, &mut self.hosts[far as usize].down);
         }
         self.run_downlink(now, far, queue);
     }
@@ -348,7 +368,7 @@ impl Net {
         stream.arrived -= 1;
         stream.in_down_ring = stream.arrived > 0;
         if stream.in_down_ring {
-            self.hosts[far as usize].down.queue(end, stream.arrives_small());
+            stream.queue_down(end, &mut self.hosts[far as usize].down);
         }
         if stream.acks_held > 0 || self.barriers.blocks(far, near) {
             stream.acks_held += turn.bytes;

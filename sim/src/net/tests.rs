@@ -177,6 +177,31 @@ fn control_waits_behind_what_its_own_socket_accepted_and_the_chunk_that_is_leavi
 }
 
 #[test]
+fn the_bursts_of_a_connection_that_starts_pass_between_the_chunks_of_others() {
+    let alone = {
+        let mut lab = Lab::new(2);
+        let end = lab.connect(0, 1);
+        let began = lab.now.0;
+        lab.chunk(end, 0);
+        lab.run();
+        lab.arrivals(end.far())[0] - began
+    };
+    let mut lab = Lab::new(6);
+    let busy = [1, 2, 3, 4].map(|far| lab.connect(0, far));
+    lab.warm(&busy);
+    let cold = lab.connect(0, 5);
+    let began = lab.now.0;
+    (0..8).for_each(|piece| busy.iter().for_each(|end| lab.chunk(*end, piece)));
+    lab.chunk(cold, 0);
+    lab.run();
+    let one = wire(u64::from(CHUNK));
+    let took = lab.arrivals(cold.far())[0] - began;
+    assert!(took <= alone + 5 * one, "each of five bursts waits for one chunk: {took}, alone {alone}");
+    let last = busy.iter().flat_map(|end| lab.arrivals(end.far())).max();
+    assert_eq!(last, Some(began + 33 * one + HOP), "the link is never idle");
+}
+
+#[test]
 fn at_the_far_end_control_goes_before_the_chunks_of_others() {
     let mut lab = Lab::new(5);
     let [a, b, c, d] = [1, 2, 3, 4].map(|from| lab.connect(from, 0));
