@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::content::{Geometry, Kind, PieceSet, PieceTable, SafePath};
 use crate::ids::{ChainingValue, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot};
@@ -13,6 +14,9 @@ use super::io::{Place, StorageFault};
 use super::picker::Picker;
 use super::shares::Offered;
 
+/// How long second copies wait for first ones to be announced, in contents of so many pieces or more.
+const CONFIRM: Duration = Duration::from_secs(1);
+const CONFIRMED_PIECES_MIN: u32 = 64;
 /// Pieces looked at in one search for one that was not given away.
 const UNGIVEN_SCAN: u32 = 4096;
 
@@ -267,6 +271,8 @@ pub(super) struct Swarm {
     pub(super) only_from: Vec<String>,
     /// Of every piece below this that is held, somebody else has a copy. Back to zero when a partner leaves.
     pub(super) given_below: u32,
+    /// Since all was given first copies are waited for, until then.
+    pub(super) confirmed_by: Option<Instant>,
     /// More candidates are dialed from here on.
     pub(super) next_wave: Instant,
 }
@@ -294,6 +300,7 @@ impl Swarm {
             invited: BTreeSet::new(),
             only_from: Vec::new(),
             given_below: 0,
+            confirmed_by: None,
             next_wave: Instant::ZERO,
         }
     }
@@ -332,6 +339,23 @@ impl Swarm {
             self.given_below += 1;
         }
         false
+    }
+
+    /// Has everything been given to somebody, and is some first copy not known to have come? Its holder should not be busy
+    /// with second copies meanwhile: should it go, what is on its way is lost. It is waited for a short while.
+    pub(super) fn awaits_first_copies(&mut self, now: Instant) -> bool {
+        if self.pieces() < CONFIRMED_PIECES_MIN {
+            return false;
+        }
+        if self.has_ungiven() {
+            self.confirmed_by = None;
+            return false;
+        }
+        if now >= *self.confirmed_by.get_or_insert(now + CONFIRM) {
+            return false;
+        }
+        let mut given = self.partners.values().flat_map(|p| &p.given);
+        given.any(|piece| !self.partners.values().any(|p| p.have.contains(*piece)))
     }
 
     pub(super) fn pieces(&self) -> u32 {

@@ -21,7 +21,7 @@ const SLOT_STUCK: Duration = Duration::from_secs(30);
 /// When a link without an upload slot is told to ask again.
 const BUSY_RETRY_MS: u32 = 500;
 
-/// When a link whose choice came down to second copies is told to ask again, while first copies are left.
+/// When a link that wants second copies is told to ask again, while first copies are left or on their way.
 const CHOICE_RETRY_MS: u32 = 100;
 /// What could not be read is offered again after this.
 const UNREAD_AGAIN: Duration = Duration::from_secs(2);
@@ -184,6 +184,13 @@ impl Peer {
             l.wants.pop_front();
             return true;
         };
+        let begins = at.chunk == 0 && swarm.complete;
+        if begins && swarm.copies(piece) > 0 && swarm.awaits_first_copies(self.now) {
+            let Some(want) = l.wants.pop_front() else { return false };
+            let why = Refusal::Busy { retry_ms: CHOICE_RETRY_MS };
+            self.refuse(link, want.slot(), want.which(), why);
+            return true;
+        }
         let bytes = swarm.geometry.chunk_bytes(at).unwrap_or(0);
         let frame = i64::from(bytes) + Header::BYTES as i64;
         if l.credit < frame {

@@ -217,6 +217,35 @@ fn from_afar_one_that_has_uplink_to_spare_is_asked_ahead_among_many() {
     }
 }
 
+/// A holder that dies when it has given everything once takes along what is still on its way.
+#[test]
+fn second_copies_wait_until_the_first_ones_have_come() {
+    let content = pieces(64);
+    let mut case = Case::new();
+    case.share(&content, "it");
+    let [one, two] = [1, 2].map(|i| case.meet(i));
+    for i in [1, 2] {
+        case.holds(i, &content, &".".repeat(64));
+        case.input(PeerInput::Writable { link: LinkId(i.into()), bytes: 1 << 30 });
+    }
+    let asks = |case: &mut Case, link: LinkId, piece: u32| {
+        let run = ChunkRun { piece: PieceIndex(piece), first: 0, count: 1 };
+        let effects = case.says(link, PeerMessage::Request { slot: Slot(link.0 as u32), run });
+        for effect in &effects {
+            if let PeerEffect::SendChunk { link, key, at, .. } = *effect {
+                case.input(PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
+            }
+        }
+        effects.iter().any(|e| matches!(e, PeerEffect::SendChunk { .. }))
+    };
+    assert!((0..64).all(|piece| asks(&mut case, one, piece)), "first copies");
+    assert!(!asks(&mut case, two, 7), "nobody has said yet that one has come");
+    case.says(one, PeerMessage::Have { slot: Slot(1), pieces: (0..63).map(PieceIndex).collect() });
+    assert!(!asks(&mut case, two, 7), "the last is on its way");
+    case.says(one, PeerMessage::Have { slot: Slot(1), pieces: vec![PieceIndex(63)] });
+    assert!(asks(&mut case, two, 7));
+}
+
 #[test]
 fn what_nearly_all_lack_is_announced_and_offered_at_once() {
     let content = pieces(40);

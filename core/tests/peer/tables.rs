@@ -101,7 +101,10 @@ fn a_crowd_gets_some_tables_at_once_and_who_has_begun_gets_all_of_it() {
         let slot = Slot(i.into());
         let msg = PeerMessage::RequestTable { slot, first, count: slice };
         let effects = case.says(LinkId(i.into()), msg);
-        effects.iter().any(|e| matches!(e, PeerEffect::SendPeer { msg: PeerMessage::Table { values, .. }, .. } if !values.is_empty()))
+        effects.iter().any(|e| match e {
+            PeerEffect::SendPeer { msg: PeerMessage::Table { values, .. }, .. } => !values.is_empty(),
+            _ => false,
+        })
     };
     let crowd = 1..=40;
     for i in crowd.clone() {

@@ -1,10 +1,10 @@
 //! A host's link in one direction, and the order in which streams have their turns on it.
 //!
 //! Small frames go first. Of the others the turn goes to the stream that would be done first, had each stream that waits
-//! its equal share of the bytes: fair queueing (Demers, Keshav and Shenker, 1989), with the beginning of the turn
-//! that is being served for the time of day, as start-time fair queueing has it (Goyal, Vin and Cheng, 1996). So chunks are served
-//! round-robin, and the bursts of a connection that is being started up, which are parts of one chunk, take together
-//! one chunk's place in the round.
+//! its equal share of the bytes: fair queueing (Demers, Keshav and Shenker, 1989), with the beginning of the turn that is being
+//! served for the time of day, as start-time fair queueing has it (Goyal, Vin and Cheng, 1996). So chunks are served
+//! round-robin, and the bursts of a connection that starts, which are parts of one chunk, take together one chunk's place
+//! in the round.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
