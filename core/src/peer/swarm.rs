@@ -343,7 +343,7 @@ impl Swarm {
 
     /// Has everything been given to somebody, and is some first copy not known to have come? Its holder should not be busy
     /// with second copies meanwhile: should it go, what is on its way is lost. It is waited for a short while.
-    pub(super) fn awaits_first_copies(&mut self, now: Instant) -> bool {
+    pub(super) fn has_first_copies_on_their_way(&mut self, now: Instant) -> bool {
         if self.pieces() < CONFIRMED_PIECES_MIN {
             return false;
         }
