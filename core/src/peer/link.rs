@@ -114,6 +114,8 @@ pub(super) struct Link {
     pub(super) next_find: Instant,
     /// Others that were told of it, and it of others.
     pub(super) introductions: Bucket,
+    /// Bytes of piece tables given to it.
+    pub(super) tables_given: Bucket,
 
     /// Bytes of chunk frames that the writer still takes.
     pub(super) credit: i64,
@@ -154,6 +156,7 @@ impl Link {
             next_choice: 0,
             next_find: now,
             introductions: Bucket::default(),
+            tables_given: Bucket::default(),
             credit: 0,
             wants: VecDeque::new(),
             spare: Spare::default(),

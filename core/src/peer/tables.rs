@@ -26,19 +26,16 @@ const TABLE_WINDOW: u32 = 4;
 const TABLE_AGAIN: Duration = Duration::from_millis(100);
 /// Bytes of tables that are given: others can give them, too, but of first copies there is one source.
 const TABLES_GIVEN: Rate = Rate { burst: 1 << 20, per_second: 2 << 20 };
+/// The same for one link, so that nobody can ask until nothing is left for others.
+const TABLES_PER_LINK: Rate = Rate { burst: 1 << 20, per_second: 128 << 10 };
 
 impl Peer {
     pub(super) fn request_table_said(&mut self, link: LinkId, slot: Slot, first: u32, count: u32) {
         let table =
             self.their_swarm(link, slot).and_then(|id| self.swarms.get(&id)).and_then(|s| s.table.clone());
-        // Whoever has begun gets the rest.
-        let bytes = table.as_ref().map_or(0, |t| size_of_val(t.values()) as u64);
-        let may = first != 0 || self.tables_given.has_some(self.now, TABLES_GIVEN);
-        if first == 0 && may {
-            self.tables_given.spend(self.now, TABLES_GIVEN, bytes);
-        }
         let values = table
-            .filter(|_| may)
+            // Whoever has begun gets the rest.
+            .filter(|t| first != 0 || self.may_give_table(link, size_of_val(t.values()) as u64))
             .and_then(|t| {
                 let end =
                     first.checked_add(count.min(limits::TABLE_SLICE_PIECES))?.min(t.values().len() as u32);
@@ -46,6 +43,19 @@ impl Peer {
             })
             .unwrap_or_default();
         self.say(link, PeerMessage::Table { slot, first, values });
+    }
+
+    /// May a table of so many bytes be given to this link now? If so it is.
+    fn may_give_table(&mut self, link: LinkId, bytes: u64) -> bool {
+        let now = self.now;
+        let Some(l) = self.links.get_mut(&link) else { return false };
+        let may =
+            self.tables_given.has_some(now, TABLES_GIVEN) && l.tables_given.has_some(now, TABLES_PER_LINK);
+        if may {
+            self.tables_given.spend(now, TABLES_GIVEN, bytes);
+            l.tables_given.spend(now, TABLES_PER_LINK, bytes);
+        }
+        may
     }
 
     /// A partner has the piece table, by all that is known, though it has not said so yet: asking now saves a round trip.

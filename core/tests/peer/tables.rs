@@ -119,3 +119,29 @@ fn a_crowd_gets_some_tables_at_once_and_who_has_begun_gets_all_of_it() {
     let later = crowd.filter(|i| given(&mut case, *i, 0)).count();
     assert!(later > 0, "the others a little later");
 }
+
+#[test]
+fn who_asks_for_the_table_again_and_again_leaves_some_for_others() {
+    let content = Synthetic::new(u64::from(limits::TABLE_SLICE_PIECES) * limits::PIECE_BYTES_MAX, 1);
+    let mut case = Case::new();
+    case.share(&content, "it");
+    for i in [1, 2] {
+        case.meet(i);
+        joins(&mut case, i, &content, Holding::Nothing);
+    }
+    let asks = |case: &mut Case, i: u8| {
+        let msg = PeerMessage::RequestTable { slot: Slot(i.into()), first: 0, count: 1 };
+        let effects = case.says(LinkId(i.into()), msg);
+        effects.iter().any(|e| match e {
+            PeerEffect::SendPeer { msg: PeerMessage::Table { values, .. }, .. } => !values.is_empty(),
+            _ => false,
+        })
+    };
+    for _ in 0..20 {
+        for _ in 0..100 {
+            asks(&mut case, 1);
+        }
+        case.pass(Duration::from_millis(100));
+    }
+    assert!(asks(&mut case, 2), "the second link has not had one");
+}
