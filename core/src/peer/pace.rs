@@ -161,8 +161,8 @@ impl Peer {
     }
 
     /// Enough is under way over all links, unless this one has something particular to give: who delivers is asked next, not
-    /// who has a long queue. A link that owes nothing (of few, or from afar, next to nothing) may be asked
-    /// further if its far end has uplink to spare, or holds what nobody else does.
+    /// who has a long queue. A link that owes nothing (of few, or from afar, next to nothing) may be asked further if its far end
+    /// has uplink to spare, or holds what nobody else does.
     fn wants_more(&self, link: LinkId, standings: &mut Standings) -> bool {
         let Some(l) = self.links.get(&link) else { return false };
         let mut enough = self.enough(l.rtt.unwrap_or_default());

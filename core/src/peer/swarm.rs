@@ -347,7 +347,8 @@ impl Swarm {
         if self.pieces() < CONFIRMED_PIECES_MIN {
             return false;
         }
-        if self.has_ungiven() {
+        // The search ends after a bounded way, perhaps before the last piece.
+        if self.has_ungiven() || self.given_below < self.pieces() {
             self.confirmed_by = None;
             return false;
         }

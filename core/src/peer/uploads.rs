@@ -185,7 +185,7 @@ impl Peer {
             return true;
         };
         let begins = at.chunk == 0 && swarm.complete;
-        if begins && swarm.copies(piece) > 0 && swarm.has_first_copies_on_their_way(self.now) {
+        if begins && swarm.has_first_copies_on_their_way(self.now) && swarm.copies(piece) > 0 {
             let Some(want) = l.wants.pop_front() else { return false };
             let why = Refusal::Busy { retry_ms: CHOICE_RETRY_MS };
             self.refuse(link, want.slot(), want.which(), why);

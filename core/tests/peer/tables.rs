@@ -1,5 +1,8 @@
 //! Piece tables: who is asked, who gives, and how many.
 
+use std::time::Duration;
+
+use potluck_core::content::Kind;
 use potluck_core::ids::{LinkId, PeerId, Slot};
 use potluck_core::limits;
 use potluck_core::peer::*;
@@ -8,8 +11,6 @@ use potluck_core::wire::tracker::{HolderRow, Reach, TrackerMessage};
 
 use crate::case::*;
 use crate::synthetic::Synthetic;
-use potluck_core::content::Kind;
-use std::time::Duration;
 
 fn needing_table(content: &Synthetic) -> Case {
     let mut case = Case::new();
@@ -31,6 +32,15 @@ fn asked(effects: &[PeerEffect]) -> Vec<LinkId> {
 fn joins(case: &mut Case, i: u8, content: &Synthetic, holding: Holding) -> Vec<PeerEffect> {
     let (link, slot, key) = (LinkId(i.into()), Slot(i.into()), content.key);
     case.says(link, PeerMessage::Join { slot, key, holding })
+}
+
+/// Is a peer given what it asks for, from this piece on?
+fn is_given(case: &mut Case, i: u8, first: u32) -> bool {
+    let msg = PeerMessage::RequestTable { slot: Slot(i.into()), first, count: limits::TABLE_SLICE_PIECES };
+    case.says(LinkId(i.into()), msg).iter().any(|e| match e {
+        PeerEffect::SendPeer { msg: PeerMessage::Table { values, .. }, .. } => !values.is_empty(),
+        _ => false,
+    })
 }
 
 #[test]
@@ -97,26 +107,17 @@ fn a_crowd_gets_some_tables_at_once_and_who_has_begun_gets_all_of_it() {
     let content = Synthetic::new(2 * u64::from(slice) * limits::PIECE_BYTES_MAX, 1);
     let mut case = Case::new();
     case.share(&content, "it");
-    let given = |case: &mut Case, i: u8, first: u32| {
-        let slot = Slot(i.into());
-        let msg = PeerMessage::RequestTable { slot, first, count: slice };
-        let effects = case.says(LinkId(i.into()), msg);
-        effects.iter().any(|e| match e {
-            PeerEffect::SendPeer { msg: PeerMessage::Table { values, .. }, .. } => !values.is_empty(),
-            _ => false,
-        })
-    };
     let crowd = 1..=40;
     for i in crowd.clone() {
         case.meet(i);
         joins(&mut case, i, &content, Holding::Nothing);
     }
-    let begun: Vec<u8> = crowd.clone().filter(|i| given(&mut case, *i, 0)).collect();
+    let begun: Vec<u8> = crowd.clone().filter(|i| is_given(&mut case, *i, 0)).collect();
     let bytes = begun.len() as u64 * u64::from(content.geometry.pieces()) * 32;
     assert!((1 << 20..2 << 20).contains(&bytes), "{bytes} bytes");
-    assert!(begun.iter().all(|i| given(&mut case, *i, slice)), "the second half, too");
+    assert!(begun.iter().all(|i| is_given(&mut case, *i, slice)), "the second half, too");
     case.pass(Duration::from_secs(1));
-    let later = crowd.filter(|i| given(&mut case, *i, 0)).count();
+    let later = crowd.filter(|i| is_given(&mut case, *i, 0)).count();
     assert!(later > 0, "the others a little later");
 }
 
@@ -129,19 +130,11 @@ fn who_asks_for_the_table_again_and_again_leaves_some_for_others() {
         case.meet(i);
         joins(&mut case, i, &content, Holding::Nothing);
     }
-    let asks = |case: &mut Case, i: u8| {
-        let msg = PeerMessage::RequestTable { slot: Slot(i.into()), first: 0, count: 1 };
-        let effects = case.says(LinkId(i.into()), msg);
-        effects.iter().any(|e| match e {
-            PeerEffect::SendPeer { msg: PeerMessage::Table { values, .. }, .. } => !values.is_empty(),
-            _ => false,
-        })
-    };
     for _ in 0..20 {
         for _ in 0..100 {
-            asks(&mut case, 1);
+            is_given(&mut case, 1, 0);
         }
         case.pass(Duration::from_millis(100));
     }
-    assert!(asks(&mut case, 2), "the second link has not had one");
+    assert!(is_given(&mut case, 2, 0), "the second link has not had one");
 }

@@ -21,7 +21,7 @@ pub(super) struct Pipe {
     pub(super) free_at: Instant,
     /// Streams whose next frame is small: they go first.
     small: VecDeque<EndId>,
-    /// The others, by the end of their turns; those of one end in the order in which they came.
+    /// The others, by the end of their turns; where that is the same, in the order in which they came.
     fair: BinaryHeap<Reverse<Waiting>>,
     came: u64,
     /// Beginning of the turn served last, in bytes of each stream's share.
