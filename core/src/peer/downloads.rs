@@ -10,6 +10,7 @@ use crate::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex};
 use crate::limits;
 
 use super::folders::Folder;
+use super::pace::Standing;
 use super::picker::Picker;
 use super::swarm::{Arrived, Collecting, Fetching, Held, Phase, Swarm, SwarmId};
 use super::timers::Timer;
@@ -161,6 +162,7 @@ impl Peer {
             syncing: None,
             followers: Vec::new(),
             opened: false,
+            standing: Standing::default(),
         }));
         let id = self.add_swarm(swarm);
         self.fetched.insert(id);

@@ -147,6 +147,8 @@ pub struct Peer {
     last_asked: LinkId,
     /// Links that were asked for nothing since enough is under way over others.
     put_off: BTreeSet<LinkId>,
+    /// Less is under way than when it was last looked whether one of them may be asked.
+    less_under_way: bool,
     /// Links that are served: they hold an upload slot.
     served: BTreeSet<LinkId>,
     /// Links with something to send and credit to send it.
@@ -198,6 +200,7 @@ impl Peer {
             hungry: BTreeSet::new(),
             last_asked: LinkId(0),
             put_off: BTreeSet::new(),
+            less_under_way: false,
             served: BTreeSet::new(),
             ready: BTreeSet::new(),
             last_served: LinkId(0),

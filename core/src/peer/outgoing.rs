@@ -42,6 +42,8 @@ pub(super) struct Outgoing {
     sending: BTreeMap<LinkId, VecDeque<Instant>>,
     count: usize,
     round: Round,
+    /// When the window shrank last: chunks handed over before waited in the queue that made it shrink, and do not count again.
+    shrank: Instant,
     /// Usual time of a chunk.
     usual: Duration,
     meter: RateMeter,
@@ -73,6 +75,7 @@ impl Outgoing {
             sending: BTreeMap::new(),
             count: 0,
             round: Round::EMPTY,
+            shrank: Instant::ZERO,
             usual: Duration::ZERO,
             meter: RateMeter::new(Instant::ZERO),
             busy: None,
@@ -120,10 +123,12 @@ impl Outgoing {
         self.meter.add(now, CHUNK_BYTES);
         let took = now.since(began);
         self.usual = (self.usual * 7 + took) / 8;
-        self.round.sent += 1;
-        self.round.quickest = self.round.quickest.min(took.saturating_sub(rtt * START_TRIPS));
+        if began >= self.shrank {
+            self.round.sent += 1;
+            self.round.quickest = self.round.quickest.min(took.saturating_sub(rtt * START_TRIPS));
+        }
         if f64::from(self.round.sent) >= self.window {
-            self.end_round();
+            self.end_round(now);
         }
         if self.busy.is_some_and(|since| now.since(since) >= Duration::from_millis(500)) {
             self.rate = Some(self.meter.rate(now));
@@ -133,9 +138,12 @@ impl Outgoing {
         }
     }
 
-    fn end_round(&mut self) {
+    fn end_round(&mut self, now: Instant) {
         let round = std::mem::replace(&mut self.round, Round::EMPTY);
         self.found |= round.quickest >= TARGET;
+        if round.quickest > TARGET * 2 {
+            self.shrank = now;
+        }
         if round.quickest > TARGET * 4 {
             self.window /= 2.0;
         } else if round.quickest > TARGET * 2 {
@@ -209,8 +217,8 @@ mod tests {
 
     #[test]
     fn the_window_is_found_in_a_few_rounds() {
-        let round = |out: &mut Outgoing, took| {
-            let mut now = Instant::ZERO;
+        let mut now = Instant::ZERO;
+        let mut round = |out: &mut Outgoing, took| {
             while out.room(now).is_ok() {
                 out.began(LinkId(1), now, Duration::ZERO);
             }
@@ -223,6 +231,27 @@ mod tests {
         assert_eq!(round(&mut out, Duration::from_millis(10)), first * 2.0);
         assert_eq!(round(&mut out, Duration::from_secs(1)), first);
         assert_eq!(round(&mut out, Duration::from_millis(10)), first + 1.0, "found: it creeps");
+    }
+
+    #[test]
+    fn what_waited_in_one_queue_shrinks_the_window_once() {
+        let mut out = Outgoing::new();
+        let mut now = Instant::from_millis(1);
+        out.began(LinkId(1), now, Duration::ZERO);
+        out.window = 32.0;
+        while out.room(now).is_ok() {
+            out.began(LinkId(1), now, Duration::ZERO);
+        }
+        // One after the other, each with 31 before it.
+        now = now + Duration::from_millis(500);
+        for _ in 0..32 + 31 {
+            out.ended(LinkId(1), now, Duration::ZERO);
+            now = now + Duration::from_millis(20);
+            if out.room(now).is_ok() {
+                out.began(LinkId(1), now, Duration::ZERO);
+            }
+        }
+        assert_eq!(out.window, 16.0);
     }
 
     #[test]

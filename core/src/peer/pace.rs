@@ -4,16 +4,16 @@
 //! more only where this peer lags behind others, where an uplink is idle (`spare`), or of what nobody else holds. Each link
 //! by itself is bounded by its measured rate and delay. What a link is given then is for `requests` to say.
 
-use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use crate::ids::LinkId;
 use crate::limits::CHUNK_BYTES;
+use crate::time::Instant;
 
 use super::Peer;
 use super::link::Link;
-use super::swarm::{Swarm, SwarmId};
+use super::swarm::Swarm;
 use super::timers::Timer;
 
 /// Over all links together, what comes in this time and a round trip is under way at most, or this many bytes: what
@@ -39,24 +39,36 @@ const FAR: Duration = Duration::from_millis(50);
 /// Asks per input; the rest follows at once, in the next.
 const ASKS_PER_INPUT: u32 = 256;
 
-/// How this peer stands among the partners of a swarm. It does not change while links are given something to do, so all of
-/// them together ask for it once.
-struct Standing {
+/// How this peer stands among the partners of a swarm is counted anew after so long: it changes with every announcement, and
+/// only roughly matters.
+const STANDING_EVERY: Duration = Duration::from_millis(10);
+
+/// How this peer stands among the partners of a swarm.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing {
+    /// When it is counted anew.
+    next: Instant,
     /// How many pieces the partial holders have more of it, on average, than are here.
     lag: u64,
     partners: usize,
     complete_partners: usize,
 }
 
-type Standings = BTreeMap<SwarmId, Standing>;
-
-impl Standing {
-    fn of(swarm: &Swarm) -> Self {
-        let theirs = swarm.partners.values().filter_map(|p| p.have.set()).map(|set| u64::from(set.count()));
+impl Swarm {
+    /// `None`: it is not being fetched.
+    fn standing(&mut self, now: Instant) -> Option<Standing> {
+        let known = self.fetching.as_ref()?.standing;
+        if known.next > now {
+            return Some(known);
+        }
+        let theirs = self.partners.values().filter_map(|p| p.have.set()).map(|set| u64::from(set.count()));
         let (sum, partial) = theirs.filter(|n| *n > 0).fold((0, 0), |(sum, n), has| (sum + has, n + 1));
-        let held = u64::from(swarm.held.count(swarm.pieces()));
+        let held = u64::from(self.held.count(self.pieces()));
         let lag = sum.checked_div(partial).unwrap_or(0).saturating_sub(held);
-        Self { lag, partners: swarm.partners.len(), complete_partners: swarm.complete_partners() }
+        let (partners, complete_partners) = (self.partners.len(), self.complete_partners());
+        let counted = Standing { next: now + STANDING_EVERY, lag, partners, complete_partners };
+        self.fetching.as_mut()?.standing = counted;
+        Some(counted)
     }
 }
 
@@ -64,7 +76,6 @@ impl Peer {
     /// Gives links with room something to do.
     pub(super) fn fill_hungry(&mut self) {
         let mut budget = ASKS_PER_INPUT;
-        let mut standings = Standings::new();
         loop {
             while let Some(link) = self.pop_hungry() {
                 if budget == 0 {
@@ -72,7 +83,7 @@ impl Peer {
                     self.timers.set(Timer::Continue, self.now);
                     return;
                 }
-                self.fill(link, &mut budget, &mut standings);
+                self.fill(link, &mut budget);
             }
             // Who delivered found nothing to ask: so it is the turn of those that were put off, or, where enough is under
             // way, of one that has uplink to spare.
@@ -83,7 +94,14 @@ impl Peer {
                 self.hungry.append(&mut self.put_off);
                 continue;
             }
-            let Some(link) = self.put_off_with_spare() else { return };
+            // One that was put off cannot have got its turn before less was under way.
+            if !self.less_under_way {
+                return;
+            }
+            let Some(link) = self.put_off_with_spare() else {
+                self.less_under_way = false;
+                return;
+            };
             self.put_off.remove(&link);
             self.hungry.insert(link);
         }
@@ -125,15 +143,16 @@ impl Peer {
         }
     }
 
-    fn fill(&mut self, link: LinkId, budget: &mut u32, standings: &mut Standings) {
+    fn fill(&mut self, link: LinkId, budget: &mut u32) {
         let share = self.config.inflight_bytes_max / self.owing.max(1) as u64;
         loop {
             let Some(l) = self.links.get(&link) else { return };
             let target = l.inflight_target(self.now, share);
-            if l.inflight >= target || self.inflight >= self.config.inflight_bytes_max {
+            let room = target.saturating_sub(l.inflight);
+            if room == 0 || self.inflight >= self.config.inflight_bytes_max {
                 return;
             }
-            if !self.wants_more(link, standings) {
+            if !self.wants_more(link) {
                 self.put_off.insert(link);
                 return;
             }
@@ -145,8 +164,7 @@ impl Peer {
                 self.timers.set_by(Timer::DownRate, at);
                 return;
             }
-            let room = (target - l.inflight).min(self.down_cap.portion());
-            if !self.ask_next(link, room) {
+            if !self.ask_next(link, room.min(self.down_cap.portion())) {
                 if self.links.get(&link).is_some_and(|l| l.inflight == 0) {
                     self.gives_up_places(link);
                 }
@@ -163,7 +181,7 @@ impl Peer {
     /// Enough is under way over all links, unless this one has something particular to give: who delivers is asked next, not
     /// who has a long queue. A link that owes nothing (of few, or from afar, next to nothing) may be asked further if its far end
     /// has uplink to spare, or holds what nobody else does.
-    fn wants_more(&self, link: LinkId, standings: &mut Standings) -> bool {
+    fn wants_more(&mut self, link: LinkId) -> bool {
         let Some(l) = self.links.get(&link) else { return false };
         let mut enough = self.enough(l.rtt.unwrap_or_default());
         if self.inflight < enough {
@@ -172,8 +190,8 @@ impl Peer {
         // Of something that this link takes part in less is here than others have; nobody else holds all of it.
         let (mut lag, mut partners, mut sole) = (0, 0, false);
         for id in l.mine.values() {
-            let Some(swarm) = self.swarms.get(id).filter(|s| s.is_running()) else { continue };
-            let standing = standings.entry(*id).or_insert_with(|| Standing::of(swarm));
+            let Some(swarm) = self.swarms.get_mut(id).filter(|s| s.is_running()) else { continue };
+            let Some(standing) = swarm.standing(self.now) else { continue };
             lag = lag.max(standing.lag);
             partners = partners.max(standing.partners);
             let holds_all = || swarm.partners.get(&link).is_some_and(|p| p.have.is_all() && !p.dropped);

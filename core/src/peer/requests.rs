@@ -320,6 +320,7 @@ impl Peer {
         l.inflight = l.inflight.saturating_sub(bytes);
         self.owing -= usize::from(owed && l.inflight == 0);
         self.inflight = self.inflight.saturating_sub(bytes);
+        self.less_under_way = true;
         self.hungry.insert(link);
     }
 

@@ -11,6 +11,7 @@ use crate::limits;
 use crate::time::Instant;
 
 use super::io::{Place, StorageFault};
+use super::pace::Standing;
 use super::picker::Picker;
 use super::shares::Offered;
 
@@ -217,6 +218,8 @@ pub(super) struct Fetching {
     pub(super) followers: Vec<Place>,
     /// Its place has been opened.
     pub(super) opened: bool,
+    /// How we stand among its partners, as counted last.
+    pub(super) standing: Standing,
 }
 
 impl Fetching {

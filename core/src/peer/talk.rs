@@ -15,7 +15,7 @@ use super::{Misbehaviour, Peer, PeerEvent};
 
 /// Verified pieces are announced at once after a quiet spell, else batched for a time between these.
 const HAVES_EVERY_MIN: Duration = Duration::from_millis(10);
-const HAVES_EVERY_MAX: Duration = Duration::from_millis(100);
+const HAVES_EVERY_MAX: Duration = Duration::from_millis(200);
 /// A piece that one partner in so many has, or fewer, is announced at once: nearly all lack it, and each copy makes others.
 const RARE_SHARE: usize = 8;
 /// A peer that took no part in a swarm is asked again after this.

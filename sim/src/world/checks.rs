@@ -143,7 +143,7 @@ impl World<'_> {
 
     /// A peer says something about what it holds: its disk must agree.
     pub(super) fn check_message(&mut self, host: HostId, end: EndId, msg: &PeerMessage) {
-        let (slot, pieces) = match msg {
+        match msg {
             PeerMessage::Join { slot, key, holding } => {
                 let Some(content) = self.content_of(host, *key) else { return };
                 if let Some(record) = self.end(end) {
@@ -175,9 +175,10 @@ impl World<'_> {
                 return;
             }
             PeerMessage::Bitfield { slot, first, bits } => {
-                (*slot, set_bits(bits).map(|bit| PieceIndex(first + bit as u32)).collect())
+                let pieces: Vec<_> = set_bits(bits).map(|bit| PieceIndex(first + bit as u32)).collect();
+                self.check_claims(host, end, *slot, &pieces);
             }
-            PeerMessage::Have { slot, pieces } => (*slot, pieces.clone()),
+            PeerMessage::Have { slot, pieces } => self.check_claims(host, end, *slot, pieces),
             PeerMessage::Hello { .. }
             | PeerMessage::Retract { .. }
             | PeerMessage::Request { .. }
@@ -192,9 +193,8 @@ impl World<'_> {
             | PeerMessage::Ping { .. }
             | PeerMessage::Pong { .. }
             | PeerMessage::Spare { .. }
-            | PeerMessage::Absent { .. } => return,
-        };
-        self.check_claims(host, end, slot, pieces);
+            | PeerMessage::Absent { .. } => {}
+        }
     }
 
     fn check_claims(
@@ -202,7 +202,7 @@ impl World<'_> {
         host: HostId,
         end: EndId,
         slot: potluck_core::ids::Slot,
-        pieces: Vec<PieceIndex>,
+        pieces: &[PieceIndex],
     ) {
         // What a hostile peer sends in place of its messages has not passed here.
         if !self.hosts[host as usize].is_honest() {
@@ -218,7 +218,7 @@ impl World<'_> {
         }
         let content = self.catalog.get(number);
         let disk = &self.hosts[host as usize].disk;
-        let lacking = pieces.into_iter().find(|&piece| !disk.holds(number, content, piece));
+        let lacking = pieces.iter().find(|&&piece| !disk.holds(number, content, piece));
         if let Some(piece) = lacking {
             self.fail(host, || format!("claims piece {piece}, which is not right on its disk"));
         }
