@@ -166,13 +166,11 @@ impl World<'_> {
                         self.fail(host, || format!("claims to hold all of {name}"));
                     }
                 }
-                return;
             }
             PeerMessage::Leave { slot } => {
                 if let Some(record) = self.end(end) {
                     record.slots.remove(slot);
                 }
-                return;
             }
             PeerMessage::Bitfield { slot, first, bits } => {
                 let pieces: Vec<_> = set_bits(bits).map(|bit| PieceIndex(first + bit as u32)).collect();

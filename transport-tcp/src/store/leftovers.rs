@@ -9,7 +9,7 @@ use potluck_core::content::{Kind, SafeName};
 use potluck_core::ids::ContentKey;
 use potluck_core::peer::StorageFault;
 
-use super::disk::{Folder, Nature, failed};
+use super::disk::{DiskFile, Folder, Nature, failed};
 use super::os::OsFolder;
 use super::part::Spot;
 use super::sidecar::Sidecar;
@@ -58,6 +58,27 @@ fn sidecar_of(folder: &OsFolder, name: &OsStr) -> io::Result<Option<Sidecar>> {
 /// Where the part file of a file download lies.
 pub(crate) fn file_spot(folder: &OsFolder, target: &Target, key: ContentKey) -> Spot<OsFolder> {
     spot(folder, target.part_name(key.id))
+}
+
+/// Fails with [`StorageFault::Locked`] if another content is being downloaded under the same final name: the later of the two
+/// would come to know only when all of it is here.
+pub(crate) fn check_alone(folder: &OsFolder, target: &Target, key: ContentKey) -> Result<(), StorageFault> {
+    let own = target.part_name(key.id);
+    for name in folder.names().map_err(failed("looking for other downloads"))? {
+        if name == own || !target.is_part_of_it(&name) {
+            continue;
+        }
+        // What cannot be opened is nobody's download.
+        let locked = folder.stat(&name).and_then(|stat| match stat.nature {
+            Nature::Folder => staging::is_locked(&folder.open_folder(&name)?),
+            Nature::File => Ok(!DiskFile::try_lock(&folder.open(&name, false)?)?),
+            Nature::Symlink | Nature::Special => Ok(false),
+        });
+        if locked.unwrap_or(false) {
+            return Err(StorageFault::Locked);
+        }
+    }
+    Ok(())
 }
 
 /// A part file and its sidecar, by the part file's name.

@@ -62,6 +62,7 @@ impl Store {
         if let Some(finished) = self.file_stands(place, target, &folder, key, how)? {
             return Ok(finished);
         }
+        leftovers::check_alone(&folder, target, key)?;
         let spot = leftovers::file_spot(&folder, target, key);
         Ok(match Part::open(spot, download.sidecar(key, table), how)? {
             PartOpening::NeedsTable => Opening::NeedsTable,
@@ -109,6 +110,9 @@ impl Store {
             StandingFolder::Other if !target.selection().is_all() => {}
             StandingFolder::Other => return Err(StorageFault::Occupied),
             StandingFolder::Same(whole) => return Ok(self.folder_stands(place, download, key, whole)),
+        }
+        if target.selection().is_all() {
+            leftovers::check_alone(&parent, target, key)?;
         }
         Ok(match Staging::open(&parent, name, download.sidecar(key, table), how)? {
             StagingOpening::NeedsTable => Opening::NeedsTable,

@@ -98,6 +98,11 @@ pub(crate) fn sidecar<D: Folder>(folder: &D) -> io::Result<Option<Sidecar>> {
     Sidecar::read(&folder.open(OsStr::new(SIDECAR), false)?)
 }
 
+/// Does a process have this staging folder open?
+pub(crate) fn is_locked<D: Folder>(folder: &D) -> io::Result<bool> {
+    Ok(!folder.open(OsStr::new(LISTING), false)?.try_lock()?)
+}
+
 /// Removes a staging folder with all that is in it. `Locked` if a process has it open.
 pub(crate) fn discard<D: Folder>(parent: &D, name: &OsStr) -> Result<(), StorageFault> {
     let remove = failed("removing a staging folder");

@@ -106,6 +106,17 @@ impl Target {
         };
         OsString::from_vec([b".", &name[..kept], tail.as_bytes()].concat())
     }
+
+    /// Is this a part file, or a staging folder, of whatever content, that is to get this final name? Of a long name, which is
+    /// cut, that cannot be told.
+    pub(crate) fn is_part_of_it(&self, part: &OsStr) -> bool {
+        let (part, name) = (part.as_bytes(), self.name.as_bytes());
+        let kept = part.split_last_chunk::<14>().map(|(kept, _)| kept);
+        name.len() <= NAME_BYTES_KEPT
+            && is_part_name(OsStr::from_bytes(part))
+            && part.ends_with(b".part")
+            && kept.and_then(|kept| kept.strip_prefix(b".")) == Some(name)
+    }
 }
 
 /// Is this how a part file, a staging folder or a sidecar is called?

@@ -132,6 +132,23 @@ fn a_part_that_is_too_long_or_too_short_is_put_right() {
 }
 
 #[test]
+fn a_second_content_under_one_name_is_told_so_at_once() {
+    let world = World::file();
+    let (first, other) = (Content::new(2 * PIECE, 1), Content::new(2 * PIECE, 2));
+    world.open(&first).unwrap();
+    let second = Store::new(StoreOptions::default());
+    second.set_target(DOWNLOAD, world.target(), Kind::File, SafeName::parse("file.bin").unwrap());
+    let open = || second.open(ROOT, other.key, other.table.clone(), QUIET);
+    assert_eq!(open(), Err(StorageFault::Locked));
+    // What an interrupted download left is in nobody's way, and stays.
+    first.write(&world.store, ROOT, &[0]);
+    world.store.release(ROOT);
+    assert_eq!(open(), Ok(other.part(&[])));
+    second.release(ROOT);
+    assert_eq!(world.open(&first), Ok(first.part(&[0])));
+}
+
+#[test]
 fn a_second_process_on_one_target_is_told_so() {
     let world = World::file();
     let content = Content::new(2 * PIECE, 1);

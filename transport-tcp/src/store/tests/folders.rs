@@ -335,6 +335,10 @@ fn a_staging_folder_is_locked_and_discarded_whole() {
     let second = Store::new(StoreOptions::default());
     second.set_target(DOWNLOAD, world.target(), Kind::Folder, SafeName::parse("folder").unwrap());
     assert_eq!(second.open(ROOT, folder.key, None, QUIET), Err(StorageFault::Locked));
+    // A file that is to get the folder's name is told so, too.
+    let file = Content::new(1000, 3);
+    second.set_target(DOWNLOAD, world.target(), Kind::File, SafeName::parse("folder").unwrap());
+    assert_eq!(second.open(ROOT, file.key, file.table.clone(), QUIET), Err(StorageFault::Locked));
     assert_eq!(discard(&world.target(), folder.key), Err(StorageFault::Locked));
     world.store.release(ROOT);
     assert_eq!(discard(&world.target(), folder.key), Ok(true));
