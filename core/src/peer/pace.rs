@@ -50,7 +50,6 @@ pub(super) struct Standing {
     next: Instant,
     /// How many pieces the partial holders have more of it, on average, than are here.
     lag: u64,
-    partners: usize,
     complete_partners: usize,
 }
 
@@ -65,8 +64,8 @@ impl Swarm {
         let (sum, partial) = theirs.filter(|n| *n > 0).fold((0, 0), |(sum, n), has| (sum + has, n + 1));
         let held = u64::from(self.held.count(self.pieces()));
         let lag = sum.checked_div(partial).unwrap_or(0).saturating_sub(held);
-        let (partners, complete_partners) = (self.partners.len(), self.complete_partners());
-        let counted = Standing { next: now + STANDING_EVERY, lag, partners, complete_partners };
+        let complete_partners = self.complete_partners();
+        let counted = Standing { next: now + STANDING_EVERY, lag, complete_partners };
         self.fetching.as_mut()?.standing = counted;
         Some(counted)
     }
@@ -193,7 +192,7 @@ impl Peer {
             let Some(swarm) = self.swarms.get_mut(id).filter(|s| s.is_running()) else { continue };
             let Some(standing) = swarm.standing(self.now) else { continue };
             lag = lag.max(standing.lag);
-            partners = partners.max(standing.partners);
+            partners = partners.max(swarm.partners.len());
             let holds_all = || swarm.partners.get(&link).is_some_and(|p| p.have.is_all() && !p.dropped);
             sole |= standing.complete_partners == 1 && holds_all();
         }
