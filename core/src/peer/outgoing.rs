@@ -142,12 +142,8 @@ impl Outgoing {
         let round = std::mem::replace(&mut self.round, Round::EMPTY);
         self.found |= round.quickest >= TARGET;
         if round.quickest > TARGET * 2 {
+            self.window = if round.quickest > TARGET * 4 { self.window / 2.0 } else { self.window - 1.0 };
             self.shrank = now;
-        }
-        if round.quickest > TARGET * 4 {
-            self.window /= 2.0;
-        } else if round.quickest > TARGET * 2 {
-            self.window -= 1.0;
         } else if round.quickest < TARGET && round.full {
             self.window += if self.found { 1.0 } else { self.window };
         }

@@ -93,7 +93,7 @@ impl Peer {
                 self.hungry.append(&mut self.put_off);
                 continue;
             }
-            // One that was put off cannot have got its turn before less was under way.
+            // They were put off since too much was under way: it is looked again once less is.
             if !self.less_under_way {
                 return;
             }

@@ -9,7 +9,7 @@ use potluck_core::content::{Kind, SafeName};
 use potluck_core::ids::ContentKey;
 use potluck_core::peer::StorageFault;
 
-use super::disk::{DiskFile, Folder, Nature, failed};
+use super::disk::{Folder, Nature, failed};
 use super::os::OsFolder;
 use super::part::Spot;
 use super::sidecar::Sidecar;
@@ -64,17 +64,18 @@ pub(crate) fn file_spot(folder: &OsFolder, target: &Target, key: ContentKey) -> 
 /// would come to know only when all of it is here.
 pub(crate) fn check_alone(folder: &OsFolder, target: &Target, key: ContentKey) -> Result<(), StorageFault> {
     let own = target.part_name(key.id);
-    for name in folder.names().map_err(failed("looking for other downloads"))? {
+    for name in folder.names().unwrap_or_default() {
         if name == own || !target.is_part_of_it(&name) {
             continue;
         }
         // What cannot be opened is nobody's download.
-        let locked = folder.stat(&name).and_then(|stat| match stat.nature {
-            Nature::Folder => staging::is_locked(&folder.open_folder(&name)?),
-            Nature::File => Ok(!DiskFile::try_lock(&folder.open(&name, false)?)?),
-            Nature::Symlink | Nature::Special => Ok(false),
-        });
-        if locked.unwrap_or(false) {
+        let locked = match folder.stat(&name) {
+            Ok(stat) if stat.nature == Nature::Folder => {
+                folder.open_folder(&name).is_ok_and(|folder| staging::is_locked(&folder))
+            }
+            _ => spot(folder, name).is_locked(),
+        };
+        if locked {
             return Err(StorageFault::Locked);
         }
     }

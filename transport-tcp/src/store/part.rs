@@ -400,6 +400,11 @@ impl<D: Folder> Spot<D> {
         }
     }
 
+    /// Does a process have the part open?
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self.existing(), Err(StorageFault::Locked))
+    }
+
     /// Removes part and sidecar; returns whether there was any. `Locked` if a process has it open.
     pub(crate) fn discard(&self) -> Result<bool, StorageFault> {
         // Kept open, and so locked, until it has no name.

@@ -99,8 +99,8 @@ pub(crate) fn sidecar<D: Folder>(folder: &D) -> io::Result<Option<Sidecar>> {
 }
 
 /// Does a process have this staging folder open?
-pub(crate) fn is_locked<D: Folder>(folder: &D) -> io::Result<bool> {
-    Ok(!folder.open(OsStr::new(LISTING), false)?.try_lock()?)
+pub(crate) fn is_locked<D: Folder>(folder: &D) -> bool {
+    listing_spot(folder).is_locked()
 }
 
 /// Removes a staging folder with all that is in it. `Locked` if a process has it open.

@@ -111,22 +111,19 @@ impl Target {
     /// cut, that cannot be told.
     pub(crate) fn is_part_of_it(&self, part: &OsStr) -> bool {
         let (part, name) = (part.as_bytes(), self.name.as_bytes());
-        let kept = part.split_last_chunk::<14>().map(|(kept, _)| kept);
-        name.len() <= NAME_BYTES_KEPT
-            && is_part_name(OsStr::from_bytes(part))
-            && part.ends_with(b".part")
-            && kept.and_then(|kept| kept.strip_prefix(b".")) == Some(name)
+        name.len() <= NAME_BYTES_KEPT && part.ends_with(b".part") && kept_name(part) == Some(name)
     }
 }
 
 /// Is this how a part file, a staging folder or a sidecar is called?
 pub(crate) fn is_part_name(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    let stem = name.strip_suffix(b".part").or_else(|| name.strip_suffix(b".meta"));
-    stem.is_some_and(|stem| match stem.split_last_chunk::<9>() {
-        Some((kept, [b'.', digits @ ..])) => {
-            kept.starts_with(b".") && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-        }
-        _ => false,
-    })
+    kept_name(name.as_bytes()).is_some()
+}
+
+/// What the name of a part file, a staging folder or a sidecar has of the final name.
+fn kept_name(name: &[u8]) -> Option<&[u8]> {
+    let stem = name.strip_suffix(b".part").or_else(|| name.strip_suffix(b".meta"))?;
+    let (kept, [b'.', digits @ ..]) = stem.split_last_chunk::<9>()? else { return None };
+    let is_hex = digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    kept.strip_prefix(b".").filter(|_| is_hex)
 }
