@@ -1,7 +1,11 @@
 //! The same seed gives the same run, in two processes; a recording gives the same machine, however often it is replayed.
 #![expect(clippy::unwrap_used, reason = "what does not work fails the test")]
 
+mod support;
+
 use std::process::Command;
+
+use support::processes::{Net, number};
 
 fn potluck(args: &[&str]) -> (String, bool) {
     let output = Command::new(env!("CARGO_BIN_EXE_potluck")).args(args).output().unwrap();
@@ -40,4 +44,26 @@ fn a_trace_is_the_same_line_by_line() {
     let first = trace("one");
     assert!(first.lines().count() > 100);
     assert_eq!(first, trace("two"));
+}
+
+#[test]
+fn what_a_real_download_recorded_is_traced_step_by_step() {
+    let net = Net::new();
+    let (_holder, id) = net.share("holder", &net.file("src/f", 3 << 20, 1), &[]);
+    let [recording, trace] = ["recording", "trace"].map(|name| net.path(name).to_str().unwrap().to_owned());
+    assert_eq!(net.get("ann", &id, &["--record", &recording]).ran().code, Some(0));
+
+    let replayed = net.run(&["sim", "replay", &recording, "--trace", &trace]);
+    let replayed = replayed.one("replayed").clone();
+    let lines = std::fs::read_to_string(&trace).unwrap();
+    let steps =
+        |kind| lines.lines().filter(|line| line.contains(&format!(r#""host":1,"{kind}":"#))).count() as u64;
+    assert_eq!(
+        (steps("input"), steps("effect")),
+        (number(&replayed, "inputs"), number(&replayed, "effects"))
+    );
+    // What a recording does not have is refused.
+    for flag in ["--plan", "--faults=1"] {
+        assert_eq!(net.typed(&["sim", "replay", &recording, flag]).code, Some(2), "{flag}");
+    }
 }

@@ -26,7 +26,7 @@ pub use disk::DiskSpeed;
 pub use explore::{Exploration, Findings, Shrunk, explore, shrink};
 pub use machines::{Machines, PeerMachine, Real, TrackerMachine};
 pub use plan::{ContentPlan, Fault, FaultKind, HostPlan, Hostility, PeerPlan, Plan, RolePlan, When};
-pub use replay::{ReplayFault, Replayed, Step, replay_peer, replay_tracker};
+pub use replay::{ReplayFault, Replayed, replay_peer, replay_tracker};
 pub use report::{Report, fluid_bound};
 pub use run::{Outcome, run};
 pub use scenario::{FaultRule, Group, HostileRule, SHIPPED, Scenario, ScenarioFault, Who};

@@ -8,9 +8,12 @@ use potluck_core::time::Instant;
 use potluck_core::tracker::{Tracker, TrackerConfig, TrackerEffect, TrackerInput};
 
 use crate::trace::Fingerprint;
+use crate::world::Observer;
 
-/// Told of each input, and of the effects that came of it.
-pub type Step<'a, I, E> = dyn FnMut(Instant, &I, &Effects<E>) + 'a;
+/// The host that a recorded tracker is to an [`Observer`].
+const TRACKER: u32 = 0;
+/// The host that a recorded peer is to an [`Observer`].
+const PEER: u32 = 1;
 
 /// Inputs between two checks of the machine's invariants.
 const SWEEP_EVERY: u64 = 64;
@@ -40,46 +43,54 @@ pub struct ReplayFault {
     pub what: String,
 }
 
-/// Replays the recording of a peer; `step` is told of each input and its effects.
+/// Replays the recording of a peer; an observer is told of each input and its effects as those of host 1.
 ///
 /// # Errors
 /// The machine panics, breaks an invariant or a bound of the contract, or time goes back.
 pub fn replay_peer(
     config: PeerConfig,
     inputs: impl IntoIterator<Item = (Instant, PeerInput)>,
-    step: &mut Step<'_, PeerInput, PeerEffect>,
+    mut observer: Option<Box<dyn Observer>>,
 ) -> Result<Replayed, ReplayFault> {
     let mut machine = Peer::new(config);
-    let fold = |print: &mut Fingerprint, input: &PeerInput, effects: &Effects<PeerEffect>| {
+    let step = |print: &mut Fingerprint, now: Instant, input: &PeerInput, effects: &Effects<PeerEffect>| {
         print.peer_input(input);
         effects.iter().for_each(|effect| print.peer_effect(effect));
+        if let Some(observer) = &mut observer {
+            observer.peer_input(now.0, PEER, input);
+            effects.iter().for_each(|effect| observer.peer_effect(now.0, PEER, effect));
+        }
     };
-    replay(&mut machine, inputs, Peer::check_invariants, fold, step)
+    replay(&mut machine, inputs, Peer::check_invariants, step)
 }
 
-/// Replays the recording of a tracker; `step` is told of each input and its effects.
+/// Replays the recording of a tracker; an observer is told of each input and its effects as those of host 0.
 ///
 /// # Errors
 /// As of [`replay_peer`].
 pub fn replay_tracker(
     config: TrackerConfig,
     inputs: impl IntoIterator<Item = (Instant, TrackerInput)>,
-    step: &mut Step<'_, TrackerInput, TrackerEffect>,
+    mut observer: Option<Box<dyn Observer>>,
 ) -> Result<Replayed, ReplayFault> {
     let mut machine = Tracker::new(config);
-    let fold = |print: &mut Fingerprint, input: &TrackerInput, effects: &Effects<TrackerEffect>| {
-        print.tracker_input(input);
-        effects.iter().for_each(|effect| print.tracker_effect(effect));
-    };
-    replay(&mut machine, inputs, Tracker::check_invariants, fold, step)
+    let step =
+        |print: &mut Fingerprint, now: Instant, input: &TrackerInput, effects: &Effects<TrackerEffect>| {
+            print.tracker_input(input);
+            effects.iter().for_each(|effect| print.tracker_effect(effect));
+            if let Some(observer) = &mut observer {
+                observer.tracker_input(now.0, TRACKER, input);
+                effects.iter().for_each(|effect| observer.tracker_effect(now.0, TRACKER, effect));
+            }
+        };
+    replay(&mut machine, inputs, Tracker::check_invariants, step)
 }
 
 fn replay<M: Machine>(
     machine: &mut M,
     inputs: impl IntoIterator<Item = (Instant, M::Input)>,
     check: impl Fn(&M),
-    fold: impl Fn(&mut Fingerprint, &M::Input, &Effects<M::Effect>),
-    step: &mut Step<'_, M::Input, M::Effect>,
+    mut step: impl FnMut(&mut Fingerprint, Instant, &M::Input, &Effects<M::Effect>),
 ) -> Result<Replayed, ReplayFault>
 where
     M::Input: Clone,
@@ -108,8 +119,7 @@ where
             return Err(fault(format!("{} effects of one input", effects.len())));
         }
         print.step(now, 0);
-        fold(&mut print, &input, &effects);
-        step(now, &input, &effects);
+        step(&mut print, now, &input, &effects);
         replayed.inputs += 1;
         replayed.effects += effects.len() as u64;
         replayed.span = now.since(*began.get_or_insert(now)).as_nanos() as u64;

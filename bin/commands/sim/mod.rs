@@ -121,7 +121,7 @@ struct ReplayArgs {
     #[arg(long)]
     plan: bool,
     /// Write every event, one JSON object a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "step")]
     trace: Option<PathBuf>,
 }
 

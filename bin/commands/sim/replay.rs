@@ -1,11 +1,8 @@
 //! `potluck sim replay`: a seed of `explore`, or a recording, once more.
 
-use std::fmt::Debug;
 use std::path::Path;
 
-use potluck_core::effects::Effects;
 use potluck_core::peer::{PeerConfig, PeerInput};
-use potluck_core::time::Instant;
 use potluck_core::tracker::{TrackerConfig, TrackerInput};
 use potluck_sim::{Observer, Plan, Real, Replayed, Report, replay_peer, replay_tracker};
 use potluck_transport_tcp::record::{read_recording, recorded_machine};
@@ -34,12 +31,7 @@ fn seed_again(seed: u64, args: ReplayArgs, ctx: &Context) -> anyhow::Result<()> 
     if args.plan {
         ctx.out.line(serde_json::to_string_pretty(&plan)?)?;
     }
-    let observer = match &args.trace {
-        Some(path) => Some(Box::new(JsonTrace::create(path)?) as Box<dyn Observer>),
-        None if args.step => Some(Box::new(Steps::new(ctx.out.clone(), args.hosts)) as Box<dyn Observer>),
-        None => None,
-    };
-    let outcome = potluck_sim::run(plan.clone(), &Real, observer)?;
+    let outcome = potluck_sim::run(plan.clone(), &Real, observer(&args, ctx)?)?;
     let report = Report::new(&plan, &outcome);
     ctx.out.event(&Event::Report { report: &report, faults: &outcome.tally.faults })?;
     ctx.out.line(format!(
@@ -53,23 +45,26 @@ fn seed_again(seed: u64, args: ReplayArgs, ctx: &Context) -> anyhow::Result<()> 
 }
 
 fn recording(args: &ReplayArgs, ctx: &Context) -> anyhow::Result<()> {
+    for (given, flag) in
+        [(args.faults.is_some(), "--faults"), (args.plan, "--plan"), (!args.hosts.is_empty(), "--hosts")]
+    {
+        if given {
+            return Err(Failure::new(
+                Code::Usage,
+                format!("{flag} is for seeds: {} is a recording", args.what),
+            )
+            .into());
+        }
+    }
     let path = Path::new(&args.what);
-    let (machine, replayed) = if recorded_machine(path)? == "tracker" {
-        let recording = read_recording::<TrackerConfig, TrackerInput>(path, "tracker")?;
-        (
-            "tracker",
-            replay_tracker(recording.config, recording.inputs, &mut |now, input, effects| {
-                print(args, ctx, now, input, effects)
-            }),
-        )
+    let machine = if recorded_machine(path)? == "tracker" { "tracker" } else { "peer" };
+    let observer = observer(args, ctx)?;
+    let replayed = if machine == "tracker" {
+        let recording = read_recording::<TrackerConfig, TrackerInput>(path, machine)?;
+        replay_tracker(recording.config, recording.inputs, observer)
     } else {
-        let recording = read_recording::<PeerConfig, PeerInput>(path, "peer")?;
-        (
-            "peer",
-            replay_peer(recording.config, recording.inputs, &mut |now, input, effects| {
-                print(args, ctx, now, input, effects)
-            }),
-        )
+        let recording = read_recording::<PeerConfig, PeerInput>(path, machine)?;
+        replay_peer(recording.config, recording.inputs, observer)
     };
     let replayed = replayed.map_err(|fault| Failure::new(Code::Failed, format!("{}: {fault}", args.what)))?;
     ctx.out.event(&Event::Replayed { machine, replayed: &replayed })?;
@@ -81,19 +76,11 @@ fn recording(args: &ReplayArgs, ctx: &Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print<I: Debug, E: Debug>(
-    args: &ReplayArgs,
-    ctx: &Context,
-    now: Instant,
-    input: &I,
-    effects: &Effects<E>,
-) {
-    if args.step {
-        let at = now.0 as f64 / 1e9;
-        // A reader that has gone away does not stop the replay.
-        let _ = ctx.out.line(format!("{at:.6} < {input:?}"));
-        for effect in effects {
-            let _ = ctx.out.line(format!("{at:.6} > {effect:?}"));
-        }
-    }
+/// Who is told of every step, if anybody.
+fn observer(args: &ReplayArgs, ctx: &Context) -> anyhow::Result<Option<Box<dyn Observer>>> {
+    Ok(match &args.trace {
+        Some(path) => Some(Box::new(JsonTrace::create(path)?)),
+        None if args.step => Some(Box::new(Steps::new(ctx.out.clone(), args.hosts.clone()))),
+        None => None,
+    })
 }
