@@ -20,11 +20,13 @@ pub(super) struct RateMeter {
     since: Instant,
     /// The highest rate lately seen, decaying: what the link can do while nothing is asked of it.
     peak: f64,
+    /// When something came last.
+    last: Instant,
 }
 
 impl RateMeter {
     pub(super) fn new(now: Instant) -> Self {
-        Self { buckets: [0; BUCKETS], sum: 0, newest: Self::bucket(now), since: now, peak: 0.0 }
+        Self { buckets: [0; BUCKETS], sum: 0, newest: Self::bucket(now), since: now, peak: 0.0, last: now }
     }
 
     const fn bucket(now: Instant) -> u64 {
@@ -47,6 +49,7 @@ impl RateMeter {
         self.buckets[(self.newest % BUCKETS as u64) as usize] += bytes;
         self.sum += bytes;
         self.peak = (self.peak * 0.98).max(self.rate(now));
+        self.last = now;
     }
 
     /// Starts anew after a time without demand, so that idle time does not count as slowness. The peak stays.
@@ -65,6 +68,11 @@ impl RateMeter {
         let bytes = self.sum - over;
         let span = now.since(self.since).clamp(BUCKET, BUCKET * BUCKETS as u32);
         bytes as f64 / span.as_secs_f64()
+    }
+
+    /// Chunks come as fast as they ever did: one came within the time that one and a half take at the peak.
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        now.since(self.last).as_secs_f64() * self.peak < 1.5 * CHUNK_BYTES as f64
     }
 
     /// The decayed peak: an estimate of what the link can do.
