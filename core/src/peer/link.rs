@@ -72,9 +72,12 @@ pub(super) struct Link {
     pub(super) since: Instant,
     /// Since when it takes part in no swarm.
     pub(super) idle: Option<Instant>,
+    /// When something came last, a part of a chunk too.
     pub(super) heard: Instant,
-    /// When the unanswered ping was sent.
-    pub(super) pinged: Option<Instant>,
+    /// When a message came last, or a chunk was whole.
+    pub(super) heard_whole: Instant,
+    /// The last ping that is not answered, and when it was sent.
+    pub(super) pinged: Option<(u64, Instant)>,
     /// Shortest round trip measured.
     pub(super) rtt: Option<Duration>,
     /// Answers that it comes from.
@@ -135,6 +138,7 @@ impl Link {
             since: now,
             idle: Some(now),
             heard: now,
+            heard_whole: now,
             pinged: None,
             rtt: None,
             rtt_answers: 0,

@@ -409,18 +409,21 @@ impl Peer {
         }
     }
 
+    /// A message came, or a chunk is whole.
     pub(super) fn heard(&mut self, link: LinkId) {
         if let Some(l) = self.links.get_mut(&link) {
             l.heard = self.now;
+            l.heard_whole = self.now;
         }
     }
 
+    /// A part of a chunk came.
     pub(super) fn receiving(&mut self, link: LinkId, bytes: u32) {
-        self.heard(link);
-        if let Some(l) = self.links.get_mut(&link)
-            && bytes > 0
-        {
-            l.progress = self.now;
+        if let Some(l) = self.links.get_mut(&link) {
+            l.heard = self.now;
+            if bytes > 0 {
+                l.progress = self.now;
+            }
         }
     }
 
@@ -439,8 +442,11 @@ impl Peer {
             self.close(link, CloseReason::Done);
             return;
         }
+        // Who is sending a chunk for longer than this hears nothing while we wait for it, and takes us for gone. Our ping tells
+        // it that we are there, though its answer waits behind the chunk.
         let measures = l.rtt_answers < RTT_ANSWERS;
-        if (measures || silent >= limits::PING_AFTER) && l.pinged.is_none() && !idle {
+        let due = measures || now.since(l.heard_whole) >= limits::PING_AFTER;
+        if due && !idle && l.pinged.is_none_or(|(_, at)| now.since(at) >= limits::PING_AFTER) {
             self.ping(link);
         }
         self.timers
@@ -449,8 +455,8 @@ impl Peer {
 
     fn ping(&mut self, link: LinkId) {
         if let Some(l) = self.links.get_mut(&link) {
-            l.pinged = Some(self.now);
             let nonce = self.rng.next_u64();
+            l.pinged = Some((nonce, self.now));
             self.say(link, PeerMessage::Ping { nonce });
         }
     }
@@ -468,7 +474,7 @@ impl Peer {
         let Some(l) = self.links.get_mut(&link) else { return };
         if nonce & !u64::from(u32::MAX) == SUSPECT_NONCE {
             l.probes_answered = l.probes_answered.max((nonce as u32).min(l.probes));
-        } else if let Some(at) = l.pinged.take() {
+        } else if let Some((_, at)) = l.pinged.take_if(|(asked, _)| *asked == nonce) {
             let rtt = now.since(at);
             l.rtt_answers = l.rtt_answers.saturating_add(1);
             l.rtt = Some(l.rtt.map_or(rtt, |before| before.min(rtt)));

@@ -31,6 +31,8 @@ const SLOTS_START: usize = 32;
 /// A chunk that takes this many times as long as is usual no longer counts: its far end is stuck, not the uplink.
 const STUCK_FACTOR: u32 = 4;
 const STUCK_MIN: Duration = Duration::from_secs(1);
+/// Before any has left: an uplink of 1 Mbit/s takes two seconds for a chunk, and more at once would only take longer.
+const STUCK_FIRST: Duration = Duration::from_secs(10);
 
 /// Chunks that the driver has and has not reported, and what they tell of the uplink.
 #[derive(Debug)]
@@ -44,8 +46,8 @@ pub(super) struct Outgoing {
     round: Round,
     /// When the window shrank last: chunks handed over before waited in the queue that made it shrink, and do not count again.
     shrank: Instant,
-    /// Usual time of a chunk.
-    usual: Duration,
+    /// Usual time of a chunk; none has left: nothing.
+    usual: Option<Duration>,
     meter: RateMeter,
     /// Since when something is being sent without a break.
     busy: Option<Instant>,
@@ -76,7 +78,7 @@ impl Outgoing {
             count: 0,
             round: Round::EMPTY,
             shrank: Instant::ZERO,
-            usual: Duration::ZERO,
+            usual: None,
             meter: RateMeter::new(Instant::ZERO),
             busy: None,
             rate: None,
@@ -88,7 +90,7 @@ impl Outgoing {
         if (self.count as f64) < self.window {
             return Ok(());
         }
-        let patience = (self.usual * STUCK_FACTOR).max(STUCK_MIN);
+        let patience = self.usual.map_or(STUCK_FIRST, |usual| (usual * STUCK_FACTOR).max(STUCK_MIN));
         let old = self.sending.values().flatten().filter(|at| now.since(**at) >= patience).count();
         if ((self.count - old) as f64) < self.window {
             return Ok(());
@@ -104,7 +106,7 @@ impl Outgoing {
 
     /// A chunk was handed to the driver, for a link with this round trip.
     pub(super) fn began(&mut self, link: LinkId, now: Instant, rtt: Duration) {
-        if self.count == 0 && self.usual == Duration::ZERO {
+        if self.count == 0 && self.usual.is_none() {
             self.window = start(rtt);
         }
         if self.count == 0 {
@@ -122,7 +124,7 @@ impl Outgoing {
         self.count -= 1;
         self.meter.add(now, CHUNK_BYTES);
         let took = now.since(began);
-        self.usual = (self.usual * 7 + took) / 8;
+        self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
         if began >= self.shrank {
             self.round.sent += 1;
             self.round.quickest = self.round.quickest.min(took.saturating_sub(rtt * START_TRIPS));
@@ -227,6 +229,18 @@ mod tests {
         assert_eq!(round(&mut out, Duration::from_millis(10)), first * 2.0);
         assert_eq!(round(&mut out, Duration::from_secs(1)), first);
         assert_eq!(round(&mut out, Duration::from_millis(10)), first + 1.0, "found: it creeps");
+    }
+
+    #[test]
+    fn an_uplink_that_nothing_has_left_yet_is_not_given_more_and_more() {
+        let mut out = Outgoing::new();
+        for second in 0..9 {
+            let now = Instant::from_millis(second * 1000);
+            while out.room(now).is_ok() {
+                out.began(LinkId(1), now, Duration::ZERO);
+            }
+        }
+        assert_eq!(out.count(), start(Duration::ZERO) as usize);
     }
 
     #[test]

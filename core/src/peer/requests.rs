@@ -27,6 +27,8 @@ const CHOICE_SHARE: usize = 8;
 const _: () = assert!(CHOICE_PIECES <= limits::CHOICE_PIECES_MAX);
 /// The only complete holder is not asked for what others have while this much is under way from them.
 const SPARED_BYTES: u64 = 4 * CHUNK_BYTES;
+/// So often in a row a partner may lack what it claimed: a failed sync takes many pieces away.
+const LACKS_FORGIVEN: u32 = 64;
 /// Bytes asked for before the last piece has proven the length, while somebody may send it.
 const UNPROVEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// A run that was asked for. Kept after it was taken back, or its link is gone, until its piece is verified: a chunk that
@@ -527,7 +529,17 @@ impl Peer {
                 partner.not_before = Some(now + pause);
                 self.timers.set(Timer::Retry(link, id), now + pause);
             }
-            Refusal::Busy { .. } | Refusal::Lacks => {}
+            Refusal::Lacks => {
+                // Whoever claims again and again what it lacks is not asked in a loop, and is no holder to wait for.
+                partner.lacked = partner.lacked.saturating_add(1);
+                if partner.lacked > LACKS_FORGIVEN {
+                    let pause = Duration::from_secs(1 << partner.strikes.min(5));
+                    partner.strikes = partner.strikes.saturating_add(1);
+                    partner.not_before = Some(now + pause);
+                    self.timers.set(Timer::Retry(link, id), now + pause);
+                }
+            }
+            Refusal::Busy { .. } => {}
         }
         match which {
             RequestRef::Piece(piece) => self.take_back(link, id, piece, false),

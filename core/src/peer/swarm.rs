@@ -86,6 +86,8 @@ pub(super) struct Partner {
     pub(super) not_before: Option<Instant>,
     /// How often in a row it was silent.
     pub(super) strikes: u32,
+    /// How often in a row it lacked what it was asked for.
+    pub(super) lacked: u32,
     /// Pieces of which it sent wrong bytes: not asked of it again.
     pub(super) bad: BTreeSet<PieceIndex>,
     /// How many of them it took back.
@@ -118,6 +120,7 @@ impl Partner {
             choices: BTreeMap::new(),
             not_before: None,
             strikes: 0,
+            lacked: 0,
             bad: BTreeSet::new(),
             forgiven: 0,
             suspected: BTreeMap::new(),

@@ -16,7 +16,7 @@ use super::swarm::{Partner, Phase, SwarmId};
 use super::timers::Timer;
 use super::{Misbehaviour, Peer};
 
-/// A slice of a piece table is waited for this long before another holder is asked.
+/// A slice of a piece table is waited for this long, and two round trips of the link, before another holder is asked.
 const TABLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// All of a table may take this long in the first round, where there is another holder to ask.
 const TABLE_PATIENCE: Duration = Duration::from_secs(10);
@@ -97,7 +97,13 @@ impl Peer {
         for first in (0..pieces).step_by(limits::TABLE_SLICE_PIECES as usize).take(TABLE_WINDOW as usize) {
             self.say(link, PeerMessage::RequestTable { slot, first, count: limits::TABLE_SLICE_PIECES });
         }
-        self.timers.set(Timer::Table(id), self.now + TABLE_TIMEOUT);
+        self.await_slice(link, id);
+    }
+
+    /// The next slice of a table is due from this link.
+    fn await_slice(&mut self, link: LinkId, id: SwarmId) {
+        let rtt = self.links.get(&link).and_then(|l| l.rtt).unwrap_or_default();
+        self.timers.set(Timer::Table(id), self.now + TABLE_TIMEOUT + rtt * 2);
     }
 
     pub(super) fn table_timed_out(&mut self, id: SwarmId) {
@@ -143,7 +149,7 @@ impl Peer {
                     PeerMessage::RequestTable { slot, first: ahead, count: limits::TABLE_SLICE_PIECES },
                 );
             }
-            self.timers.set(Timer::Table(id), self.now + TABLE_TIMEOUT);
+            self.await_slice(link, id);
             return;
         }
         let values = std::mem::take(&mut table.values);

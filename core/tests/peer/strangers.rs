@@ -11,7 +11,7 @@ use potluck_core::ids::*;
 use potluck_core::limits;
 use potluck_core::peer::*;
 use potluck_core::time::Instant;
-use potluck_core::wire::peer::{Holding, PeerMessage};
+use potluck_core::wire::peer::{Holding, PeerMessage, Refusal, RequestRef};
 use potluck_core::wire::tracker::{RefusedRequest, TrackerMessage, TrackerRequest};
 
 fn dial_of(effects: &[PeerEffect], to: SocketAddr) -> Option<OpId> {
@@ -518,4 +518,37 @@ fn who_leaves_without_taking_a_wrong_piece_back_is_blamed_for_it() {
     assert_eq!(case.peer.dropped(content.key).count(), 0, "it may still take it back");
     case.says(one, PeerMessage::Leave { slot: Slot(1) });
     assert_eq!(case.peer.dropped(content.key).collect::<Vec<_>>(), [PeerId([1; 32])]);
+}
+
+#[test]
+fn who_claims_again_and_again_what_it_lacks_is_not_asked_in_a_loop() {
+    let content = pieces(8);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "........"));
+    let liar = case.meet(1);
+    case.holds(1, &content, "########");
+    let (mut seen, mut asked) = (0, 0);
+    for _ in 0..1000 {
+        let requests = case.done[seen..].iter().filter_map(|e| match e {
+            PeerEffect::SendPeer { msg: PeerMessage::Request { slot, run }, .. } => {
+                Some((*slot, RequestRef::Piece(run.piece), vec![run.piece]))
+            }
+            PeerEffect::SendPeer { msg: PeerMessage::RequestAny { slot, choice, pieces }, .. } => {
+                Some((*slot, RequestRef::Choice(*choice), pieces.clone()))
+            }
+            _ => None,
+        });
+        let requests: Vec<_> = requests.collect();
+        seen = case.done.len();
+        asked += requests.len();
+        for (slot, which, pieces) in requests {
+            case.says(liar, PeerMessage::Refuse { slot, which, why: Refusal::Lacks });
+            case.says(liar, PeerMessage::Have { slot: Slot(1), pieces });
+        }
+        case.pass(Duration::from_millis(1));
+    }
+    assert!((65..90).contains(&asked), "asked {asked} times in a second");
+    let waits = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { .. }));
+    case.pass(Duration::from_secs(10));
+    assert!(case.done.iter().any(waits), "the download says that nobody has it");
 }

@@ -264,6 +264,14 @@ fn a_holder_whose_link_was_there_before_is_dialed_when_that_ends() {
     }
 }
 
+fn pings(effects: &[PeerEffect]) -> Vec<u64> {
+    let nonce = |e: &PeerEffect| match e {
+        PeerEffect::SendPeer { msg: PeerMessage::Ping { nonce }, .. } => Some(*nonce),
+        _ => None,
+    };
+    effects.iter().filter_map(nonce).collect()
+}
+
 /// How much is asked for ahead depends on the round trip, and the first answer comes late when everybody starts at once.
 #[test]
 fn a_new_link_is_pinged_until_its_round_trip_is_known() {
@@ -272,13 +280,6 @@ fn a_new_link_is_pinged_until_its_round_trip_is_known() {
     case.fetch(&content, set(&content, "..."));
     let one = case.meet(1);
     case.holds(1, &content, "#..");
-    let pings = |effects: &[PeerEffect]| {
-        let nonce = |e: &PeerEffect| match e {
-            PeerEffect::SendPeer { msg: PeerMessage::Ping { nonce }, .. } => Some(*nonce),
-            _ => None,
-        };
-        effects.iter().filter_map(nonce).collect::<Vec<_>>()
-    };
     let mut open = pings(&case.done);
     let mut pinged = open.len();
     for _ in 0..100 {
@@ -291,4 +292,40 @@ fn a_new_link_is_pinged_until_its_round_trip_is_known() {
         pinged += open.len();
     }
     assert_eq!(pinged, 5);
+}
+
+/// On a slow uplink a chunk takes longer than a silent link lives: its sender must hear that it is waited for.
+#[test]
+fn a_peer_that_receives_one_chunk_for_long_says_that_it_is_there() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "..."));
+    let one = case.meet(1);
+    case.holds(1, &content, "#..");
+    let mut pinged = Vec::new();
+    for second in 0..60 {
+        if !pings(&case.pass(Duration::from_secs(1))).is_empty() {
+            pinged.push(second);
+        }
+        case.input(PeerInput::Receiving { link: one, bytes: 4000 });
+    }
+    let longest = pinged.windows(2).map(|two| two[1] - two[0]).max().unwrap_or(60);
+    assert!(longest < 15 && pinged.last().is_some_and(|last| *last > 45), "{pinged:?}");
+}
+
+#[test]
+fn an_answer_to_an_older_ping_is_no_round_trip() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "..."));
+    let one = case.meet(1);
+    case.holds(1, &content, "#..");
+    let first = pings(&case.done)[0];
+    let again = pings(&case.pass(Duration::from_secs(5)));
+    assert_eq!(again.len(), 1);
+    for (nonce, measured) in [(first, false), (again[0], true)] {
+        case.says(one, PeerMessage::Pong { nonce });
+        let told = case.peer.explain(DOWNLOAD).unwrap();
+        assert_eq!(told.holders[0].round_trip.is_some(), measured);
+    }
 }

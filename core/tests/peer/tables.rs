@@ -138,3 +138,20 @@ fn who_asks_for_the_table_again_and_again_leaves_some_for_others() {
     }
     assert!(is_given(&mut case, 2, 0), "the second link has not had one");
 }
+
+#[test]
+fn a_table_over_a_far_link_is_waited_for() {
+    let content = pieces(8);
+    let mut case = needing_table(&content);
+    let one = case.meet(1);
+    let ping = case.last(|e| match e {
+        PeerEffect::SendPeer { msg: PeerMessage::Ping { nonce }, .. } => Some(*nonce),
+        _ => None,
+    });
+    let rtt = Duration::from_millis(2010);
+    let mut open = asked(&joins(&mut case, 1, &content, Holding::Everything)).len();
+    open += asked(&case.pass(rtt)).len();
+    case.says(one, PeerMessage::Pong { nonce: ping });
+    open += asked(&case.pass(rtt)).len();
+    assert_eq!(open, 2, "asked again when the round trip was not known, and then waited for");
+}
