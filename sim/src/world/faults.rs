@@ -19,9 +19,11 @@ impl World<'_> {
         }
         if self.strike(number, &fault) {
             self.tally.fired(fault.what);
-            if let Some(lasts) = fault.lasts {
-                self.open_faults += 1;
-                self.queue.push(Instant(now.0 + lasts), Event::Over(number));
+            let end = Instant(now.0 + fault.lasts.unwrap_or(0));
+            self.faults_end = self.faults_end.max(end);
+            if fault.lasts.is_some() {
+                self.open_faults.insert(number);
+                self.queue.push(end, Event::Over(number));
             }
         }
     }
@@ -124,7 +126,7 @@ impl World<'_> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the rest has no end, or is a barrier")]
     pub(super) fn end_fault(&mut self, number: u32) {
         let Some(fault) = self.plan.faults.get(number as usize).cloned() else { return };
-        self.open_faults -= 1;
+        self.open_faults.remove(&number);
         if let Some(observer) = &mut self.observer {
             observer.fault(self.now.0, &format!("{} {:?} is over", fault.what, fault.hosts));
         }
