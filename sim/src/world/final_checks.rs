@@ -1,6 +1,7 @@
 //! What must hold at the end: a full sweep of the invariants, and after the faults have stopped,
 //! that everybody who can finish has finished, that nothing is left over, and that the tracker knows who holds what.
 
+use fixedbitset::FixedBitSet;
 use potluck_core::content::PieceSet;
 use potluck_core::ids::{DownloadId, OpId};
 use potluck_core::limits;
@@ -11,8 +12,8 @@ use super::World;
 use super::host::{Host, Node};
 use super::inputs::guarded;
 use crate::disk::Part;
-use crate::net::HostId;
-use crate::plan::SECOND;
+use crate::net::{EndId, HostId};
+use crate::plan::{RolePlan, SECOND};
 
 /// The world's own questions have numbers of their own.
 const QUESTIONS: u64 = 1 << 60;
@@ -28,7 +29,7 @@ pub(crate) enum Prospect {
     Complete,
     /// Honest peers in reach hold what is missing.
     Certain,
-    /// Only peers whose disks were tampered with, or that are hostile, have all that is missing.
+    /// Only peers whose disks were tampered with, or that are hostile, or that it may not find, have all that is missing.
     Unsure,
     /// Nobody in reach has what is missing.
     Hopeless,
@@ -52,8 +53,10 @@ impl World<'_> {
                         break;
                     }
                     let nat = host.access.nat;
-                    let (certain, any) = known.entry((content, nat)).or_insert_with(|| {
-                        (self.available(content, true, nat), self.available(content, false, nat))
+                    let found = self.found_by(number, content);
+                    let (certain, any) = known.entry((content, nat, found)).or_insert_with_key(|key| {
+                        let (content, nat, found) = key;
+                        (self.available(*content, *nat, Some(found)), self.available(*content, *nat, None))
                     });
                     let own = self.own(host, content);
                     let one = if covers(certain, &own) {
@@ -85,13 +88,46 @@ impl World<'_> {
         own
     }
 
-    /// Pieces of a content that running peers hold and offer. Of two peers that nobody can dial neither reaches the other.
-    fn available(&self, number: u32, honest: bool, nat: bool) -> PieceSet {
+    /// Hosts that a peer finds for a content, itself among them: with a tracker everybody, else whom it has links to and whose
+    /// addresses it was given, and whom these in turn can name.
+    fn found_by(&self, number: HostId, content: u32) -> FixedBitSet {
+        let mut found = FixedBitSet::with_capacity(self.hosts.len());
+        let RolePlan::Peer(plan) = &self.plan.hosts[number as usize].role else { return found };
+        if plan.tracker.is_some() {
+            found.insert_range(..);
+            return found;
+        }
+        let key = self.catalog.get(content).key;
+        let takes_part = |host: &Host| match &host.node {
+            Some(Node::Peer(peer)) => !host.paused && peer.held(key).is_some(),
+            Some(Node::Tracker(_)) | None => false,
+        };
+        let far = |end: &EndId| self.net.host_of(end.far());
+        let linked = |host: HostId| self.hosts[host as usize].links.iter().flatten().filter_map(far);
+        let dialable = |host: &HostId| !self.hosts[*host as usize].access.nat;
+        found.insert(number as usize);
+        let mut ask: Vec<HostId> =
+            linked(number).chain(plan.knows.iter().copied().filter(dialable)).collect();
+        while let Some(host) = ask.pop() {
+            if takes_part(&self.hosts[host as usize]) && !found.put(host as usize) {
+                ask.extend(linked(host).filter(dialable));
+            }
+        }
+        found
+    }
+
+    /// Pieces of a content that running peers hold and offer: the honest ones among `found`, or any at all. Of two peers that
+    /// nobody can dial neither reaches the other.
+    fn available(&self, number: u32, nat: bool, found: Option<&FixedBitSet>) -> PieceSet {
         let content = self.catalog.get(number);
+        let honest = found.is_some();
         let mut union = PieceSet::empty(content.geometry.pieces());
-        for host in &self.hosts {
+        for (index, host) in self.hosts.iter().enumerate() {
             let Some(Node::Peer(peer)) = &host.node else { continue };
             if host.paused || (honest && !host.is_honest()) || (nat && host.access.nat) {
+                continue;
+            }
+            if found.is_some_and(|found| !found.contains(index)) {
                 continue;
             }
             let Some(held) = peer.held(content.key) else { continue };
@@ -258,7 +294,8 @@ impl World<'_> {
             if let Some(place) = host.disk.parts.iter().find_map(unfinished) {
                 return self.fail(number, || format!("a part file is left at {place:?}"));
             }
-            let joins = matches!(&self.plan.hosts[number as usize].role, crate::plan::RolePlan::Peer(p) if p.tracker.is_some());
+            let joins =
+                matches!(&self.plan.hosts[number as usize].role, RolePlan::Peer(p) if p.tracker.is_some());
             if joins && !host.joined {
                 return self.fail(number, || "has not joined its tracker again".to_owned());
             }

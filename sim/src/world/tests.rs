@@ -30,3 +30,19 @@ fn what_begins_after_so_many_bytes_is_waited_for() {
         }
     }
 }
+
+#[test]
+fn without_a_tracker_in_reach_is_who_can_be_found() {
+    let swarm = "peers = 8\ntracker = false\n";
+    let gone = "[[faults]]\nkind = 'kill'\nwho = 'first-holder'\nat = '5 s'\n";
+    let edited = "[[faults]]\nkind = 'edit'\nwho = 'first-holder'\nat = '2500 ms'\n";
+    let again = "[[faults]]\nkind = 'disk-lost'\nwho = 'fetcher'\nat = '6 s'\nlasts = '5 s'\n";
+    let late = "size = '4 MiB'\narrive-over = '10 s'\n";
+    for seed in [1, 3] {
+        let swarm = format!("seed = {seed}\n{swarm}");
+        passes(&plan(&format!("{swarm}{late}{gone}")));
+        passes(&plan(&format!("{swarm}size = '16 MiB'\n{gone}{again}")));
+        passes(&plan(&format!("{swarm}size = '16 MiB'\n{edited}{again}")));
+    }
+    assert_eq!(completed(&plan(&format!("{swarm}size = '4 MiB'"))), 8);
+}
