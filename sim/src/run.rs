@@ -81,9 +81,9 @@ fn live(world: &mut World<'_>) {
         world.check_tracker();
         // Where pieces still trickle in, an answer is old when it comes: then once more, after a pause.
         for _ in 0..ASKS {
+            let asked_at = world.now();
             let Some(asker) = world.ask() else { break };
-            world.run_until(world.now() + 2 * SETTLE);
-            if world.idle() >= 2 * SETTLE + 2 * SECOND {
+            if world.idle() >= world.now() - asked_at + 2 * SECOND {
                 world.check_answers(asker);
                 break;
             }

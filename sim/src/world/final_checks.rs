@@ -18,6 +18,9 @@ use crate::plan::{RolePlan, SECOND};
 /// The world's own questions have numbers of their own.
 const QUESTIONS: u64 = 1 << 60;
 
+/// How long answers to them may take, in nanoseconds.
+const ANSWERS: u64 = 10 * SECOND;
+
 /// What timeouts and backoffs may take until a download goes on, in nanoseconds: links that went dead are found after
 /// [`limits::SILENT_LINK`], and redialed, or a tracker rejoined, after pauses of up to half a minute.
 const PATIENCE: u64 = 90 * SECOND;
@@ -310,7 +313,8 @@ impl World<'_> {
         }
     }
 
-    /// Asks a peer what the network has, and who holds each content. The answers come after a few round trips.
+    /// Asks a peer what the network has, and who holds each content: as many at once as it takes, and waits for the answers,
+    /// which come after a few round trips.
     pub(crate) fn ask(&mut self) -> Option<HostId> {
         let asks = |host: &super::host::Host| {
             host.is_live() && host.joined && host.hostile.is_none() && !host.access.tracker
@@ -320,9 +324,12 @@ impl World<'_> {
         let contents: Vec<_> = self.catalog.iter().map(|(number, content)| (number, content.key)).collect();
         self.host(asker).answers.clear();
         self.command(asker, Command::Ask { op: OpId(QUESTIONS), question: everything });
-        for (number, key) in contents {
-            let op = OpId(QUESTIONS + 1 + u64::from(number));
-            self.command(asker, Command::Ask { op, question: Question::Holders { key } });
+        for contents in contents.chunks(limits::QUESTIONS_MAX - 1) {
+            for &(number, key) in contents {
+                let op = OpId(QUESTIONS + 1 + u64::from(number));
+                self.command(asker, Command::Ask { op, question: Question::Holders { key } });
+            }
+            self.run_until(self.now.0 + ANSWERS);
         }
         Some(asker)
     }

@@ -46,3 +46,8 @@ fn without_a_tracker_in_reach_is_who_can_be_found() {
     }
     assert_eq!(completed(&plan(&format!("{swarm}size = '4 MiB'"))), 8);
 }
+
+#[test]
+fn more_contents_than_a_peer_answers_questions_at_once() {
+    assert_eq!(completed(&plan("size = '1 KiB'\ncontents = 257\npeers = 2")), 514);
+}
