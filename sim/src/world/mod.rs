@@ -361,13 +361,11 @@ fn folder(plan: &crate::plan::ContentPlan, catalog: &Catalog) -> Result<Content,
     let fault = |why: String| PlanFault::Folder(plan.name.clone(), why);
     let mut entries = Vec::new();
     for (path, number) in &plan.members {
-        let Some((_, member)) = catalog.iter().find(|(n, _)| n == number) else {
-            return Err(PlanFault::Unknown("content", *number));
-        };
+        let number = catalog.planned(*number).ok_or(PlanFault::Unknown("content", *number))?;
         let path = SafePath::parse(path).map_err(|f| fault(f.to_string()))?;
         entries.push(ListingEntry {
             path,
-            node: ListingNode::File { key: member.key, executable: false, mtime_ns: 0 },
+            node: ListingNode::File { key: catalog.get(number).key, executable: false, mtime_ns: 0 },
         });
     }
     let listing = Listing::new(entries).map_err(|f| fault(f.to_string()))?;
