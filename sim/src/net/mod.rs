@@ -367,6 +367,7 @@ impl Net {
         host.hangs = hangs;
     }
 
+    /// Never none at all: what happens in one instant has no order, and an answer comes after its question.
     fn latency(&self, a: HostId, b: HostId) -> u64 {
         let spread = match self.pair_spread {
             0 => 0,
@@ -375,7 +376,7 @@ impl Net {
                 (pair.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) % spread
             }
         };
-        self.hosts[a as usize].access.delay + self.hosts[b as usize].access.delay + spread
+        (self.hosts[a as usize].access.delay + self.hosts[b as usize].access.delay + spread).max(1)
     }
 
     /// Ends a connection at this end, after what it has accepted.

@@ -60,3 +60,18 @@ fn equal_bytes_are_one_content() {
         assert_eq!(completed(&plan(&swarm)), 80, "seed {seed}");
     }
 }
+
+#[test]
+fn links_without_latency_and_links_of_any_rate_carry_a_swarm() {
+    let swarm = "peers = 4\nsize = '4 MiB'\n";
+    let took = |more: &str| {
+        let plan = plan(&format!("{swarm}{more}"));
+        let report = Report::new(&plan, &passes(&plan));
+        assert_eq!(report.completed, 4, "{more}");
+        report.max
+    };
+    let (none, little) = (took("rtt = '0 s'"), took("rtt = '1 us'"));
+    assert!(none < little * 1.1, "{none} s without latency, {little} s with a microsecond");
+    took("rtt = '0 s'\njitter = '300 ms'");
+    took("up = '400 Gbit/s'\ndown = '400 Gbit/s'");
+}
