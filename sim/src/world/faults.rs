@@ -7,8 +7,15 @@ use potluck_core::time::Instant;
 
 use super::host::{Download, Node};
 use super::{Event, World};
+use crate::disk::DiskFaults;
 use crate::net::{Barrier, EndId, HostId, Presence};
 use crate::plan::{Fault, FaultKind};
+
+/// Kinds that keep a host down until they are over.
+const DOWN: &[FaultKind] =
+    &[FaultKind::Kill, FaultKind::PowerCut, FaultKind::DiskLost, FaultKind::Leave, FaultKind::TrackerCrash];
+/// Kinds that stop its process until they are over.
+const FROZEN: &[FaultKind] = &[FaultKind::Pause, FaultKind::TrackerStall];
 
 impl World<'_> {
     pub(super) fn begin_fault(&mut self, number: u32) {
@@ -17,14 +24,18 @@ impl World<'_> {
         if let Some(observer) = &mut self.observer {
             observer.fault(now.0, &format!("{} {:?}", fault.what, fault.hosts));
         }
+        if fault.lasts.is_some() {
+            self.open_faults.insert(number);
+        }
         if self.strike(number, &fault) {
             self.tally.fired(fault.what);
             let end = Instant(now.0 + fault.lasts.unwrap_or(0));
             self.faults_end = self.faults_end.max(end);
             if fault.lasts.is_some() {
-                self.open_faults.insert(number);
                 self.queue.push(end, Event::Over(number));
             }
+        } else {
+            self.open_faults.remove(&number);
         }
     }
 
@@ -92,7 +103,7 @@ impl World<'_> {
                 struck
             }
             FaultKind::Pause | FaultKind::TrackerStall => {
-                let struck = self.hosts[host as usize].is_live();
+                let struck = self.hosts[host as usize].node.is_some();
                 if struck {
                     self.host(host).paused = true;
                     self.net.set_paused(self.now, host, true, &mut self.queue);
@@ -100,29 +111,29 @@ impl World<'_> {
                 struck
             }
             FaultKind::Stop => self.for_open_downloads(host, |download| Command::Stop { download }),
-            FaultKind::Slow => {
-                self.net.set_speed(host, fault.amount);
-                self.host(host).disk.percent = fault.amount;
+            FaultKind::Slow
+            | FaultKind::Refuse
+            | FaultKind::Hang
+            | FaultKind::DiskFull
+            | FaultKind::WriteError
+            | FaultKind::SyncError => {
+                self.set_condition(host);
                 true
             }
-            FaultKind::Refuse | FaultKind::Hang => {
-                let hangs = fault.what == FaultKind::Hang;
-                self.net.set_dialing(host, !hangs, hangs);
+            FaultKind::ReadError => {
+                self.set_condition(host);
+                self.host(host).stumbled = true;
                 true
             }
             FaultKind::Reset => self.with_connection(host, |world, end| world.net.reset(end)),
             FaultKind::HalfOpen => self.with_connection(host, |world, end| world.net.half_open(end)),
-            FaultKind::DiskFull | FaultKind::WriteError | FaultKind::ReadError | FaultKind::SyncError => {
-                self.set_disk_fault(host, fault.what, true);
-                self.host(host).stumbled |= fault.what == FaultKind::ReadError;
-                true
-            }
             FaultKind::Rot => self.rot(host),
             FaultKind::Edit => self.edit(host),
             _ => false,
         }
     }
 
+    /// Ends a fault. Another one that is open may keep a host where it is.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the rest has no end, or is a barrier")]
     pub(super) fn end_fault(&mut self, number: u32) {
         let Some(fault) = self.plan.faults.get(number as usize).cloned() else { return };
@@ -133,26 +144,54 @@ impl World<'_> {
         self.net.lower(self.now, number, &mut self.queue);
         for &host in &fault.hosts {
             match fault.what {
-                FaultKind::Kill
-                | FaultKind::PowerCut
-                | FaultKind::DiskLost
-                | FaultKind::Leave
-                | FaultKind::TrackerCrash => self.boot(host),
-                FaultKind::Pause | FaultKind::TrackerStall => self.resume(host),
+                what if DOWN.contains(&what) => {
+                    if !self.has(host, DOWN) {
+                        self.boot(host);
+                    }
+                }
+                what if FROZEN.contains(&what) => {
+                    if !self.has(host, FROZEN) {
+                        self.resume(host);
+                    }
+                }
                 FaultKind::Stop => {
-                    self.for_open_downloads(host, |download| Command::Resume { download });
+                    if !self.has(host, &[FaultKind::Stop]) {
+                        self.for_open_downloads(host, |download| Command::Resume { download });
+                    }
                 }
-                FaultKind::Slow => {
-                    self.net.set_speed(host, 100);
-                    self.host(host).disk.percent = 100;
-                }
-                FaultKind::Refuse | FaultKind::Hang => self.net.set_dialing(host, false, false),
-                FaultKind::DiskFull | FaultKind::WriteError | FaultKind::ReadError | FaultKind::SyncError => {
-                    self.set_disk_fault(host, fault.what, false);
-                }
-                _ => {}
+                _ => self.set_condition(host),
             }
         }
+    }
+
+    /// Faults that are open at a host.
+    fn open_at(&self, host: HostId) -> impl Iterator<Item = &Fault> {
+        let fault = |number: &u32| self.plan.faults.get(*number as usize);
+        self.open_faults.iter().filter_map(fault).filter(move |fault| fault.hosts.contains(&host))
+    }
+
+    /// Is one of these open at a host?
+    fn has(&self, host: HostId, kinds: &[FaultKind]) -> bool {
+        self.open_at(host).any(|fault| kinds.contains(&fault.what))
+    }
+
+    /// What a host's links and disk are like follows from the faults that are open.
+    fn set_condition(&mut self, host: HostId) {
+        let slow = self.open_at(host).filter(|fault| fault.what == FaultKind::Slow);
+        let percent = slow.map(|fault| fault.amount).min().unwrap_or(100);
+        let has = |kind| self.has(host, &[kind]);
+        let disk = DiskFaults {
+            full: has(FaultKind::DiskFull),
+            write: has(FaultKind::WriteError),
+            read: has(FaultKind::ReadError),
+            sync: has(FaultKind::SyncError),
+        };
+        let (refuses, hangs) = (has(FaultKind::Refuse), has(FaultKind::Hang));
+        self.net.set_speed(host, percent);
+        self.net.set_dialing(host, refuses, hangs);
+        let record = self.host(host);
+        record.disk.percent = percent;
+        record.disk.faults = disk;
     }
 
     /// A host has sent more: some faults wait for that.
@@ -190,6 +229,7 @@ impl World<'_> {
         host.is_live() && matches!(host.node, Some(Node::Peer(_)))
     }
 
+    /// Ends a process; false if none runs.
     fn down(&mut self, host: HostId, to: Presence, for_good: bool) -> bool {
         if self.hosts[host as usize].node.is_none() {
             return false;
@@ -203,18 +243,6 @@ impl World<'_> {
         if std::mem::replace(&mut self.host(host).paused, false) {
             self.net.set_paused(self.now, host, false, &mut self.queue);
             self.feed_deferred(host);
-        }
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "called for faults of disks only")]
-    fn set_disk_fault(&mut self, host: HostId, what: FaultKind, on: bool) {
-        let faults = &mut self.host(host).disk.faults;
-        match what {
-            FaultKind::DiskFull => faults.full = on,
-            FaultKind::WriteError => faults.write = on,
-            FaultKind::ReadError => faults.read = on,
-            FaultKind::SyncError => faults.sync = on,
-            _ => {}
         }
     }
 

@@ -75,3 +75,26 @@ fn links_without_latency_and_links_of_any_rate_carry_a_swarm() {
     took("rtt = '0 s'\njitter = '300 ms'");
     took("up = '400 Gbit/s'\ndown = '400 Gbit/s'");
 }
+
+#[test]
+fn of_two_faults_at_one_host_the_longer_one_goes_on() {
+    let twice = |fault: &str, lasts: [&str; 2]| {
+        let fault = |lasts: &str| format!("[[faults]]\nat = '500 ms'\n{fault}\nlasts = '{lasts}'\n");
+        let [one, other] = lasts.map(fault);
+        let plan = plan(&format!("peers = 6\nsize = '16 MiB'\nup = '10 Mbit/s'\n{one}{other}"));
+        Report::new(&plan, &passes(&plan)).max
+    };
+    let faults = [
+        "kind = 'slow'\nspeed = 1\nwho = 'first-holder'",
+        "kind = 'disk-full'\npercent = 100\nwho = 'fetcher'",
+        "kind = 'pause'\nwho = 'first-holder'",
+        "kind = 'stop'\npercent = 100\nwho = 'fetcher'",
+        "kind = 'isolate'\nwho = 'first-holder'",
+    ];
+    for fault in faults {
+        for lasts in [["1 s", "100 s"], ["100 s", "1 s"]] {
+            let max = twice(fault, lasts);
+            assert!(max > 100.0, "{fault}, {lasts:?}: done after {max} s");
+        }
+    }
+}
