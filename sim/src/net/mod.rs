@@ -158,9 +158,11 @@ pub(crate) enum Happened {
         /// How many.
         bytes: u32,
     },
-    /// The last byte of a chunk left this end's host.
+    /// The last byte of a chunk left a host.
     ChunkSent {
-        /// From where.
+        /// Whose uplink it left.
+        host: HostId,
+        /// From which of its ends; it may have closed it, or lost it, meanwhile.
         by: EndId,
         /// Which.
         chunk: ChunkFrame,

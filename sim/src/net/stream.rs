@@ -221,7 +221,7 @@ impl Net {
             }
             if let Some((by, chunk)) = record.sending.take() {
                 if let Some((chunk, bytes)) = chunk {
-                    self.happened.push_back(Happened::ChunkSent { by, chunk, bytes });
+                    self.happened.push_back(Happened::ChunkSent { host, by, chunk, bytes });
                 }
                 if let Some(conn) = self.conn(by) {
                     conn.streams[by.side()].in_up_ring = false;

@@ -288,6 +288,8 @@ fn a_close_comes_after_what_was_sent() {
     lab.chunk(end, 0);
     lab.net.close(lab.now, end, &mut lab.queue);
     lab.run();
+    let sent = |(_, h): &(u64, Happened)| matches!(h, Happened::ChunkSent { host: 0, bytes: CHUNK, .. });
+    assert_eq!(lab.log.iter().filter(|h| sent(h)).count(), 1, "it is told though the end is closed");
     let last: Vec<_> = lab.log.iter().rev().take(2).map(|(_, h)| h.clone()).collect();
     assert!(matches!(last[1], Happened::Frame { body: Body::Chunk(_), .. }));
     assert!(matches!(last[0], Happened::Down { reason: CloseReason::Done, .. }));

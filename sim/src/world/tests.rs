@@ -98,3 +98,10 @@ fn of_two_faults_at_one_host_the_longer_one_goes_on() {
         }
     }
 }
+
+#[test]
+fn what_leaves_a_host_is_counted_though_its_end_is_closed() {
+    let plan = plan("peers = 4\nsize = '200 KiB'\nrtt = '1 us'");
+    let report = Report::new(&plan, &passes(&plan));
+    assert!(report.holder_copies >= 1.0, "the only holder sent {} copies", report.holder_copies);
+}
