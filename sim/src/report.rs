@@ -11,11 +11,11 @@ use crate::world::Tally;
 pub struct Report {
     /// The plan's seed.
     pub seed: u64,
-    /// Downloads that were begun by peers that were there at the end, or had finished before.
+    /// Downloads that were begun, also by peers that were gone before they had finished.
     pub downloads: u64,
-    /// Those that were completed.
+    /// Those that were completed, and not lost again.
     pub completed: u64,
-    /// Time from its beginning to the completion of a download: median.
+    /// Time from its beginning to the completion of a download, the last one if its disk was lost: median.
     pub p50: f64,
     /// 90 of 100 were faster.
     pub p90: f64,

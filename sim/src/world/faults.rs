@@ -88,9 +88,12 @@ impl World<'_> {
             FaultKind::DiskLost => {
                 let struck = self.down(host, Presence::Off, for_good);
                 if struck {
-                    let record = self.host(host);
+                    let record = &mut self.hosts[host as usize];
                     record.disk.wipe();
-                    record.downloads.values_mut().for_each(|download| download.completed = false);
+                    for download in record.downloads.values_mut() {
+                        download.completed = false;
+                        self.tally.downloads[download.record].completed = None;
+                    }
                 }
                 struck
             }

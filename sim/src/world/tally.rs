@@ -54,7 +54,7 @@ pub struct DownloadRecord {
     pub content: u32,
     /// When it was asked for first.
     pub began: u64,
-    /// When it was complete.
+    /// When it became complete, for the last time if its disk was lost; `None` if it is not.
     pub completed: Option<u64>,
 }
 

@@ -105,3 +105,18 @@ fn what_leaves_a_host_is_counted_though_its_end_is_closed() {
     let report = Report::new(&plan, &passes(&plan));
     assert!(report.holder_copies >= 1.0, "the only holder sent {} copies", report.holder_copies);
 }
+
+#[test]
+fn a_download_done_again_ends_when_it_is_done_again() {
+    let lost = "[[faults]]\nkind = 'disk-lost'\nwho = 'fetcher'\nat = '20 s'\ntimes = 6\n";
+    let times = |lasts: &str| {
+        let plan = plan(&format!("peers = 6\nsize = '16 MiB'\n{lost}{lasts}"));
+        let report = Report::new(&plan, &passes(&plan));
+        (report.completed, report.p50 > 25.0)
+    };
+    assert_eq!(times("lasts = '5 s'"), (6, true));
+    assert_eq!(times(""), (0, false), "what is lost for good is not complete");
+    let kill = "peers = 6\nsize = '16 MiB'\n[[faults]]\nkind = 'kill'\nwho = 'fetcher'\nat = '20 s'\nlasts = '5 s'\n";
+    let plan = plan(kill);
+    assert!(Report::new(&plan, &passes(&plan)).max < 20.0, "a restart loses nothing that was finished");
+}
