@@ -95,8 +95,9 @@ fn table(report: &Report, outcome: &Outcome) -> String {
     row("completion p90", format!("{:.2} s", report.p90));
     row("completion p99", format!("{:.2} s", report.p99));
     row("completion max", format!("{:.2} s", report.max));
-    row("fluid bound T*", format!("{:.2} s", report.bound));
-    row("efficiency T*/T", format!("{:.3}", report.efficiency));
+    let known = |value: Option<f64>, spell: fn(f64) -> String| value.map_or_else(|| "-".to_owned(), spell);
+    row("fluid bound T*", known(report.bound, |bound| format!("{bound:.2} s")));
+    row("efficiency T*/T", known(report.efficiency, |efficiency| format!("{efficiency:.3}")));
     row("first holder sent", format!("{:.2} copies", report.holder_copies));
     row("duplicate bytes", format!("{:.2} %", report.duplicate_percent));
     row("control bytes", format!("{:.2} %", report.control_percent));

@@ -101,7 +101,7 @@ fn of_two_faults_at_one_host_the_longer_one_goes_on() {
 
 #[test]
 fn what_leaves_a_host_is_counted_though_its_end_is_closed() {
-    let plan = plan("peers = 4\nsize = '200 KiB'\nrtt = '1 us'");
+    let plan = plan("peers = 30\nsize = '4 MiB'\nholder-up = '1 Mbit/s'\nrtt = '20 ms'");
     let report = Report::new(&plan, &passes(&plan));
     assert!(report.holder_copies >= 1.0, "the only holder sent {} copies", report.holder_copies);
 }
@@ -119,4 +119,25 @@ fn a_download_done_again_ends_when_it_is_done_again() {
     let kill = "peers = 6\nsize = '16 MiB'\n[[faults]]\nkind = 'kill'\nwho = 'fetcher'\nat = '20 s'\nlasts = '5 s'\n";
     let plan = plan(kill);
     assert!(Report::new(&plan, &passes(&plan)).max < 20.0, "a restart loses nothing that was finished");
+}
+
+#[test]
+fn no_swarm_is_faster_than_its_links_allow() {
+    let kills = "[[faults]]\nkind = 'kill'\nwho = 'fetcher'\nat = '1 s'\ntimes = 9\nevery = '100 ms'";
+    let hostile = "hostile = [{kind='twice', count=2},{kind='greedy', count=2},{kind='unasked', count=2}]";
+    let scenarios = [
+        format!("peers = 12\nsize = '16 MiB'\nholder-up = '10 Mbit/s'\n{hostile}"),
+        format!(
+            "peers = 10\nsize = '32 MiB'\n[[groups]]\npercent = 10\nup = '1 Mbit/s'\ndown = '1 Mbit/s'\n{kills}"
+        ),
+        "peers = 20\nsize = '4 MiB'\nrtt = '20 ms'\n[[groups]]\npercent = 20\nup = '128 kbit/s'\ndown = '128 kbit/s'"
+            .to_owned(),
+    ];
+    for scenario in scenarios {
+        let plan = plan(&scenario);
+        let efficiency = Report::new(&plan, &passes(&plan)).efficiency;
+        assert!(efficiency.is_some_and(|efficiency| efficiency <= 1.0), "{efficiency:?}: {scenario}");
+    }
+    let nothing = plan("peers = 4\nsize = '0'");
+    assert_eq!(Report::new(&nothing, &passes(&nothing)).efficiency, None, "of no bytes nothing can be said");
 }
