@@ -27,8 +27,11 @@ impl World<'_> {
         if fault.lasts.is_some() {
             self.open_faults.insert(number);
         }
+        let felt = self.is_felt(&fault);
         if self.strike(number, &fault) {
-            self.tally.fired(fault.what);
+            if felt {
+                self.tally.fired(fault.what);
+            }
             let end = Instant(now.0 + fault.lasts.unwrap_or(0));
             self.faults_end = self.faults_end.max(end);
             if fault.lasts.is_some() {
@@ -36,6 +39,32 @@ impl World<'_> {
             }
         } else {
             self.open_faults.remove(&number);
+        }
+    }
+
+    /// Can it have an effect on anybody? What befalls a process, a connection or a file finds that out by itself. What lies on a
+    /// host, or between hosts, is felt by those that run, as long as there is something left to fetch.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest strikes, or finds nothing to strike")]
+    fn is_felt(&self, fault: &Fault) -> bool {
+        let runs = |number: HostId| self.hosts[number as usize].node.is_some();
+        let struck = || fault.hosts.iter().any(|&host| runs(host));
+        let rest = |number: &HostId| !fault.hosts.contains(number);
+        let others = || (0..self.hosts.len() as HostId).filter(rest).any(runs);
+        let tracked = || self.plan.peers().any(|(_, peer)| peer.tracker.is_some());
+        match fault.what {
+            FaultKind::TrackerCrash | FaultKind::TrackerStall => tracked(),
+            FaultKind::TrackerCut => tracked() && struck() && fault.lasts != Some(0),
+            FaultKind::Partition | FaultKind::OneWay | FaultKind::Isolate | FaultKind::Clog => {
+                struck() && others() && !self.is_all_done() && fault.lasts != Some(0)
+            }
+            FaultKind::Slow
+            | FaultKind::Refuse
+            | FaultKind::Hang
+            | FaultKind::DiskFull
+            | FaultKind::WriteError
+            | FaultKind::ReadError
+            | FaultKind::SyncError => struck() && !self.is_all_done() && fault.lasts != Some(0),
+            _ => true,
         }
     }
 
@@ -215,16 +244,17 @@ impl World<'_> {
 
     /// Everybody has everything: who has not sent so much by now will not. What waits for that happens now.
     pub(super) fn check_all_done(&mut self) {
-        if self.by_sent.is_empty() {
-            return;
-        }
-        let planned: usize = self.plan.peers().map(|(_, peer)| peer.fetches.len()).sum();
-        let done = self.tally.downloads.iter().filter(|download| download.completed.is_some()).count();
-        if done == planned {
+        if !self.by_sent.is_empty() && self.is_all_done() {
             for (_, _, fault) in self.by_sent.drain(..) {
                 self.queue.push(self.now, Event::Fault(fault));
             }
         }
+    }
+
+    /// Are all downloads of the plan complete?
+    fn is_all_done(&self) -> bool {
+        let planned: usize = self.plan.peers().map(|(_, peer)| peer.fetches.len()).sum();
+        planned == self.tally.downloads.iter().filter(|download| download.completed.is_some()).count()
     }
 
     fn is_live_peer(&self, host: HostId) -> bool {
@@ -293,12 +323,12 @@ impl World<'_> {
     fn edit(&mut self, host: HostId) -> bool {
         let Some(number) = self.pick_shared(host) else { return false };
         let Some(shared) = self.host(host).disk.shared.get_mut(&number) else { return false };
-        shared.changed = true;
+        let anew = !std::mem::replace(&mut shared.changed, true);
         self.host(host).stumbled = true;
         if self.dice.chance(50) && self.is_live_peer(host) {
             let key = self.catalog.get(number).key;
             self.feed_peer(host, PeerInput::SourceChanged { key });
         }
-        true
+        anew
     }
 }

@@ -141,3 +141,33 @@ fn no_swarm_is_faster_than_its_links_allow() {
     let nothing = plan("peers = 4\nsize = '0'");
     assert_eq!(Report::new(&nothing, &passes(&nothing)).efficiency, None, "of no bytes nothing can be said");
 }
+
+#[test]
+fn a_fault_that_nobody_feels_has_not_fired() {
+    let lasting = |kind: &str, more: &str| format!("kind = '{kind}'\nlasts = '60 s'\n{more}");
+    let late = ["partition", "isolate", "sync-error", "hang", "read-error"]
+        .map(|kind| lasting(kind, "who = 'fetcher'\nat = '1 h'"));
+    let untracked = [
+        lasting("tracker-crash", "who = 'tracker'\nat = '100 ms'"),
+        lasting("tracker-cut", "who = 'fetcher'\nat = '100 ms'"),
+    ];
+    let unfired = |swarm: &str, fault: &str| {
+        let plan = plan(&format!("{swarm}\nsize = '4 MiB'\n[[faults]]\n{fault}"));
+        passes(&plan).unfired().len()
+    };
+    for fault in &late {
+        assert_eq!(unfired("peers = 4", fault), 1, "{fault}");
+        assert_eq!(unfired("peers = 4", &fault.replace("1 h", "100 ms")), 0, "{fault}, early");
+    }
+    for fault in &untracked {
+        assert_eq!(unfired("peers = 4", fault), 0, "{fault}");
+        let mut world = plan(&format!("peers = 4\nsize = '4 MiB'\n[[faults]]\n{fault}"));
+        for host in &mut world.hosts {
+            if let crate::RolePlan::Peer(peer) = &mut host.role {
+                (peer.tracker, peer.knows) = (None, vec![1]);
+            }
+        }
+        assert_eq!(passes(&world).unfired().len(), 1, "{fault}, without a tracker");
+    }
+    assert_eq!(unfired("peers = 0", &lasting("partition", "who = 'fetcher'\nat = '100 ms'")), 1);
+}
