@@ -158,11 +158,16 @@ pub(crate) enum Happened {
         /// How many.
         bytes: u32,
     },
-    /// The last byte of a chunk left a host.
-    ChunkSent {
-        /// Whose uplink it left.
+    /// Bytes of a chunk leave a host.
+    Payload {
+        /// Which host.
         host: HostId,
-        /// From which of its ends; it may have closed it, or lost it, meanwhile.
+        /// How many.
+        bytes: u32,
+    },
+    /// The last byte of a chunk left this end's host.
+    ChunkSent {
+        /// From where.
         by: EndId,
         /// Which.
         chunk: ChunkFrame,

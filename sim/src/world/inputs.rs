@@ -31,11 +31,11 @@ impl World<'_> {
         match happened {
             Happened::Frame { at, body, bytes } => self.on_frame(at, body, bytes),
             Happened::Part { at, bytes } => self.on_part(at, bytes),
-            Happened::ChunkSent { host, by, chunk, bytes } => {
+            Happened::Payload { host, bytes } => {
                 self.tally.hosts[host as usize].payload_sent += u64::from(bytes);
-                self.on_chunk_sent(by, chunk, bytes);
                 self.check_sent(host);
             }
+            Happened::ChunkSent { by, chunk, bytes } => self.on_chunk_sent(by, chunk, bytes),
             Happened::Accepted { at } => self.on_link(at, None),
             Happened::Connected { at, op } => self.on_link(at, Some(op)),
             Happened::DialFailed { host, op, error } => {
