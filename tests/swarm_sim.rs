@@ -87,6 +87,7 @@ fn what_the_model_does_not_honour_is_refused() {
         "up = \"1 B/s\"",
         "real = true\nsize = \"1 GiB\"",
         "[[faults]]\nkind = \"kill\"\nwho = \"fetcher\"",
+        "[[faults]]\nkind = \"slow\"\nwho = \"fetcher\"\nat = \"1 s\"\nlasts = \"1 s\"\nspeed = 101",
         "[[faults]]\nkind = \"pause\"\nwho = \"fetcher\"\nat = \"1 s\"",
         "[[faults]]\nkind = \"tracker-crash\"\nwho = \"fetcher\"\nat = \"1 s\"",
         "[[faults]]\nkind = \"reset\"\nwho = \"fetcher\"\nat = \"1 s\"\nlasts = \"1 s\"",
@@ -126,6 +127,7 @@ fn figures_are_as_in_the_snapshot() {
                     ..Scenario::default()
                 });
                 let Report { completed, p50, max, efficiency, duplicate_percent, holder_copies, .. } = r;
+                let efficiency = efficiency.unwrap();
                 writeln!(
                     table,
                     "{peers:5} {links:5} {name:5} | {completed:4} {p50:6.2} {max:6.2} {efficiency:5.2} \

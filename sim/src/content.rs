@@ -154,20 +154,28 @@ fn value_of(seed: &Seed, at: ChunkAddr, taint: u32) -> ChainingValue {
     ChainingValue(*blake3::keyed_hash(&seed.0, &place).as_bytes())
 }
 
-/// All contents of a world, numbered.
+/// All contents of a world, numbered. Equal bytes are one content, however often a plan has them.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     contents: Vec<Content>,
     by_key: BTreeMap<ContentKey, u32>,
+    planned: Vec<u32>,
 }
 
 impl Catalog {
-    /// Adds a content; its number.
-    pub(crate) fn add(&mut self, content: Content) -> u32 {
-        let number = self.contents.len() as u32;
-        self.by_key.insert(content.key, number);
-        self.contents.push(content);
-        number
+    /// Adds the next content of the plan.
+    pub(crate) fn add(&mut self, content: Content) {
+        let next = self.contents.len() as u32;
+        let number = *self.by_key.entry(content.key).or_insert(next);
+        self.planned.push(number);
+        if number == next {
+            self.contents.push(content);
+        }
+    }
+
+    /// The number of what the plan knows by this one.
+    pub(crate) fn planned(&self, number: u32) -> Option<u32> {
+        self.planned.get(number as usize).copied()
     }
 
     /// The content of this number.
@@ -178,6 +186,11 @@ impl Catalog {
     /// The number of a content.
     pub(crate) fn find(&self, key: ContentKey) -> Option<u32> {
         self.by_key.get(&key).copied()
+    }
+
+    /// The numbers of all contents.
+    pub(crate) fn numbers(&self) -> std::ops::Range<u32> {
+        0..self.contents.len() as u32
     }
 
     /// All contents in order.

@@ -292,7 +292,7 @@ impl Hostility {
 }
 
 impl Plan {
-    /// When the last fault that happens at a set time is over.
+    /// When the last fault that happens at a set time is over. When the others happen nobody knows beforehand.
     #[must_use]
     pub fn faults_end(&self) -> u64 {
         let end = |fault: &Fault| match fault.when {

@@ -59,16 +59,9 @@ pub fn run<'a>(
 }
 
 fn live(world: &mut World<'_>) {
-    let calm = world.plan().faults_end();
-    world.run_until(calm);
-    let (all, nothing) = world.bounds();
-    let late = |world: &World<'_>| {
-        let waited = world.now().saturating_sub(calm);
-        waited > all || waited.min(world.idle()) > nothing
-    };
-    while world.violation().is_none() && !world.is_done() && !late(world) {
-        let next = world.now() + SLICE;
-        world.run_until(next);
+    let mut calm = world.faults_end();
+    while !comes_to_its_end(world, calm) {
+        calm = world.faults_end();
     }
     world.sweep();
     world.check_liveness(world.now().saturating_sub(calm));
@@ -88,9 +81,9 @@ fn live(world: &mut World<'_>) {
         world.check_tracker();
         // Where pieces still trickle in, an answer is old when it comes: then once more, after a pause.
         for _ in 0..ASKS {
+            let asked_at = world.now();
             let Some(asker) = world.ask() else { break };
-            world.run_until(world.now() + 2 * SETTLE);
-            if world.idle() >= 2 * SETTLE + 2 * SECOND {
+            if world.idle() >= world.now() - asked_at + 2 * SECOND {
                 world.check_answers(asker);
                 break;
             }
@@ -98,6 +91,22 @@ fn live(world: &mut World<'_>) {
         }
     }
     world.sweep();
+}
+
+/// Lets time pass until everything has come to its end, or should have, all faults being over at `calm`; false if another one
+/// began, which is over later.
+fn comes_to_its_end(world: &mut World<'_>, calm: u64) -> bool {
+    world.run_until(calm);
+    let (all, nothing) = world.bounds();
+    while world.violation().is_none() && world.faults_end() == calm && !world.is_done() {
+        let waited = world.now().saturating_sub(calm);
+        if waited > all || waited.min(world.idle()) > nothing {
+            break;
+        }
+        let next = world.now() + SLICE;
+        world.run_until(next);
+    }
+    world.faults_end() == calm
 }
 
 impl World<'_> {

@@ -396,8 +396,10 @@ impl Scenario {
         if Hostility::ALL.iter().any(|hostility| hostility.kind() == kind) || kind == FaultKind::LateJoin {
             return nonsense("is described by `hostile` or `arrive-over`");
         }
-        if rule.speed.is_some() != (kind == FaultKind::Slow) || rule.speed == Some(0) {
-            return nonsense("`speed` belongs to `slow`, and is at least 1 percent");
+        if rule.speed.is_some() != (kind == FaultKind::Slow)
+            || rule.speed.is_some_and(|speed| !(1..=100).contains(&speed))
+        {
+            return nonsense("`speed` belongs to `slow`, and is 1 to 100 percent");
         }
         if rule.delay.is_some() != (kind == FaultKind::Clog) {
             return nonsense("`delay` belongs to `clog`");

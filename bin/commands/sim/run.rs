@@ -38,9 +38,7 @@ pub(super) fn run(args: RunArgs, ctx: &Context) -> anyhow::Result<()> {
     ctx.out.event(&Event::Report { report: &report, faults: &outcome.tally.faults })?;
     ctx.out.line(table(&report, &outcome))?;
     if let Some(violation) = &outcome.violation {
-        let name = args.scenario.as_deref().unwrap_or_default();
-        let command = format!("potluck sim run {name} --seed {} (and the same flags)", plan.seed);
-        return Err(violated(ctx, &plan, violation, &command));
+        return Err(violated(ctx, &plan, violation, &command_line(std::env::args().skip(1))?));
     }
     let unfired = outcome.unfired();
     if !unfired.is_empty() {
@@ -82,6 +80,12 @@ fn scenario(args: &RunArgs) -> anyhow::Result<Scenario> {
     Ok(scenario)
 }
 
+/// The command that ran, for a shell: whoever reads the violation sees it again.
+fn command_line(args: impl Iterator<Item = String>) -> anyhow::Result<String> {
+    let words: Vec<String> = std::iter::once("potluck".to_owned()).chain(args).collect();
+    Ok(shlex::try_join(words.iter().map(String::as_str))?)
+}
+
 fn usage(error: impl std::fmt::Display) -> Failure {
     Failure::new(Code::Usage, error.to_string())
 }
@@ -95,8 +99,9 @@ fn table(report: &Report, outcome: &Outcome) -> String {
     row("completion p90", format!("{:.2} s", report.p90));
     row("completion p99", format!("{:.2} s", report.p99));
     row("completion max", format!("{:.2} s", report.max));
-    row("fluid bound T*", format!("{:.2} s", report.bound));
-    row("efficiency T*/T", format!("{:.3}", report.efficiency));
+    let known = |value: Option<f64>, spell: fn(f64) -> String| value.map_or_else(|| "-".to_owned(), spell);
+    row("fluid bound T*", known(report.bound, |bound| format!("{bound:.2} s")));
+    row("efficiency T*/T", known(report.efficiency, |efficiency| format!("{efficiency:.3}")));
     row("first holder sent", format!("{:.2} copies", report.holder_copies));
     row("duplicate bytes", format!("{:.2} %", report.duplicate_percent));
     row("control bytes", format!("{:.2} %", report.control_percent));
@@ -105,4 +110,16 @@ fn table(report: &Report, outcome: &Outcome) -> String {
     row("simulated time", format!("{:.1} s", report.ended_at));
     row("fingerprint", report.fingerprint.clone());
     table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command_line;
+
+    #[test]
+    fn the_command_is_one_that_a_shell_takes() {
+        let args = ["sim", "run", "my swarm.toml", "--up", "400 Gbit/s", "--seed=9"].map(str::to_owned);
+        let command = command_line(args.into_iter()).expect("no word has a NUL");
+        assert_eq!(command, "potluck sim run 'my swarm.toml' --up '400 Gbit/s' '--seed=9'");
+    }
 }

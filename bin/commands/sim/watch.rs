@@ -1,10 +1,12 @@
 //! How far a run is: a bar on a terminal, an object at first and then once a second in JSON. Every step passes through to the
 //! trace, if there is one.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use potluck_core::content::Geometry;
+use potluck_core::content::{Geometry, PieceSet};
+use potluck_core::ids::ContentKey;
 use potluck_core::peer::{PeerEffect, PeerEvent, PeerInput};
 use potluck_core::tracker::{TrackerEffect, TrackerInput};
 use potluck_sim::{Observer, Plan};
@@ -18,7 +20,9 @@ pub(super) struct Watch<'a> {
     trace: Option<Box<dyn Observer + 'a>>,
     out: Out,
     bar: ProgressBar,
-    /// Pieces that downloads verified, of those that all of them have.
+    /// What every host has verified: a piece that it lost and verified again is one still.
+    verified: BTreeMap<(u32, ContentKey), PieceSet>,
+    /// Pieces in these, of those that all downloads have.
     pieces: u64,
     of: u64,
     inputs: u64,
@@ -36,7 +40,7 @@ impl<'a> Watch<'a> {
                 .unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
         let bar = out.bars().add(bar);
-        Self { trace, out, bar, pieces: 0, of, inputs: 0, told: None }
+        Self { trace, out, bar, verified: BTreeMap::new(), pieces: 0, of, inputs: 0, told: None }
     }
 
     fn took_input(&mut self, at: u64) {
@@ -45,7 +49,7 @@ impl<'a> Watch<'a> {
             return;
         }
         let seconds = at as f64 / 1e9;
-        self.bar.set_position(self.pieces.min(self.of));
+        self.bar.set_position(self.pieces);
         self.bar.set_message(format!("{seconds:.1} s simulated, {} inputs", self.inputs));
         if self.told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
             self.told = Some(Instant::now());
@@ -70,8 +74,10 @@ impl Observer for Watch<'_> {
         }
     }
     fn peer_effect(&mut self, at: u64, host: u32, effect: &PeerEffect) {
-        if let PeerEffect::Report(PeerEvent::PieceVerified { .. }) = effect {
-            self.pieces += 1;
+        if let PeerEffect::Report(PeerEvent::PieceVerified { key, piece, .. }) = effect {
+            let count = || Geometry::new(key.length).map_or(0, |geometry| geometry.pieces());
+            let verified = self.verified.entry((host, *key)).or_insert_with(|| PieceSet::empty(count()));
+            self.pieces += u64::from(verified.insert(*piece));
         }
         if let Some(trace) = &mut self.trace {
             trace.peer_effect(at, host, effect);

@@ -158,6 +158,13 @@ pub(crate) enum Happened {
         /// How many.
         bytes: u32,
     },
+    /// Bytes of a chunk leave a host.
+    Payload {
+        /// Which host.
+        host: HostId,
+        /// How many.
+        bytes: u32,
+    },
     /// The last byte of a chunk left this end's host.
     ChunkSent {
         /// From where.
@@ -367,6 +374,7 @@ impl Net {
         host.hangs = hangs;
     }
 
+    /// Never none at all: what happens in one instant has no order, and an answer comes after its question.
     fn latency(&self, a: HostId, b: HostId) -> u64 {
         let spread = match self.pair_spread {
             0 => 0,
@@ -375,7 +383,7 @@ impl Net {
                 (pair.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) % spread
             }
         };
-        self.hosts[a as usize].access.delay + self.hosts[b as usize].access.delay + spread
+        (self.hosts[a as usize].access.delay + self.hosts[b as usize].access.delay + spread).max(1)
     }
 
     /// Ends a connection at this end, after what it has accepted.

@@ -80,7 +80,8 @@ impl Pipe {
         self.fair.clear();
     }
 
+    /// Never no time at all: what happens in one instant has no order, and what a connection carries comes after it.
     pub(super) fn time_for(&self, bytes: u32) -> Duration {
-        Duration::from_nanos(u64::from(bytes) * 1_000_000_000 / self.rate.max(1))
+        Duration::from_nanos((u64::from(bytes) * 1_000_000_000 / self.rate.max(1)).max(1))
     }
 }

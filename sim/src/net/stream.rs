@@ -244,7 +244,7 @@ impl Net {
         let slowest = host.up.rate.min(far_rate) / TURNS_PER_SECOND;
         let room = stream.room(now, conn.latency).min((slowest.min(1 << 30) as u32).max(TURN_BYTES_MIN));
         let small = stream.is_small_next();
-        let (mut bytes, mut frames, mut whole) = (0, 0, None);
+        let (mut bytes, mut payload, mut frames, mut whole) = (0, 0, 0, None);
         while bytes < room.min(TURN_BYTES)
             && let Some(frame) = stream.queue.front()
             && (bytes == 0 || !matches!(frame.body, Body::Chunk(_)))
@@ -253,6 +253,7 @@ impl Net {
             let rest = frame.bytes - stream.front_sent;
             let part = rest.min(room - bytes);
             bytes += part;
+            payload += if matches!(frame.body, Body::Chunk(_)) { part } else { 0 };
             if part < rest {
                 stream.front_sent += part;
                 break;
@@ -279,6 +280,9 @@ impl Net {
             stream.busy_at = host.up.free_at;
             stream.turns.push_back(Turn { bytes, frames, small, first });
             queue.push(stream.arrives_at, NetEvent::Arrive(end).into());
+        }
+        if payload > 0 {
+            self.happened.push_back(Happened::Payload { host: near, bytes: payload });
         }
         if whole.is_some() || !stream.queue.is_empty() {
             // Its next turn is asked for when this one is over: others that come meanwhile are served first.

@@ -18,6 +18,10 @@ struct Lab {
 
 impl Lab {
     fn new(hosts: usize) -> Self {
+        Self::with(hosts, RATE, HOP)
+    }
+
+    fn with(hosts: usize, rate: u64, hop: u64) -> Self {
         let mut lab = Self {
             net: Net::new(Dice::new(&Seed::from_number(1), "net"), 0, 0),
             queue: Queue::new(7),
@@ -25,7 +29,7 @@ impl Lab {
             log: Vec::new(),
         };
         for _ in 0..hosts {
-            let access = Access { up: RATE, down: RATE, delay: HOP / 2, nat: false, tracker: false };
+            let access = Access { up: rate, down: rate, delay: hop / 2, nat: false, tracker: false };
             let host = lab.net.add_host(access);
             lab.net.start(lab.now, host, &mut lab.queue);
         }
@@ -113,6 +117,38 @@ fn an_idle_connection_starts_at_ten_segments_and_doubles() {
     let rounds: u64 = sent.into_iter().map(|bytes| wire(bytes) + 2 * HOP).sum();
     let rest = u64::from(CHUNK) - 219_000;
     assert_eq!(lab.arrivals(end.far()), [began + rounds + wire(rest) + HOP]);
+}
+
+#[test]
+fn without_latency_nothing_waits_for_acknowledgements() {
+    let mut lab = Lab::with(2, RATE, 0);
+    let end = lab.connect(0, 1);
+    let began = lab.now.0;
+    lab.chunk(end, 0);
+    lab.run();
+    // The first window is there when the second may leave: this and no more is what starting costs.
+    let all = wire(u64::from(CHUNK));
+    let took = lab.arrivals(end.far())[0] - began;
+    assert!((all..all + wire(14_600) + 100).contains(&took), "{took} for {all}");
+}
+
+#[test]
+fn what_is_sent_over_a_new_connection_comes_after_it() {
+    for rate in [RATE, 50_000_000_000, u64::MAX] {
+        for far in 1..20 {
+            let mut lab = Lab::with(20, rate, HOP);
+            lab.net.dial(lab.now, 0, Some(far), OpId(1), Seeks::Peer, &mut lab.queue);
+            lab.run_until(3 * HOP);
+            let accepted = |(_, h): &(u64, Happened)| {
+                if let Happened::Accepted { at } = h { Some(*at) } else { None }
+            };
+            let end = lab.log.iter().find_map(accepted).expect("the dial is accepted");
+            lab.ping(end);
+            lab.run();
+            let order: Vec<_> = lab.log.iter().map(|(_, h)| matches!(h, Happened::Frame { .. })).collect();
+            assert_eq!(order, [false, false, true], "accepted, connected, the frame: {:?}", lab.log);
+        }
+    }
 }
 
 #[test]
@@ -252,6 +288,10 @@ fn a_close_comes_after_what_was_sent() {
     lab.chunk(end, 0);
     lab.net.close(lab.now, end, &mut lab.queue);
     lab.run();
+    let payload = |(_, h): &(u64, Happened)| {
+        if let Happened::Payload { host: 0, bytes } = h { *bytes } else { 0 }
+    };
+    assert_eq!(lab.log.iter().map(payload).sum::<u32>(), CHUNK, "every byte that left is told");
     let last: Vec<_> = lab.log.iter().rev().take(2).map(|(_, h)| h.clone()).collect();
     assert!(matches!(last[1], Happened::Frame { body: Body::Chunk(_), .. }));
     assert!(matches!(last[0], Happened::Down { reason: CloseReason::Done, .. }));

@@ -255,10 +255,13 @@ impl World<'_> {
             }
             PeerEvent::Completed { download } => {
                 let Some(record) = self.host(host).downloads.get_mut(&download) else { return };
-                record.completed = true;
+                // Who starts again says once more of what it finished before that it is complete.
+                let anew = !std::mem::replace(&mut record.completed, true);
                 record.waiting = false;
                 let (content, index) = (record.content, record.record);
-                self.tally.downloads[index].completed.get_or_insert(now);
+                if anew {
+                    self.tally.downloads[index].completed = Some(now);
+                }
                 self.check_completed(host, Place::Root(download), content);
                 self.check_all_done();
             }

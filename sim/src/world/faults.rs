@@ -7,8 +7,15 @@ use potluck_core::time::Instant;
 
 use super::host::{Download, Node};
 use super::{Event, World};
+use crate::disk::DiskFaults;
 use crate::net::{Barrier, EndId, HostId, Presence};
 use crate::plan::{Fault, FaultKind};
+
+/// Kinds that keep a host down until they are over.
+const DOWN: &[FaultKind] =
+    &[FaultKind::Kill, FaultKind::PowerCut, FaultKind::DiskLost, FaultKind::Leave, FaultKind::TrackerCrash];
+/// Kinds that stop its process until they are over.
+const FROZEN: &[FaultKind] = &[FaultKind::Pause, FaultKind::TrackerStall];
 
 impl World<'_> {
     pub(super) fn begin_fault(&mut self, number: u32) {
@@ -17,12 +24,47 @@ impl World<'_> {
         if let Some(observer) = &mut self.observer {
             observer.fault(now.0, &format!("{} {:?}", fault.what, fault.hosts));
         }
+        if fault.lasts.is_some() {
+            self.open_faults.insert(number);
+        }
+        let felt = self.is_felt(&fault);
         if self.strike(number, &fault) {
-            self.tally.fired(fault.what);
-            if let Some(lasts) = fault.lasts {
-                self.open_faults += 1;
-                self.queue.push(Instant(now.0 + lasts), Event::Over(number));
+            if felt {
+                self.tally.fired(fault.what);
             }
+            let end = Instant(now.0 + fault.lasts.unwrap_or(0));
+            self.faults_end = self.faults_end.max(end);
+            if fault.lasts.is_some() {
+                self.queue.push(end, Event::Over(number));
+            }
+        } else {
+            self.open_faults.remove(&number);
+        }
+    }
+
+    /// Can it have an effect on anybody? What befalls a process, a connection or a file finds that out by itself. What lies on a
+    /// host, or between hosts, is felt by those that run, as long as there is something left to fetch.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest strikes, or finds nothing to strike")]
+    fn is_felt(&self, fault: &Fault) -> bool {
+        let runs = |number: HostId| self.hosts[number as usize].node.is_some();
+        let struck = || fault.hosts.iter().any(|&host| runs(host));
+        let rest = |number: &HostId| !fault.hosts.contains(number);
+        let others = || (0..self.hosts.len() as HostId).filter(rest).any(runs);
+        let tracked = || self.plan.peers().any(|(_, peer)| peer.tracker.is_some());
+        match fault.what {
+            FaultKind::TrackerCrash | FaultKind::TrackerStall => tracked(),
+            FaultKind::TrackerCut => tracked() && struck() && fault.lasts != Some(0),
+            FaultKind::Partition | FaultKind::OneWay | FaultKind::Isolate | FaultKind::Clog => {
+                struck() && others() && !self.is_all_done() && fault.lasts != Some(0)
+            }
+            FaultKind::Slow
+            | FaultKind::Refuse
+            | FaultKind::Hang
+            | FaultKind::DiskFull
+            | FaultKind::WriteError
+            | FaultKind::ReadError
+            | FaultKind::SyncError => struck() && !self.is_all_done() && fault.lasts != Some(0),
+            _ => true,
         }
     }
 
@@ -75,9 +117,12 @@ impl World<'_> {
             FaultKind::DiskLost => {
                 let struck = self.down(host, Presence::Off, for_good);
                 if struck {
-                    let record = self.host(host);
+                    let record = &mut self.hosts[host as usize];
                     record.disk.wipe();
-                    record.downloads.values_mut().for_each(|download| download.completed = false);
+                    for download in record.downloads.values_mut() {
+                        download.completed = false;
+                        self.tally.downloads[download.record].completed = None;
+                    }
                 }
                 struck
             }
@@ -90,7 +135,7 @@ impl World<'_> {
                 struck
             }
             FaultKind::Pause | FaultKind::TrackerStall => {
-                let struck = self.hosts[host as usize].is_live();
+                let struck = self.hosts[host as usize].node.is_some();
                 if struck {
                     self.host(host).paused = true;
                     self.net.set_paused(self.now, host, true, &mut self.queue);
@@ -98,59 +143,87 @@ impl World<'_> {
                 struck
             }
             FaultKind::Stop => self.for_open_downloads(host, |download| Command::Stop { download }),
-            FaultKind::Slow => {
-                self.net.set_speed(host, fault.amount);
-                self.host(host).disk.percent = fault.amount;
+            FaultKind::Slow
+            | FaultKind::Refuse
+            | FaultKind::Hang
+            | FaultKind::DiskFull
+            | FaultKind::WriteError
+            | FaultKind::SyncError => {
+                self.set_condition(host);
                 true
             }
-            FaultKind::Refuse | FaultKind::Hang => {
-                let hangs = fault.what == FaultKind::Hang;
-                self.net.set_dialing(host, !hangs, hangs);
+            FaultKind::ReadError => {
+                self.set_condition(host);
+                self.host(host).stumbled = true;
                 true
             }
             FaultKind::Reset => self.with_connection(host, |world, end| world.net.reset(end)),
             FaultKind::HalfOpen => self.with_connection(host, |world, end| world.net.half_open(end)),
-            FaultKind::DiskFull | FaultKind::WriteError | FaultKind::ReadError | FaultKind::SyncError => {
-                self.set_disk_fault(host, fault.what, true);
-                self.host(host).stumbled |= fault.what == FaultKind::ReadError;
-                true
-            }
             FaultKind::Rot => self.rot(host),
             FaultKind::Edit => self.edit(host),
             _ => false,
         }
     }
 
+    /// Ends a fault. Another one that is open may keep a host where it is.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the rest has no end, or is a barrier")]
     pub(super) fn end_fault(&mut self, number: u32) {
         let Some(fault) = self.plan.faults.get(number as usize).cloned() else { return };
-        self.open_faults -= 1;
+        self.open_faults.remove(&number);
         if let Some(observer) = &mut self.observer {
             observer.fault(self.now.0, &format!("{} {:?} is over", fault.what, fault.hosts));
         }
         self.net.lower(self.now, number, &mut self.queue);
         for &host in &fault.hosts {
             match fault.what {
-                FaultKind::Kill
-                | FaultKind::PowerCut
-                | FaultKind::DiskLost
-                | FaultKind::Leave
-                | FaultKind::TrackerCrash => self.boot(host),
-                FaultKind::Pause | FaultKind::TrackerStall => self.resume(host),
+                what if DOWN.contains(&what) => {
+                    if !self.has(host, DOWN) {
+                        self.boot(host);
+                    }
+                }
+                what if FROZEN.contains(&what) => {
+                    if !self.has(host, FROZEN) {
+                        self.resume(host);
+                    }
+                }
                 FaultKind::Stop => {
-                    self.for_open_downloads(host, |download| Command::Resume { download });
+                    if !self.has(host, &[FaultKind::Stop]) {
+                        self.for_open_downloads(host, |download| Command::Resume { download });
+                    }
                 }
-                FaultKind::Slow => {
-                    self.net.set_speed(host, 100);
-                    self.host(host).disk.percent = 100;
-                }
-                FaultKind::Refuse | FaultKind::Hang => self.net.set_dialing(host, false, false),
-                FaultKind::DiskFull | FaultKind::WriteError | FaultKind::ReadError | FaultKind::SyncError => {
-                    self.set_disk_fault(host, fault.what, false);
-                }
-                _ => {}
+                _ => self.set_condition(host),
             }
         }
+    }
+
+    /// Faults that are open at a host.
+    fn open_at(&self, host: HostId) -> impl Iterator<Item = &Fault> {
+        let fault = |number: &u32| self.plan.faults.get(*number as usize);
+        self.open_faults.iter().filter_map(fault).filter(move |fault| fault.hosts.contains(&host))
+    }
+
+    /// Is one of these open at a host?
+    fn has(&self, host: HostId, kinds: &[FaultKind]) -> bool {
+        self.open_at(host).any(|fault| kinds.contains(&fault.what))
+    }
+
+    /// What a host's links and disk are like follows from the faults that are open.
+    fn set_condition(&mut self, host: HostId) {
+        let slow = self.open_at(host).filter(|fault| fault.what == FaultKind::Slow);
+        let percent = slow.map(|fault| fault.amount).min().unwrap_or(100);
+        let has = |kind| self.has(host, &[kind]);
+        let disk = DiskFaults {
+            full: has(FaultKind::DiskFull),
+            write: has(FaultKind::WriteError),
+            read: has(FaultKind::ReadError),
+            sync: has(FaultKind::SyncError),
+        };
+        let (refuses, hangs) = (has(FaultKind::Refuse), has(FaultKind::Hang));
+        self.net.set_speed(host, percent);
+        self.net.set_dialing(host, refuses, hangs);
+        let record = self.host(host);
+        record.disk.percent = percent;
+        record.disk.faults = disk;
     }
 
     /// A host has sent more: some faults wait for that.
@@ -171,16 +244,17 @@ impl World<'_> {
 
     /// Everybody has everything: who has not sent so much by now will not. What waits for that happens now.
     pub(super) fn check_all_done(&mut self) {
-        if self.by_sent.is_empty() {
-            return;
-        }
-        let planned: usize = self.plan.peers().map(|(_, peer)| peer.fetches.len()).sum();
-        let done = self.tally.downloads.iter().filter(|download| download.completed.is_some()).count();
-        if done == planned {
+        if !self.by_sent.is_empty() && self.is_all_done() {
             for (_, _, fault) in self.by_sent.drain(..) {
                 self.queue.push(self.now, Event::Fault(fault));
             }
         }
+    }
+
+    /// Are all downloads of the plan complete?
+    fn is_all_done(&self) -> bool {
+        let planned: usize = self.plan.peers().map(|(_, peer)| peer.fetches.len()).sum();
+        planned == self.tally.downloads.iter().filter(|download| download.completed.is_some()).count()
     }
 
     fn is_live_peer(&self, host: HostId) -> bool {
@@ -188,6 +262,7 @@ impl World<'_> {
         host.is_live() && matches!(host.node, Some(Node::Peer(_)))
     }
 
+    /// Ends a process; false if none runs.
     fn down(&mut self, host: HostId, to: Presence, for_good: bool) -> bool {
         if self.hosts[host as usize].node.is_none() {
             return false;
@@ -201,18 +276,6 @@ impl World<'_> {
         if std::mem::replace(&mut self.host(host).paused, false) {
             self.net.set_paused(self.now, host, false, &mut self.queue);
             self.feed_deferred(host);
-        }
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "called for faults of disks only")]
-    fn set_disk_fault(&mut self, host: HostId, what: FaultKind, on: bool) {
-        let faults = &mut self.host(host).disk.faults;
-        match what {
-            FaultKind::DiskFull => faults.full = on,
-            FaultKind::WriteError => faults.write = on,
-            FaultKind::ReadError => faults.read = on,
-            FaultKind::SyncError => faults.sync = on,
-            _ => {}
         }
     }
 
@@ -260,12 +323,12 @@ impl World<'_> {
     fn edit(&mut self, host: HostId) -> bool {
         let Some(number) = self.pick_shared(host) else { return false };
         let Some(shared) = self.host(host).disk.shared.get_mut(&number) else { return false };
-        shared.changed = true;
+        let anew = !std::mem::replace(&mut shared.changed, true);
         self.host(host).stumbled = true;
         if self.dice.chance(50) && self.is_live_peer(host) {
             let key = self.catalog.get(number).key;
             self.feed_peer(host, PeerInput::SourceChanged { key });
         }
-        true
+        anew
     }
 }

@@ -1,6 +1,7 @@
 //! What must hold at the end: a full sweep of the invariants, and after the faults have stopped,
 //! that everybody who can finish has finished, that nothing is left over, and that the tracker knows who holds what.
 
+use fixedbitset::FixedBitSet;
 use potluck_core::content::PieceSet;
 use potluck_core::ids::{DownloadId, OpId};
 use potluck_core::limits;
@@ -11,11 +12,14 @@ use super::World;
 use super::host::{Host, Node};
 use super::inputs::guarded;
 use crate::disk::Part;
-use crate::net::HostId;
-use crate::plan::SECOND;
+use crate::net::{EndId, HostId};
+use crate::plan::{RolePlan, SECOND};
 
 /// The world's own questions have numbers of their own.
 const QUESTIONS: u64 = 1 << 60;
+
+/// How long answers to them may take, in nanoseconds.
+const ANSWERS: u64 = 10 * SECOND;
 
 /// What timeouts and backoffs may take until a download goes on, in nanoseconds: links that went dead are found after
 /// [`limits::SILENT_LINK`], and redialed, or a tracker rejoined, after pauses of up to half a minute.
@@ -28,7 +32,7 @@ pub(crate) enum Prospect {
     Complete,
     /// Honest peers in reach hold what is missing.
     Certain,
-    /// Only peers whose disks were tampered with, or that are hostile, have all that is missing.
+    /// Only peers whose disks were tampered with, or that are hostile, or that it may not find, have all that is missing.
     Unsure,
     /// Nobody in reach has what is missing.
     Hopeless,
@@ -52,8 +56,10 @@ impl World<'_> {
                         break;
                     }
                     let nat = host.access.nat;
-                    let (certain, any) = known.entry((content, nat)).or_insert_with(|| {
-                        (self.available(content, true, nat), self.available(content, false, nat))
+                    let found = self.found_by(number, content);
+                    let (certain, any) = known.entry((content, nat, found)).or_insert_with_key(|key| {
+                        let (content, nat, found) = key;
+                        (self.available(*content, *nat, Some(found)), self.available(*content, *nat, None))
                     });
                     let own = self.own(host, content);
                     let one = if covers(certain, &own) {
@@ -85,13 +91,46 @@ impl World<'_> {
         own
     }
 
-    /// Pieces of a content that running peers hold and offer. Of two peers that nobody can dial neither reaches the other.
-    fn available(&self, number: u32, honest: bool, nat: bool) -> PieceSet {
+    /// Hosts that a peer finds for a content, itself among them: with a tracker everybody, else whom it has links to and whose
+    /// addresses it was given, and whom these in turn can name.
+    fn found_by(&self, number: HostId, content: u32) -> FixedBitSet {
+        let mut found = FixedBitSet::with_capacity(self.hosts.len());
+        let RolePlan::Peer(plan) = &self.plan.hosts[number as usize].role else { return found };
+        if plan.tracker.is_some() {
+            found.insert_range(..);
+            return found;
+        }
+        let key = self.catalog.get(content).key;
+        let takes_part = |host: &Host| match &host.node {
+            Some(Node::Peer(peer)) => !host.paused && peer.held(key).is_some(),
+            Some(Node::Tracker(_)) | None => false,
+        };
+        let far = |end: &EndId| self.net.host_of(end.far());
+        let linked = |host: HostId| self.hosts[host as usize].links.iter().flatten().filter_map(far);
+        let dialable = |host: &HostId| !self.hosts[*host as usize].access.nat;
+        found.insert(number as usize);
+        let mut ask: Vec<HostId> =
+            linked(number).chain(plan.knows.iter().copied().filter(dialable)).collect();
+        while let Some(host) = ask.pop() {
+            if takes_part(&self.hosts[host as usize]) && !found.put(host as usize) {
+                ask.extend(linked(host).filter(dialable));
+            }
+        }
+        found
+    }
+
+    /// Pieces of a content that running peers hold and offer: the honest ones among `found`, or any at all. Of two peers that
+    /// nobody can dial neither reaches the other.
+    fn available(&self, number: u32, nat: bool, found: Option<&FixedBitSet>) -> PieceSet {
         let content = self.catalog.get(number);
+        let honest = found.is_some();
         let mut union = PieceSet::empty(content.geometry.pieces());
-        for host in &self.hosts {
+        for (index, host) in self.hosts.iter().enumerate() {
             let Some(Node::Peer(peer)) = &host.node else { continue };
             if host.paused || (honest && !host.is_honest()) || (nat && host.access.nat) {
+                continue;
+            }
+            if found.is_some_and(|found| !found.contains(index)) {
                 continue;
             }
             let Some(held) = peer.held(content.key) else { continue };
@@ -258,7 +297,8 @@ impl World<'_> {
             if let Some(place) = host.disk.parts.iter().find_map(unfinished) {
                 return self.fail(number, || format!("a part file is left at {place:?}"));
             }
-            let joins = matches!(&self.plan.hosts[number as usize].role, crate::plan::RolePlan::Peer(p) if p.tracker.is_some());
+            let joins =
+                matches!(&self.plan.hosts[number as usize].role, RolePlan::Peer(p) if p.tracker.is_some());
             if joins && !host.joined {
                 return self.fail(number, || "has not joined its tracker again".to_owned());
             }
@@ -273,7 +313,8 @@ impl World<'_> {
         }
     }
 
-    /// Asks a peer what the network has, and who holds each content. The answers come after a few round trips.
+    /// Asks a peer what the network has, and who holds each content: as many at once as it takes, and waits for the answers,
+    /// which come after a few round trips.
     pub(crate) fn ask(&mut self) -> Option<HostId> {
         let asks = |host: &super::host::Host| {
             host.is_live() && host.joined && host.hostile.is_none() && !host.access.tracker
@@ -283,9 +324,12 @@ impl World<'_> {
         let contents: Vec<_> = self.catalog.iter().map(|(number, content)| (number, content.key)).collect();
         self.host(asker).answers.clear();
         self.command(asker, Command::Ask { op: OpId(QUESTIONS), question: everything });
-        for (number, key) in contents {
-            let op = OpId(QUESTIONS + 1 + u64::from(number));
-            self.command(asker, Command::Ask { op, question: Question::Holders { key } });
+        for contents in contents.chunks(limits::QUESTIONS_MAX - 1) {
+            for &(number, key) in contents {
+                let op = OpId(QUESTIONS + 1 + u64::from(number));
+                self.command(asker, Command::Ask { op, question: Question::Holders { key } });
+            }
+            self.run_until(self.now.0 + ANSWERS);
         }
         Some(asker)
     }
@@ -294,7 +338,7 @@ impl World<'_> {
     pub(crate) fn check_answers(&mut self, asker: HostId) {
         let answers = std::mem::take(&mut self.host(asker).answers);
         let mut listed = Vec::new();
-        for number in 0..self.plan.contents.len() as u32 {
+        for number in self.catalog.numbers() {
             let Some(Answer::Holders(rows)) = answers.get(&OpId(QUESTIONS + 1 + u64::from(number))) else {
                 return self.fail(asker, || {
                     format!("no answer to the question for the holders of content {number}")
@@ -339,8 +383,6 @@ impl World<'_> {
         found.sort_unstable();
         found.dedup();
         listed.sort_unstable();
-        // All empty contents are one.
-        listed.dedup();
         if found != listed {
             self.fail(asker, || format!("hears of {} contents, there are {}", found.len(), listed.len()));
         }

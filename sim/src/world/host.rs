@@ -152,7 +152,8 @@ impl Host {
             RolePlan::Peer(peer) => {
                 // A liar claims what it does not have.
                 if peer.hostile != Some(Hostility::Lie) {
-                    peer.shares.iter().for_each(|&content| disk.share(content, catalog.get(content)));
+                    let shares = peer.shares.iter().filter_map(|&planned| catalog.planned(planned));
+                    shares.for_each(|content| disk.share(content, catalog.get(content)));
                 }
                 (peer.hostile, false)
             }
@@ -282,7 +283,9 @@ impl World<'_> {
         self.reschedule(number);
     }
 
-    fn share(&mut self, host: HostId, number: u32) {
+    fn share(&mut self, host: HostId, planned: u32) {
+        let Some(number) = self.catalog.planned(planned) else { return };
+        let name = self.plan.contents[planned as usize].name.clone();
         let lies = self.hosts[host as usize].hostile == Some(Hostility::Lie);
         match self.hosts[host as usize].disk.shared.get(&number) {
             Some(shared) if shared.changed => return,
@@ -290,8 +293,7 @@ impl World<'_> {
             Some(_) | None => {}
         }
         let content = self.catalog.get(number);
-        let (key, kind, name, table) =
-            (content.key, content.kind, content.name.clone(), content.table.clone());
+        let (key, kind, table) = (content.key, content.kind, content.table.clone());
         let members = content.members.clone();
         let mut total = if kind == Kind::File { key.length } else { 0 };
         for member in members.into_iter().flatten() {
@@ -316,15 +318,17 @@ impl World<'_> {
             return;
         }
         let Some(plan) = self.peer_plan(host) else { return };
-        let Some(&(number, _)) = plan.fetches.get(usize::from(index)) else { return };
+        let Some(&(planned, _)) = plan.fetches.get(usize::from(index)) else { return };
+        let Some(number) = self.catalog.planned(planned) else { return };
         let download = DownloadId(u64::from(index));
         let content = self.catalog.get(number);
-        let (key, kind, name) = (content.key, content.kind, content.name.clone());
+        let (key, kind) = (content.key, content.kind);
+        let name = self.plan.contents[planned as usize].name.clone();
         let peers = plan.knows.iter().map(|&host| addr_of(host)).collect();
         let began = self.now.0;
         if !self.hosts[host as usize].downloads.contains_key(&download) {
             let record = self.tally.downloads.len();
-            self.tally.downloads.push(DownloadRecord { host, content: number, began, completed: None });
+            self.tally.downloads.push(DownloadRecord { host, content: planned, began, completed: None });
             let fresh = Download { content: number, record, waiting: false, failed: None, completed: false };
             self.host(host).downloads.insert(download, fresh);
         }

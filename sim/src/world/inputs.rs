@@ -31,6 +31,10 @@ impl World<'_> {
         match happened {
             Happened::Frame { at, body, bytes } => self.on_frame(at, body, bytes),
             Happened::Part { at, bytes } => self.on_part(at, bytes),
+            Happened::Payload { host, bytes } => {
+                self.tally.hosts[host as usize].payload_sent += u64::from(bytes);
+                self.check_sent(host);
+            }
             Happened::ChunkSent { by, chunk, bytes } => self.on_chunk_sent(by, chunk, bytes),
             Happened::Accepted { at } => self.on_link(at, None),
             Happened::Connected { at, op } => self.on_link(at, Some(op)),
@@ -250,7 +254,6 @@ impl World<'_> {
         }
         end.credit += bytes;
         let (host, link) = (end.host, end.link);
-        self.tally.hosts[host as usize].payload_sent += u64::from(bytes);
         let key = self.catalog.get(chunk.content).key;
         let ChunkFrame { at, taint, .. } = chunk;
         let result = if taint == TAINT_CHANGED { SendResult::SourceChanged } else { SendResult::Sent };
@@ -258,7 +261,6 @@ impl World<'_> {
         if self.end(by).is_some() {
             self.feed_peer(host, PeerInput::Writable { link, bytes });
         }
-        self.check_sent(host);
     }
 
     /// A disk operation is done.

@@ -13,8 +13,10 @@ mod hostile;
 mod inputs;
 mod perform;
 mod tally;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use potluck_core::content::{Kind, Listing, ListingEntry, Node as ListingNode, SafePath};
@@ -131,7 +133,9 @@ pub struct World<'a> {
     /// Faults that wait for a host to have sent so much.
     by_sent: Vec<(HostId, u64, u32)>,
     /// Faults that have begun and are not over.
-    open_faults: u32,
+    open_faults: BTreeSet<u32>,
+    /// When the last of those that have begun, or are to begin at a set time, is over.
+    faults_end: Instant,
     /// When a piece was verified last, anywhere.
     progress_at: Instant,
     peer_effects: Effects<PeerEffect>,
@@ -167,7 +171,8 @@ impl<'a> World<'a> {
             disk_ops: Slab::new(),
             leaving: Vec::new(),
             by_sent: Vec::new(),
-            open_faults: 0,
+            open_faults: BTreeSet::new(),
+            faults_end: Instant(plan.faults_end()),
             progress_at: Instant::ZERO,
             peer_effects: Effects::new(),
             tracker_effects: Effects::new(),
@@ -283,8 +288,13 @@ impl<'a> World<'a> {
     }
 
     /// Has every fault that began come to its end?
-    pub(crate) const fn is_calm(&self) -> bool {
-        self.open_faults == 0
+    pub(crate) fn is_calm(&self) -> bool {
+        self.open_faults.is_empty()
+    }
+
+    /// When every fault is over, as far as is known: one that waits for bytes to be sent moves it once it begins.
+    pub(crate) const fn faults_end(&self) -> u64 {
+        self.faults_end.0
     }
 
     /// Does a download say that it cannot go on?
@@ -351,13 +361,11 @@ fn folder(plan: &crate::plan::ContentPlan, catalog: &Catalog) -> Result<Content,
     let fault = |why: String| PlanFault::Folder(plan.name.clone(), why);
     let mut entries = Vec::new();
     for (path, number) in &plan.members {
-        let Some((_, member)) = catalog.iter().find(|(n, _)| n == number) else {
-            return Err(PlanFault::Unknown("content", *number));
-        };
+        let number = catalog.planned(*number).ok_or(PlanFault::Unknown("content", *number))?;
         let path = SafePath::parse(path).map_err(|f| fault(f.to_string()))?;
         entries.push(ListingEntry {
             path,
-            node: ListingNode::File { key: member.key, executable: false, mtime_ns: 0 },
+            node: ListingNode::File { key: catalog.get(number).key, executable: false, mtime_ns: 0 },
         });
     }
     let listing = Listing::new(entries).map_err(|f| fault(f.to_string()))?;

@@ -33,7 +33,7 @@ pub const TIMELINE_STEP: u64 = 100 * crate::plan::MILLI;
 /// Counts of one host: bytes on the wire.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct HostTally {
-    /// Chunk frames sent.
+    /// Bytes of chunk frames that left, whatever became of them.
     pub payload_sent: u64,
     /// Control frames sent.
     pub control_sent: u64,
@@ -54,7 +54,7 @@ pub struct DownloadRecord {
     pub content: u32,
     /// When it was asked for first.
     pub began: u64,
-    /// When it was complete.
+    /// When it became complete, for the last time if its disk was lost; `None` if it is not.
     pub completed: Option<u64>,
 }
 
