@@ -45,6 +45,11 @@ impl Interrupts {
         Ok(Self(receiver))
     }
 
+    /// The exit code that stands for the first signal, if it has come.
+    pub(crate) fn came(&self) -> Option<Code> {
+        *self.0.borrow()
+    }
+
     /// Waits for the first signal and names the exit code that stands for it. Cancel-safe.
     pub(crate) async fn wait(&self) -> Code {
         let mut receiver = self.0.clone();

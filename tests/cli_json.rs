@@ -131,6 +131,7 @@ fn what_is_printed_is_what_the_page_says() {
     look(&net.run(&["sim", "scenarios"]).events);
     look(&net.run(&["sim", "run", "--peers", "3", "--size", "1MiB"]).events);
     look(&net.run(&["sim", "explore", "--seeds", "0..2"]).events);
+    look(&net.run(&["sim", "replay", "5", "--faults=", "--plan"]).events);
     look(&net.run(&["hash", "nosuch"]).events);
     let taken = net.serving("h", &["get", &id, "--out", "q/"]).ran();
     assert!(taken.one("error")["offer"].is_string(), "{}", taken.stdout);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what does not work fails the test")]
 
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
 
 use potluck_sim::units::{Rate, Size, Time};
 use potluck_sim::{
@@ -70,7 +71,7 @@ fn seeds_that_failed_once_pass() {
 #[test]
 fn the_first_random_seeds_pass() {
     let exploration = Exploration { seeds: 0..40, jobs: 2, limit: None, first_only: false };
-    let findings = explore(&exploration, &Real, &|_| {});
+    let findings = explore(&exploration, &Real, &|_| ControlFlow::Continue(()));
     assert!(findings.failures.is_empty(), "{:#?}", findings.failures);
     assert_eq!(findings.seeds, 40);
 }

@@ -133,6 +133,8 @@ pub(crate) enum Event<'a> {
         report: &'a potluck_sim::Report,
         faults: &'a std::collections::BTreeMap<potluck_sim::FaultKind, u64>,
     },
+    /// What a seed stands for (`sim replay --plan`).
+    Plan { plan: &'a potluck_sim::Plan },
     /// How a simulated run goes: nanoseconds since its start, and pieces verified of those that all downloads have.
     Simulating { at: u64, pieces: u64, of: u64, inputs: u64 },
     /// How an exploration goes; `rate` is seeds per second.

@@ -4,9 +4,8 @@
 //! does not depend on how many those are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::{ControlFlow, Range};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -87,22 +86,22 @@ impl Findings {
     }
 }
 
-/// Runs the plan of every seed. `progress` is called after each with what was found so far.
+/// Runs the plan of every seed. `progress` is called after each with what was found so far, and says whether to go on.
 pub fn explore(
     exploration: &Exploration,
     machines: &dyn Machines,
-    progress: &(dyn Fn(&Findings) + Sync),
+    progress: &(dyn Fn(&Findings) -> ControlFlow<()> + Sync),
 ) -> Findings {
     let began = Instant::now();
-    let next = AtomicU64::new(exploration.seeds.start);
+    let seeds = Mutex::new(exploration.seeds.clone());
+    let seeds = || seeds.lock().unwrap_or_else(PoisonError::into_inner);
     let findings = Mutex::new(Findings::default());
     let work = || {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            let late = exploration.limit.is_some_and(|limit| began.elapsed() >= limit);
-            if seed >= exploration.seeds.end || late {
+            if exploration.limit.is_some_and(|limit| began.elapsed() >= limit) {
                 return;
             }
+            let Some(seed) = seeds().next() else { return };
             let plan = Plan::random(seed);
             let sizes = sizes(&plan);
             // A random plan refers to nothing that does not exist.
@@ -110,9 +109,8 @@ pub fn explore(
             let failed = outcome.violation.is_some();
             let Ok(mut findings) = findings.lock() else { return };
             findings.take(sizes, outcome);
-            progress(&findings);
-            if failed && exploration.first_only {
-                next.store(exploration.seeds.end, Ordering::Relaxed);
+            if progress(&findings).is_break() || (failed && exploration.first_only) {
+                *seeds() = 0..0;
             }
         }
     };
@@ -175,4 +173,24 @@ pub fn shrink(plan: &Plan, machines: &dyn Machines) -> Option<Shrunk> {
         size = if size == 1 { 0 } else { size.div_ceil(2) };
     }
     Some(Shrunk { faults: kept, violation, runs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machines::Real;
+
+    /// The last seeds there are come once, and none after them.
+    #[test]
+    fn seeds_end_where_numbers_do() {
+        let exploration =
+            Exploration { seeds: u64::MAX - 2..u64::MAX, jobs: 4, limit: None, first_only: false };
+        assert_eq!(explore(&exploration, &Real, &|_| ControlFlow::Continue(())).seeds, 2);
+    }
+
+    #[test]
+    fn who_watches_can_stop_it() {
+        let exploration = Exploration { seeds: 0..u64::MAX, jobs: 1, limit: None, first_only: false };
+        assert_eq!(explore(&exploration, &Real, &|_| ControlFlow::Break(())).seeds, 1);
+    }
 }

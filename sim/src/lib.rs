@@ -10,6 +10,7 @@ mod dice;
 mod disk;
 mod events;
 mod explore;
+mod knobs;
 mod machines;
 mod net;
 mod plan;

@@ -1,6 +1,6 @@
 //! Scenarios: swarms that people describe, in TOML, and that become plans.
 //!
-//! Every knob is honoured by the model or refused; `docs/simulation.md` lists them all.
+//! Every knob is honoured by the model or refused (`knobs`); `docs/simulation.md` lists them all.
 
 use potluck_core::limits::CHUNK_BYTES;
 use potluck_core::seed::Seed;
@@ -12,9 +12,6 @@ use crate::plan::{
     ContentPlan, Fault, FaultKind, HostPlan, Hostility, MILLI, PeerPlan, Plan, RolePlan, SECOND, When,
 };
 use crate::units::{Rate, Size, Time};
-
-/// Hosts of a world.
-const HOSTS_MAX: u64 = 100_000;
 
 /// What people ask network simulators for and this one does not do.
 const NOT_MODELLED: &[(&str, &str)] = &[
@@ -125,7 +122,7 @@ pub struct FaultRule {
     pub every: Time,
     /// Until it is over; absent: for good.
     pub lasts: Option<Time>,
-    /// Of a partition and the like: how many hosts, in percent.
+    /// How many hosts at a time, in percent of those that it may strike; one if absent.
     pub percent: Option<u64>,
     /// Of `slow`: percent of the speed.
     pub speed: Option<u64>,
@@ -253,7 +250,7 @@ impl Scenario {
             hosts.push(self.peer(false, at));
         }
         self.regroup(&mut hosts, &mut dice);
-        let faults = self.faults(&mut dice)?;
+        let faults = self.faults(&mut dice);
         let (pair_spread, jitter) = (self.rtt_spread.0 / 2, self.jitter.0);
         let (disk, real) = (self.disk, self.real);
         Ok(Plan { seed: self.seed, pair_spread, jitter, disk, real, contents, hosts, faults })
@@ -302,124 +299,57 @@ impl Scenario {
         }
     }
 
-    fn faults(&self, dice: &mut Dice) -> Result<Vec<Fault>, ScenarioFault> {
+    fn faults(&self, dice: &mut Dice) -> Vec<Fault> {
         let mut faults = Vec::new();
         for rule in &self.faults {
             // Nobody is struck twice by one rule until everybody was.
             let mut struck: Vec<u32> = Vec::new();
+            let amount = rule.delay.map(|delay| delay.0).or(rule.speed).unwrap_or(10);
             for time in 0..rule.times {
-                let when = match (rule.at, rule.after_copies) {
-                    (Some(at), None) => When::At(at.0 + time * rule.every.0),
-                    (None, Some(copies)) => {
-                        When::Sent { host: 1, bytes: (copies * self.size.0 as f64) as u64 }
-                    }
-                    (Some(_), Some(_)) | (None, None) => {
-                        let text = format!("fault `{}` needs one of `at` and `after-copies`", rule.kind);
-                        return Err(ScenarioFault::Nonsense(text));
-                    }
+                let when = match rule.after_copies {
+                    Some(copies) => When::Sent { host: 1, bytes: (copies * self.size.0 as f64) as u64 },
+                    None => When::At(rule.at.unwrap_or_default().0 + time * rule.every.0),
                 };
                 let hosts = self.hosts_of(rule, dice, &mut struck);
-                let amount = match rule.delay {
-                    Some(delay) => delay.0,
-                    None => rule.speed.unwrap_or(10),
-                };
-                faults.push(Fault {
+                // Isolated hosts do not reach each other either: one fault each.
+                let apart = if rule.kind == FaultKind::Isolate { 1 } else { hosts.len() };
+                faults.extend(hosts.chunks(apart.max(1)).map(|hosts| Fault {
                     when,
                     what: rule.kind,
-                    hosts,
+                    hosts: hosts.to_vec(),
                     lasts: rule.lasts.map(|lasts| lasts.0),
                     amount,
-                });
+                }));
             }
         }
-        Ok(faults)
+        faults
+    }
+
+    /// Hosts that a rule may strike, from the first up to but not including the last.
+    pub(crate) const fn pool(&self, who: Who) -> std::ops::Range<u64> {
+        match who {
+            Who::FirstHolder => 1..2,
+            Who::Holder => 1..1 + self.holders,
+            Who::Fetcher => 1 + self.holders..1 + self.holders + self.peers,
+            Who::Tracker => 0..1,
+        }
+    }
+
+    /// How many of them it strikes each time.
+    pub(crate) fn struck(&self, rule: &FaultRule) -> u64 {
+        let pool = self.pool(rule.who);
+        rule.percent.map_or(1, |percent| (pool.end - pool.start) * percent / 100)
     }
 
     fn hosts_of(&self, rule: &FaultRule, dice: &mut Dice, struck: &mut Vec<u32>) -> Vec<u32> {
-        let (holders, peers) = (self.holders as u32, self.peers as u32);
-        let mut pool: Vec<u32> = match rule.who {
-            Who::FirstHolder => vec![1],
-            Who::Holder => (1..=holders).collect(),
-            Who::Fetcher => (holders + 1..=holders + peers).collect(),
-            Who::Tracker => vec![0],
-        };
+        let mut pool: Vec<u32> = self.pool(rule.who).map(|host| host as u32).collect();
         if pool.iter().all(|host| struck.contains(host)) {
             struck.clear();
         }
         pool.retain(|host| !struck.contains(host));
         dice.shuffle(&mut pool);
-        let count = rule.percent.map_or(1, |percent| (pool.len() * percent as usize / 100).max(1));
-        pool.truncate(count);
+        pool.truncate(self.struck(rule) as usize);
         struck.extend(&pool);
         pool
-    }
-
-    fn check(&self) -> Result<(), ScenarioFault> {
-        let nonsense = |text: String| Err(ScenarioFault::Nonsense(text));
-        if self.peers + self.holders > HOSTS_MAX {
-            return nonsense(format!("more than {HOSTS_MAX} peers"));
-        }
-        if self.holders == 0 || self.contents == 0 || self.contents > 1000 {
-            return nonsense("a swarm needs a holder, and 1 to 1000 contents".to_owned());
-        }
-        let rates = [Some(self.up), Some(self.down), self.holder_up];
-        let groups = self.groups.iter().flat_map(|group| [group.up, group.down]);
-        if rates.into_iter().flatten().chain(groups).any(|rate| rate.0 < 1000) {
-            return nonsense("a link needs a rate of at least 1 kB/s".to_owned());
-        }
-        if self.groups.iter().map(|group| group.percent).sum::<u64>() > 100 {
-            return nonsense("groups of more than 100 percent of the peers".to_owned());
-        }
-        if self.hostile.iter().map(|rule| rule.count).sum::<u64>() > self.peers {
-            return nonsense("more hostile peers than peers".to_owned());
-        }
-        if self.real && self.size.0 > 64 << 20 {
-            return nonsense("a world of real bytes takes contents of at most 64 MiB".to_owned());
-        }
-        if self.buffer.0 < 2 * CHUNK_BYTES {
-            return nonsense(format!("a buffer of less than two chunks ({} bytes)", 2 * CHUNK_BYTES));
-        }
-        for rule in &self.faults {
-            self.check_fault(rule)?;
-        }
-        Ok(())
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest takes any host and any duration")]
-    fn check_fault(&self, rule: &FaultRule) -> Result<(), ScenarioFault> {
-        let kind = rule.kind;
-        let nonsense = |text: &str| Err(ScenarioFault::Nonsense(format!("fault `{kind}`: {text}")));
-        let of_tracker = matches!(kind, FaultKind::TrackerCrash | FaultKind::TrackerStall);
-        if of_tracker != (rule.who == Who::Tracker) {
-            return nonsense("trackers crash and stall, peers do all else");
-        }
-        if Hostility::ALL.iter().any(|hostility| hostility.kind() == kind) || kind == FaultKind::LateJoin {
-            return nonsense("is described by `hostile` or `arrive-over`");
-        }
-        if rule.speed.is_some() != (kind == FaultKind::Slow)
-            || rule.speed.is_some_and(|speed| !(1..=100).contains(&speed))
-        {
-            return nonsense("`speed` belongs to `slow`, and is 1 to 100 percent");
-        }
-        if rule.delay.is_some() != (kind == FaultKind::Clog) {
-            return nonsense("`delay` belongs to `clog`");
-        }
-        if rule.times > 100_000 || rule.percent.is_some_and(|percent| percent > 100) {
-            return nonsense("too many");
-        }
-        let for_good = rule.lasts.is_none();
-        match kind {
-            FaultKind::Kill
-            | FaultKind::PowerCut
-            | FaultKind::DiskLost
-            | FaultKind::Leave
-            | FaultKind::TrackerCrash => Ok(()),
-            FaultKind::Reset | FaultKind::HalfOpen | FaultKind::Rot | FaultKind::Edit if for_good => Ok(()),
-            FaultKind::Reset | FaultKind::HalfOpen | FaultKind::Rot | FaultKind::Edit => {
-                nonsense("takes no `lasts`")
-            }
-            _ if for_good => nonsense("needs `lasts`"),
-            _ => Ok(()),
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! Sizes, rates and times as people write them: `256 MiB`, `100 Mbit/s`, `20 ms`.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, de};
 
 use crate::plan::{MILLI, SECOND};
@@ -21,23 +23,44 @@ fn parse(text: &str, what: &'static str, units: &[(&str, u64)]) -> Result<u64, N
     if product > 9e18 { Err(fault()) } else { Ok(product.round() as u64) }
 }
 
+/// In the largest unit of which it is a whole number.
+fn write(f: &mut fmt::Formatter<'_>, quantity: u64, units: &[(&str, u64)]) -> fmt::Result {
+    let whole =
+        units.iter().filter(|(_, factor)| quantity.is_multiple_of(*factor) && *factor <= quantity.max(1));
+    let (name, factor) = whole.max_by_key(|(_, factor)| *factor).copied().unwrap_or_default();
+    write!(f, "{} {name}", quantity / factor.max(1))
+}
+
+const SIZES: &[(&str, u64)] = &[
+    ("", 1),
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+];
+const RATES: &[(&str, u64)] = &[
+    ("B/s", 1),
+    ("kB/s", 1_000),
+    ("MB/s", 1_000_000),
+    ("KiB/s", 1 << 10),
+    ("MiB/s", 1 << 20),
+    ("kbit/s", 125),
+    ("Mbit/s", 125_000),
+    ("Gbit/s", 125_000_000),
+];
+const TIMES: &[(&str, u64)] =
+    &[("ns", 1), ("us", 1_000), ("ms", MILLI), ("s", SECOND), ("min", 60 * SECOND), ("h", 3600 * SECOND)];
+
 /// Bytes: `1500`, `256 KiB`, `1 GB`.
 ///
 /// # Errors
 /// The text is no size.
 pub fn size(text: &str) -> Result<u64, NotAQuantity> {
-    const UNITS: &[(&str, u64)] = &[
-        ("", 1),
-        ("B", 1),
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-        ("kB", 1_000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-    ];
-    parse(text, "a size like `256 MiB`", UNITS)
+    parse(text, "a size like `256 MiB`", SIZES)
 }
 
 /// Bytes per second: `100 Mbit/s`, `12 MB/s`, `1.5 MiB/s`.
@@ -45,17 +68,7 @@ pub fn size(text: &str) -> Result<u64, NotAQuantity> {
 /// # Errors
 /// The text is no rate.
 pub fn rate(text: &str) -> Result<u64, NotAQuantity> {
-    const UNITS: &[(&str, u64)] = &[
-        ("B/s", 1),
-        ("kB/s", 1_000),
-        ("MB/s", 1_000_000),
-        ("KiB/s", 1 << 10),
-        ("MiB/s", 1 << 20),
-        ("kbit/s", 125),
-        ("Mbit/s", 125_000),
-        ("Gbit/s", 125_000_000),
-    ];
-    parse(text, "a rate like `100 Mbit/s`", UNITS)
+    parse(text, "a rate like `100 Mbit/s`", RATES)
 }
 
 /// Nanoseconds: `250 us`, `20 ms`, `1.5 s`, `2 min`.
@@ -63,13 +76,11 @@ pub fn rate(text: &str) -> Result<u64, NotAQuantity> {
 /// # Errors
 /// The text is no duration.
 pub fn time(text: &str) -> Result<u64, NotAQuantity> {
-    const UNITS: &[(&str, u64)] =
-        &[("ns", 1), ("us", 1_000), ("ms", MILLI), ("s", SECOND), ("min", 60 * SECOND), ("h", 3600 * SECOND)];
-    parse(text, "a duration like `20 ms`", UNITS)
+    parse(text, "a duration like `20 ms`", TIMES)
 }
 
 macro_rules! quantity {
-    ($(#[$meta:meta])* $name:ident $parse:ident) => {
+    ($(#[$meta:meta])* $name:ident $parse:ident $units:ident) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $name(pub u64);
@@ -86,20 +97,26 @@ macro_rules! quantity {
                 $parse(text).map(Self)
             }
         }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write(f, self.0, $units)
+            }
+        }
     };
 }
 
 quantity! {
     /// Bytes.
-    Size size
+    Size size SIZES
 }
 quantity! {
     /// Bytes per second.
-    Rate rate
+    Rate rate RATES
 }
 quantity! {
     /// Nanoseconds.
-    Time time
+    Time time TIMES
 }
 
 #[cfg(test)]
@@ -117,5 +134,9 @@ mod tests {
             assert!(time(wrong).is_err(), "{wrong}");
         }
         assert!(size("99999999999 TiB").is_err());
+        let shown = [Time(0), Time(1_500 * MILLI), Time(86_400 * SECOND)].map(|time| time.to_string());
+        assert_eq!(shown, ["0 ns", "1500 ms", "24 h"]);
+        assert_eq!(Rate(12_500_000).to_string(), "100 Mbit/s");
+        assert_eq!(Size(64 << 20).to_string(), "64 MiB");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use potluck_core::limits::{CHUNK_BYTES, CONTROL_FRAME_BYTES_MAX, REQUESTED_CHUNKS_PER_LINK};
+use potluck_core::limits::{
+    CHUNK_BYTES, CONTROL_FRAME_BYTES_MAX, LISTING_BYTES_MAX, REQUESTED_CHUNKS_PER_LINK,
+};
 use potluck_core::wire::frame::Header;
 
 /// Bytes that a socket may hold unsent: what a cancel comes too late for. With nine hosts at 25 Mbit/s a swarm took 1.84
@@ -76,3 +78,7 @@ pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const GOODBYE: Duration = Duration::from_millis(400);
 /// A recording is written out at least this often.
 pub(crate) const RECORD_FLUSH: Duration = Duration::from_secs(1);
+/// Bytes of a recording's first line: a configuration takes some hundred.
+pub(crate) const RECORDED_HEAD_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of any other line of a recording: the largest listing of a folder, each byte of which may be written as four.
+pub(crate) const RECORDED_INPUT_BYTES_MAX: u64 = 4 * LISTING_BYTES_MAX as u64 + RECORDED_HEAD_BYTES_MAX;

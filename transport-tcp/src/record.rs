@@ -4,14 +4,14 @@
 //! other line is `[nanoseconds, input]`. The same machine, fed the same inputs, gives the same effects.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use potluck_core::time::Instant;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::RECORD_FLUSH;
+use crate::limits::{RECORD_FLUSH, RECORDED_HEAD_BYTES_MAX, RECORDED_INPUT_BYTES_MAX};
 
 /// The format of the lines that follow.
 const VERSION: u32 = 1;
@@ -59,6 +59,16 @@ pub enum RecordingError {
         /// What is wrong.
         error: serde_json::Error,
     },
+    /// A line is longer than any that a machine records.
+    #[error("{}, line {line}: longer than the {most} bytes that a recording may have there", .path.display())]
+    Long {
+        /// Where.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// Bytes that it may have.
+        most: u64,
+    },
     /// It is the recording of something else.
     #[error("{}: a recording of version {version} of a {machine}, not of version {VERSION} of a {wanted}", .path.display())]
     Other {
@@ -78,10 +88,7 @@ pub enum RecordingError {
 /// # Errors
 /// The file cannot be read, or is no recording.
 pub fn recorded_machine(path: &Path) -> Result<String, RecordingError> {
-    let mut line = String::new();
-    let file = File::open(path).map_err(|error| io_error(path, error))?;
-    BufReader::new(file).read_line(&mut line).map_err(|error| io_error(path, error))?;
-    let head: Head<serde::de::IgnoredAny> = parse(path, 1, &line)?;
+    let head: Head<serde::de::IgnoredAny> = Lines::open(path)?.head()?;
     Ok(head.machine)
 }
 
@@ -93,32 +100,59 @@ pub fn read_recording<C: DeserializeOwned, I: DeserializeOwned>(
     path: &Path,
     machine: &'static str,
 ) -> Result<Recording<C, I>, RecordingError> {
-    let file = File::open(path).map_err(|error| io_error(path, error))?;
-    let mut lines =
-        BufReader::new(file).lines().enumerate().map(|(index, line)| (index + 1, line)).peekable();
-    let first = lines.next().map_or_else(|| Ok(String::new()), |(_, line)| line);
-    let head: Head<serde_json::Value> = parse(path, 1, &first.map_err(|error| io_error(path, error))?)?;
+    let mut lines = Lines::open(path)?;
+    let head: Head<serde_json::Value> = lines.head()?;
     if head.potluck_recording != VERSION || head.machine != machine {
         let (version, is) = (head.potluck_recording, head.machine);
         return Err(RecordingError::Other { path: path.to_owned(), version, machine: is, wanted: machine });
     }
     let config = serde_json::from_value(head.config).map_err(|error| line_error(path, 1, error))?;
     let (mut inputs, mut cut_off) = (Vec::new(), false);
-    while let Some((number, line)) = lines.next() {
-        let line = line.map_err(|error| io_error(path, error))?;
-        match parse(path, number, &line) {
+    while let Some(line) = lines.next(RECORDED_INPUT_BYTES_MAX)? {
+        match serde_json::from_slice(&line) {
             Ok(input) => inputs.push(input),
-            Err(RecordingError::Line { error, .. }) if error.is_eof() && lines.peek().is_none() => {
-                cut_off = true
-            }
-            Err(error) => return Err(error),
+            Err(error) if error.is_eof() && lines.are_over()? => cut_off = true,
+            Err(error) => return Err(line_error(path, lines.number, error)),
         }
     }
     Ok(Recording { config, inputs, cut_off })
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, line: usize, text: &str) -> Result<T, RecordingError> {
-    serde_json::from_str(text).map_err(|error| line_error(path, line, error))
+/// The lines of a recording.
+struct Lines<'a> {
+    path: &'a Path,
+    file: BufReader<File>,
+    /// Of the line that was read last, from 1.
+    number: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn open(path: &'a Path) -> Result<Self, RecordingError> {
+        let file = File::open(path).map_err(|error| io_error(path, error))?;
+        Ok(Self { path, file: BufReader::new(file), number: 0 })
+    }
+
+    /// The next line, of so many bytes at most.
+    fn next(&mut self, most: u64) -> Result<Option<Vec<u8>>, RecordingError> {
+        let mut line = Vec::new();
+        // And its end.
+        let mut file = (&mut self.file).take(most + 1);
+        file.read_until(b'\n', &mut line).map_err(|error| io_error(self.path, error))?;
+        self.number += 1;
+        if line.len() as u64 > most && !line.ends_with(b"\n") {
+            return Err(RecordingError::Long { path: self.path.to_owned(), line: self.number, most });
+        }
+        Ok((!line.is_empty()).then_some(line))
+    }
+
+    fn head<T: DeserializeOwned>(&mut self) -> Result<T, RecordingError> {
+        let line = self.next(RECORDED_HEAD_BYTES_MAX)?.unwrap_or_default();
+        serde_json::from_slice(&line).map_err(|error| line_error(self.path, self.number, error))
+    }
+
+    fn are_over(&mut self) -> Result<bool, RecordingError> {
+        self.file.fill_buf().map(<[u8]>::is_empty).map_err(|error| io_error(self.path, error))
+    }
 }
 
 fn io_error(path: &Path, error: io::Error) -> RecordingError {
@@ -215,6 +249,16 @@ mod tests {
             read_recording::<String, Vec<u32>>(&path, "tracker"),
             Err(RecordingError::Other { version: VERSION, .. })
         ));
+    }
+
+    /// Neither reads further than it must.
+    #[test]
+    fn a_line_without_an_end_is_no_recording() {
+        let endless = Path::new("/dev/zero");
+        let most = RECORDED_HEAD_BYTES_MAX;
+        let long = |error| matches!(error, RecordingError::Long { line: 1, most: said, .. } if said == most);
+        assert!(recorded_machine(endless).is_err_and(long));
+        assert!(read_recording::<u8, u8>(endless, "peer").is_err_and(long));
     }
 
     #[test]

@@ -7,8 +7,11 @@ mod run;
 mod trace;
 mod watch;
 
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use potluck_sim::units::{Rate, Size, Time};
@@ -94,11 +97,11 @@ struct ExploreArgs {
     #[arg(long, value_name = "A..B", value_parser = seeds, default_value = "0..2000")]
     seeds: Range<u64>,
     /// Go on for so many minutes instead, from the first of the seeds on
-    #[arg(long, value_name = "M")]
-    minutes: Option<f64>,
+    #[arg(long, value_name = "M", value_parser = minutes, allow_negative_numbers = true)]
+    minutes: Option<Duration>,
     /// Worlds side by side [default: as many as there are cores]
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
     /// Go on after a failure, and list all seeds that fail
     #[arg(long)]
     all: bool,
@@ -108,9 +111,9 @@ struct ExploreArgs {
 struct ReplayArgs {
     /// A seed, or a recording
     what: String,
-    /// Only these faults of the seed's plan
-    #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
-    faults: Option<Vec<usize>>,
+    /// Only these faults of the seed's plan; `--faults=`: none
+    #[arg(long, value_name = "N,N,…")]
+    faults: Option<FaultNumbers>,
     /// Print every step
     #[arg(long)]
     step: bool,
@@ -125,6 +128,31 @@ struct ReplayArgs {
     trace: Option<PathBuf>,
 }
 
+/// Faults of a plan, by number.
+#[derive(Clone, Debug)]
+struct FaultNumbers(Vec<usize>);
+
+impl FromStr for FaultNumbers {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.split(',').filter(|_| !text.is_empty()).map(str::parse).collect::<Result<_, _>>();
+        numbers.map(Self).map_err(|_| "expected numbers like 0,3,7, or nothing for no faults")
+    }
+}
+
+impl fmt::Display for FaultNumbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&numbers.join(","))
+    }
+}
+
+fn minutes(text: &str) -> Result<Duration, &'static str> {
+    let minutes: Option<f64> = text.parse().ok();
+    let duration = minutes.and_then(|minutes| Duration::try_from_secs_f64(minutes * 60.0).ok());
+    duration.filter(|duration| !duration.is_zero()).ok_or("expected a number of minutes above 0, like 1.5")
+}
+
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let parsed = text.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
     parsed.filter(|range| !range.is_empty()).ok_or_else(|| "expected a range like 0..2000".to_owned())
@@ -133,14 +161,21 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 pub(crate) async fn run(args: SimArgs, ctx: &Context) -> anyhow::Result<()> {
     // A machine's panic is a finding, and is told as one.
     std::panic::set_hook(Box::new(|_| {}));
+    match args.verb {
+        SimVerb::Explore(args) => explore::run(args, ctx).await,
+        SimVerb::Run(args) => apart(ctx, |ctx| run::run(*args, ctx)).await,
+        SimVerb::Replay(args) => apart(ctx, |ctx| replay::run(args, ctx)).await,
+        SimVerb::Scenarios => run::list(ctx),
+    }
+}
+
+/// Does work on a thread of its own, until a signal comes: nothing of it is of use then.
+async fn apart<T: Send + 'static>(
+    ctx: &Context,
+    work: impl FnOnce(&Context) -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
     let worker = ctx.clone();
-    let work = move || match args.verb {
-        SimVerb::Run(args) => run::run(*args, &worker),
-        SimVerb::Explore(args) => explore::run(args, &worker),
-        SimVerb::Replay(args) => replay::run(args, &worker),
-        SimVerb::Scenarios => run::list(&worker),
-    };
-    ctx.until_interrupted(async { tokio::task::spawn_blocking(work).await? }).await
+    ctx.until_interrupted(async { tokio::task::spawn_blocking(move || work(&worker)).await? }).await
 }
 
 /// Tells that a check failed.

@@ -2,10 +2,10 @@
 
 use anyhow::Context as _;
 use comfy_table::Cell;
-use potluck_sim::{Observer, Outcome, Real, Report, SHIPPED, Scenario};
+use potluck_sim::{Observer, Outcome, Plan, Real, Report, SHIPPED, Scenario};
 
 use super::super::Context;
-use super::trace::JsonTrace;
+use super::trace::{self, JsonTrace};
 use super::watch::Watch;
 use super::{RunArgs, plot, violated};
 use crate::exit::{Code, Failure};
@@ -25,20 +25,29 @@ pub(super) fn list(ctx: &Context) -> anyhow::Result<()> {
 pub(super) fn run(args: RunArgs, ctx: &Context) -> anyhow::Result<()> {
     let scenario = scenario(&args)?;
     let plan = scenario.plan().map_err(usage)?;
-    let trace = match &args.trace {
-        Some(path) => Some(Box::new(JsonTrace::create(path)?) as Box<dyn Observer>),
-        None => None,
-    };
-    let watch = Watch::new(&plan, ctx.out.clone(), trace);
+    if let Some(path) = &args.plot {
+        // What cannot be drawn is known before the run; a picture that is there stays until there is another.
+        let opened = std::fs::File::options().append(true).create(true).open(path);
+        opened.with_context(|| format!("cannot draw {}", path.display()))?;
+    }
+    let trace = args.trace.as_deref().map(JsonTrace::create).transpose()?;
+    let told = simulate(&args, &plan, trace.clone(), ctx);
+    trace::finish(trace.as_ref(), told, &ctx.out)
+}
+
+/// Runs it, and says what came of it.
+fn simulate(args: &RunArgs, plan: &Plan, trace: Option<JsonTrace>, ctx: &Context) -> anyhow::Result<()> {
+    let trace = trace.map(|trace| Box::new(trace) as Box<dyn Observer>);
+    let watch = Watch::new(plan, ctx.out.clone(), trace);
     let outcome = potluck_sim::run(plan.clone(), &Real, Some(Box::new(watch))).map_err(usage)?;
-    let report = Report::new(&plan, &outcome);
+    let report = Report::new(plan, &outcome);
     if let Some(path) = &args.plot {
         plot::draw(path, &report, &outcome).with_context(|| format!("cannot draw {}", path.display()))?;
     }
     ctx.out.event(&Event::Report { report: &report, faults: &outcome.tally.faults })?;
     ctx.out.line(table(&report, &outcome))?;
     if let Some(violation) = &outcome.violation {
-        return Err(violated(ctx, &plan, violation, &command_line(std::env::args().skip(1))?));
+        return Err(violated(ctx, plan, violation, &command_line(std::env::args().skip(1))?));
     }
     let unfired = outcome.unfired();
     if !unfired.is_empty() {

@@ -1,9 +1,11 @@
 //! Every step of a run: as JSON lines in a file, or as text on the terminal.
 
+use std::cell::RefCell;
 use std::fmt::Debug;
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
-use std::path::Path;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::Context as _;
 use potluck_core::peer::{PeerEffect, PeerInput};
@@ -14,7 +16,17 @@ use serde::Serialize;
 use crate::ui::Out;
 
 /// Writes `{"at":nanoseconds,"host":number,"input":…}`, `"effect"` or `"fault"` per line; stops at the first failure to write.
-pub(super) struct JsonTrace(Option<BufWriter<File>>);
+///
+/// The world owns the observer that it is told by: a clone is kept, to be asked at the end.
+#[derive(Clone)]
+pub(super) struct JsonTrace(Rc<RefCell<Lines>>);
+
+struct Lines {
+    path: PathBuf,
+    out: BufWriter<File>,
+    /// After a failure the rest is left out.
+    written: io::Result<()>,
+}
 
 #[derive(Serialize)]
 struct Line<'a, T> {
@@ -32,25 +44,34 @@ struct Line<'a, T> {
 impl JsonTrace {
     pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
         let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self(Some(BufWriter::new(file))))
+        let lines = Lines { path: path.to_owned(), out: BufWriter::new(file), written: Ok(()) };
+        Ok(Self(Rc::new(RefCell::new(lines))))
     }
 
-    fn write<T: Serialize>(&mut self, line: &Line<'_, T>) {
-        let Some(out) = &mut self.0 else { return };
-        let written = serde_json::to_writer(&mut *out, line)
-            .map_err(std::io::Error::from)
-            .and_then(|()| out.write_all(b"\n"));
-        if let Err(error) = written {
-            tracing::error!("the trace ends here: {error}");
-            self.0 = None;
+    /// Is all of it in the file?
+    pub(super) fn finish(&self) -> anyhow::Result<()> {
+        let mut lines = self.0.borrow_mut();
+        let Lines { path, out, written } = &mut *lines;
+        std::mem::replace(written, Ok(()))
+            .and_then(|()| out.flush())
+            .with_context(|| format!("the trace {} lacks its end", path.display()))
+    }
+
+    fn write<T: Serialize>(&self, line: &Line<'_, T>) {
+        let mut lines = self.0.borrow_mut();
+        let Lines { out, written, .. } = &mut *lines;
+        if written.is_ok() {
+            *written = serde_json::to_writer(&mut *out, line)
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n"));
         }
     }
 
-    fn input<T: Serialize>(&mut self, at: u64, host: u32, input: &T) {
+    fn input<T: Serialize>(&self, at: u64, host: u32, input: &T) {
         self.write(&Line { at, host: Some(host), input: Some(input), effect: None, fault: None });
     }
 
-    fn effect<T: Serialize>(&mut self, at: u64, host: u32, effect: &T) {
+    fn effect<T: Serialize>(&self, at: u64, host: u32, effect: &T) {
         self.write(&Line { at, host: Some(host), input: None, effect: Some(effect), fault: None });
     }
 }
@@ -70,6 +91,18 @@ impl Observer for JsonTrace {
     }
     fn fault(&mut self, at: u64, what: &str) {
         self.write(&Line::<()> { at, host: None, input: None, effect: None, fault: Some(what) });
+    }
+}
+
+/// What a run came to, and its trace: of two failures that of the run goes on, and the trace's is told before it.
+pub(super) fn finish(trace: Option<&JsonTrace>, run: anyhow::Result<()>, out: &Out) -> anyhow::Result<()> {
+    match (run, trace.map_or(Ok(()), JsonTrace::finish)) {
+        (Ok(()), written) => written,
+        (failed, Ok(())) => failed,
+        (failed, Err(error)) => {
+            out.complain_of(format!("{error:#}"));
+            failed
+        }
     }
 }
 
