@@ -113,7 +113,8 @@ pub const WATCHES_PER_TRACKER: usize = 262_144;
 pub const PEER_WATCHERS_MAX: usize = 1024;
 /// Joins, leaves and renames kept for those who watch the list of peers; more than happen between two pushes.
 pub const PEER_LOG_ENTRIES: usize = 65_536;
-/// Links of a tracker that have not joined; the one that has asked nothing for longest makes room for a new one.
+/// Links of a tracker that have not joined, watching or not. Of the address that has most of them, the one that has asked
+/// nothing for longest makes room for a new one.
 pub const VISITORS_MAX: usize = 4096;
 /// Messages about holders in one push to a link.
 pub const HOLDER_PUSHES: usize = 64;

@@ -201,8 +201,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
         Ok(())
     }
 
-    /// Asks page after page, for at most `limit` rows, until the tracker has no more or refuses.
-    async fn pages<Row, C>(
+    /// Asks page after page, for at most `limit` rows, until the tracker has no more or refuses. Every page begins
+    /// beyond the one before: what leads in circles is no tracker.
+    async fn pages<Row, C: Clone + Ord>(
         &mut self,
         limit: usize,
         request: impl Fn(u32, Option<C>, u32) -> TrackerRequest,
@@ -210,11 +211,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
         mut each: impl FnMut(Vec<Row>),
     ) -> Result<Option<RefusedRequest>, AskError> {
         let not_a_tracker = AskError::NotATracker { tracker: self.tracker };
-        let (mut left, mut after) = (limit, None);
+        let (mut left, mut after) = (limit, None::<C>);
         loop {
             self.seq += 1;
             let wanted = left.min(ROWS_PER_REPLY);
-            self.send(&request(self.seq, after, wanted as u32)).await?;
+            self.send(&request(self.seq, after.clone(), wanted as u32)).await?;
             let reply = match timeout_at(self.until, self.reply()).await {
                 Ok(reply) => reply?,
                 Err(_) => {
@@ -225,7 +226,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
                 return Ok(Some(why));
             }
             let (seq, rows, next) = page(reply).ok_or(not_a_tracker)?;
-            if seq != self.seq || rows.len() > wanted {
+            let goes_on = next.as_ref().is_none_or(|next| after.as_ref().is_none_or(|after| after < next));
+            if seq != self.seq || rows.len() > wanted || !goes_on {
                 return Err(not_a_tracker);
             }
             left -= rows.len();

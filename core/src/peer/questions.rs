@@ -29,6 +29,9 @@ pub(super) struct Pending {
     question: Question,
     /// The tracker has been asked, in this session.
     sent: bool,
+    /// Where the page begins that was asked for last.
+    after: Option<Cursor>,
+    after_peer: Option<PeerId>,
     rows: Vec<Row>,
     holders: Vec<HolderRow>,
     peers: Vec<PeerRow>,
@@ -68,6 +71,8 @@ impl Peer {
         let pending = Pending {
             question,
             sent: false,
+            after: None,
+            after_peer: None,
             rows: Vec::new(),
             holders: Vec::new(),
             peers: Vec::new(),
@@ -84,7 +89,8 @@ impl Peer {
 
     /// Asks the tracker for the first or the next page.
     fn send_question(&mut self, op: OpId, after: Option<Cursor>, after_peer: Option<PeerId>) {
-        let Some(pending) = self.questions.get(&op) else { return };
+        let Some(pending) = self.questions.get_mut(&op) else { return };
+        (pending.after, pending.after_peer) = (after.clone(), after_peer);
         let limit = limits::ROWS_PER_REPLY as u32;
         let sent = match pending.question.clone() {
             Question::Contents { matching, members, limit: wanted } => {
@@ -177,6 +183,9 @@ impl Peer {
         let Question::Contents { limit, .. } = pending.question else { return };
         pending.rows.extend(rows);
         let next = next.filter(|cursor| cursor.name.len() <= limits::NAME_BYTES_MAX);
+        if !goes_on(pending.after.as_ref(), next.as_ref()) {
+            return self.answer(op, Answer::Unreachable);
+        }
         if next.is_some() && (pending.rows.len() as u32) < limit {
             self.timers.set(Timer::Question(op), self.now + limits::REQUEST_TIMEOUT);
             return self.send_question(op, next, None);
@@ -188,6 +197,9 @@ impl Peer {
     pub(super) fn holder_rows_said(&mut self, op: OpId, rows: Vec<HolderRow>, next: Option<PeerId>) {
         let Some(pending) = self.questions.get_mut(&op) else { return };
         pending.holders.extend(rows);
+        if !goes_on(pending.after_peer.as_ref(), next.as_ref()) {
+            return self.answer(op, Answer::Unreachable);
+        }
         if next.is_some() && pending.holders.len() < limits::PEERS_PER_TRACKER {
             self.timers.set(Timer::Question(op), self.now + limits::REQUEST_TIMEOUT);
             return self.send_question(op, None, next);
@@ -206,6 +218,9 @@ impl Peer {
     pub(super) fn peer_rows_said(&mut self, op: OpId, rows: Vec<PeerRow>, next: Option<PeerId>) {
         let Some(pending) = self.questions.get_mut(&op) else { return };
         pending.peers.extend(rows);
+        if !goes_on(pending.after_peer.as_ref(), next.as_ref()) {
+            return self.answer(op, Answer::Unreachable);
+        }
         if next.is_some() && pending.peers.len() < limits::PEERS_PER_TRACKER {
             self.timers.set(Timer::Question(op), self.now + limits::REQUEST_TIMEOUT);
             return self.send_question(op, None, next);
@@ -346,6 +361,11 @@ impl Peer {
             .map(|s| Offer { key: s.key, kind: s.kind, name: s.name.clone() })
             .collect()
     }
+}
+
+/// Does the next page, if there is one, begin beyond the last? A tracker that leads in circles is as good as none.
+fn goes_on<C: Ord>(after: Option<&C>, next: Option<&C>) -> bool {
+    next.is_none_or(|next| after.is_none_or(|after| after < next))
 }
 
 /// The keys of all contents whose ids begin with these hex digits, at least eight.

@@ -8,7 +8,7 @@ use super::sessions::Ending;
 use super::{Tracker, TrackerEvent, Turn};
 use crate::bucket::Bucket;
 use crate::ids::{LinkId, PeerId};
-use crate::limits::{PING_AFTER, VISITOR_IDLE, VISITORS_MAX};
+use crate::limits::{PING_AFTER, VISITOR_IDLE};
 use crate::peer::{CloseReason, Misbehaviour};
 use crate::time::Instant;
 use crate::wire::tracker::{TrackerMessage, TrackerRequest};
@@ -24,6 +24,8 @@ pub(super) struct Link {
     pub(super) session: Option<OwnerId>,
     /// When it last said anything.
     heard: Instant,
+    /// When it last asked something: what came that was no ping.
+    asked: Instant,
     presence: Presence,
     /// Peers that it asked to dial it.
     pub(super) dial_asks: Bucket,
@@ -32,8 +34,8 @@ pub(super) struct Link {
 /// Why a link stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
-    /// It asked something at this time.
-    Visitor { asked: Instant },
+    /// It asked something: it stays while it asks.
+    Asks,
     /// It joined, or watches: it stays while it answers. Its silence is looked at next at `check`.
     Kept { check: Instant, pinged: bool },
 }
@@ -53,23 +55,23 @@ impl Tracker {
         if self.links.contains_key(&id) {
             return;
         }
-        if self.links.len() - self.sessions.len() >= VISITORS_MAX {
-            // Whoever has asked nothing for longest makes room: one that came to join or to ask needs but a moment.
-            let Some(&(_, oldest)) = self.idle.first() else {
-                turn.close(id, CloseReason::Full);
-                return;
-            };
-            self.drop_link(oldest);
-            turn.close(oldest, CloseReason::Full);
+        // A new one always gets in: one that came to join or to ask needs but a moment.
+        if self.visitors.is_full()
+            && let Some(idlest) = self.visitors.idlest()
+        {
+            self.drop_link(idlest);
+            turn.close(idlest, CloseReason::Full);
         }
         let link = Link {
             peer,
             addr: SocketAddr::new(addr.ip().to_canonical(), addr.port()),
             session: None,
             heard: turn.now,
-            presence: Presence::Visitor { asked: turn.now },
+            asked: turn.now,
+            presence: Presence::Asks,
             dial_asks: Bucket::default(),
         };
+        self.visitors.insert(link.ip(), turn.now, id);
         self.idle.insert((turn.now, id));
         self.links.insert(id, link);
     }
@@ -86,31 +88,41 @@ impl Tracker {
         let ping_after = self.ping_after();
         let Some(link) = self.links.get_mut(&id) else { return false };
         link.heard = now;
-        match &mut link.presence {
-            Presence::Visitor { asked } => {
-                if !matches!(msg, TrackerRequest::Ping { .. } | TrackerRequest::Pong { .. }) {
-                    self.idle.remove(&(*asked, id));
-                    self.idle.insert((now, id));
-                    *asked = now;
-                }
+        if !matches!(msg, TrackerRequest::Ping { .. } | TrackerRequest::Pong { .. }) {
+            let (ip, before) = (link.ip(), std::mem::replace(&mut link.asked, now));
+            if link.session.is_none() {
+                self.visitors.remove(ip, before, id);
+                self.visitors.insert(ip, now, id);
             }
-            Presence::Kept { check, pinged } => {
-                if std::mem::take(pinged) {
-                    self.checks.remove(&(*check, id));
-                    *check = now + ping_after;
-                    self.checks.insert((*check, id));
-                }
+            if self.idle.remove(&(before, id)) {
+                self.idle.insert((now, id));
             }
         }
+        if let Presence::Kept { check, pinged } = &mut link.presence
+            && std::mem::take(pinged)
+        {
+            self.checks.remove(&(*check, id));
+            *check = now + ping_after;
+            self.checks.insert((*check, id));
+        }
         true
+    }
+
+    /// The link has joined: it is no visitor any more.
+    pub(super) fn settle(&mut self, id: LinkId, owner: OwnerId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.session = Some(owner);
+            self.visitors.remove(link.addr.ip(), link.asked, id);
+        }
+        self.keep(id);
     }
 
     /// From now on the link stays while it answers.
     pub(super) fn keep(&mut self, id: LinkId) {
         let check = self.now + self.ping_after();
         let Some(link) = self.links.get_mut(&id) else { return };
-        if let Presence::Visitor { asked } = link.presence {
-            self.idle.remove(&(asked, id));
+        if link.presence == Presence::Asks {
+            self.idle.remove(&(link.asked, id));
             self.checks.insert((check, id));
             link.presence = Presence::Kept { check, pinged: false };
         }
@@ -174,8 +186,11 @@ impl Tracker {
     /// Forgets a link and what it watches. Its session is left for the caller.
     pub(super) fn drop_link(&mut self, id: LinkId) -> Option<Link> {
         let link = self.links.remove(&id)?;
+        if link.session.is_none() {
+            self.visitors.remove(link.ip(), link.asked, id);
+        }
         match link.presence {
-            Presence::Visitor { asked } => self.idle.remove(&(asked, id)),
+            Presence::Asks => self.idle.remove(&(link.asked, id)),
             Presence::Kept { check, .. } => self.checks.remove(&(check, id)),
         };
         while let Some(content) = self.watches.first_of(id) {
@@ -190,12 +205,12 @@ impl Tracker {
     /// Panics unless every link is in the order that its presence says.
     pub(super) fn check_links(&self) {
         assert_eq!(self.idle.len() + self.checks.len(), self.links.len());
-        assert!(self.links.len() - self.sessions.len() <= VISITORS_MAX);
+        self.visitors.check_invariants();
+        assert_eq!(self.visitors.len(), self.links.len() - self.sessions.len());
         for (&id, link) in &self.links {
+            assert_eq!(self.visitors.contains(link.ip(), link.asked, id), link.session.is_none());
             match link.presence {
-                Presence::Visitor { asked } => {
-                    assert!(self.idle.contains(&(asked, id)) && link.session.is_none())
-                }
+                Presence::Asks => assert!(self.idle.contains(&(link.asked, id)) && link.session.is_none()),
                 Presence::Kept { check, .. } => {
                     assert!(self.checks.contains(&(check, id)));
                     assert!(check <= link.heard + self.lease, "the lease would run out unnoticed");

@@ -37,6 +37,7 @@ mod registry;
 mod searchers;
 mod sessions;
 mod shares;
+mod visitors;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +55,7 @@ use self::probes::Probes;
 use self::registry::{OwnerId, Registry};
 use self::searchers::Searchers;
 use self::sessions::Session;
+use self::visitors::Visitors;
 use self::watch::Watches;
 use crate::Machine;
 use crate::effects::Effects;
@@ -71,7 +73,9 @@ pub struct Tracker {
     /// When the last input came.
     now: Instant,
     links: BTreeMap<LinkId, Link>,
-    /// Visitors, by when they last asked.
+    /// Links that have not joined.
+    visitors: Visitors,
+    /// Those of them that do not watch, by when they last asked.
     idle: BTreeSet<(Instant, LinkId)>,
     /// The other links, by when their silence is to be looked at.
     checks: BTreeSet<(Instant, LinkId)>,
@@ -95,6 +99,7 @@ impl Tracker {
             rng: config.seed.fork("tracker").rng(),
             now: Instant::ZERO,
             links: BTreeMap::new(),
+            visitors: Visitors::default(),
             idle: BTreeSet::new(),
             checks: BTreeSet::new(),
             sessions: BTreeMap::new(),

@@ -96,10 +96,7 @@ impl Tracker {
             let Some(name) = self.available_name(wish.name, wish.any_name, id, seq, turn) else { return };
             self.begin_session(id, peer, name, addr, turn)
         };
-        if let Some(link) = self.links.get_mut(&id) {
-            link.session = Some(owner);
-        }
-        self.keep(id);
+        self.settle(id, owner);
         let Some(session) = self.sessions.get_mut(&owner) else { return };
         let joined = TrackerMessage::Joined {
             seq,

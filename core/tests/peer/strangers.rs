@@ -12,7 +12,7 @@ use potluck_core::limits;
 use potluck_core::peer::*;
 use potluck_core::time::Instant;
 use potluck_core::wire::peer::{Holding, PeerMessage, Refusal, RequestRef};
-use potluck_core::wire::tracker::{RefusedRequest, TrackerMessage, TrackerRequest};
+use potluck_core::wire::tracker::{Cursor, Matching, RefusedRequest, Row, TrackerMessage, TrackerRequest};
 
 fn dial_of(effects: &[PeerEffect], to: SocketAddr) -> Option<OpId> {
     effects.iter().find_map(|e| match e {
@@ -551,4 +551,39 @@ fn who_claims_again_and_again_what_it_lacks_is_not_asked_in_a_loop() {
     let waits = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { .. }));
     case.pass(Duration::from_secs(10));
     assert!(case.done.iter().any(waits), "the download says that nobody has it");
+}
+
+/// The tracker answers a question with page after page; the cursors, and what the question is answered with.
+fn led_by(cursors: &[Option<&str>], rows: usize) -> Option<Answer> {
+    let mut case = Case::new();
+    case.join("me");
+    let matching = Matching::Name("a".to_owned());
+    let question = Question::Contents { matching, members: false, limit: 10 };
+    let mut effects = case.command(Command::Ask { op: OpId(1), question });
+    let key = pieces(3).key;
+    let row = Row { key, kind: Kind::File, name: "a".to_owned(), complete: 1, partial: 0, total: key.length };
+    for next in cursors {
+        let asked = effects.iter().find_map(|e| match e {
+            PeerEffect::SendTracker { msg: TrackerRequest::Search { seq, .. }, .. } => Some(*seq),
+            _ => None,
+        });
+        let next = next.map(|name| Cursor { name: name.to_owned(), key });
+        let msg = TrackerMessage::Rows { seq: asked?, rows: vec![row.clone(); rows], next };
+        effects = case.input(PeerInput::Tracker { link: TRACKER, msg });
+    }
+    effects.into_iter().find_map(|e| match e {
+        PeerEffect::Report(PeerEvent::Answer { answer, .. }) => Some(answer),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_tracker_that_leads_in_circles_is_none() {
+    for rows in [0, 1] {
+        assert!(matches!(led_by(&[Some("a"), Some("b"), None], rows), Some(Answer::Contents(_))));
+        assert_eq!(led_by(&[Some("b"), Some("c")], rows), None, "there is more");
+        for circle in ["a", "b"] {
+            assert_eq!(led_by(&[Some("b"), Some(circle)], rows), Some(Answer::Unreachable));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Links that do not join: they ask, and are closed when they stop asking or are too many.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use potluck_core::Machine;
@@ -68,6 +69,43 @@ fn too_many_visitors_push_out_the_one_that_is_idle_longest() {
     assert!(hub.names(newest, Matching::All).is_empty());
     hub.checking = true;
     assert_eq!(hub.peers(ann).len(), 1);
+}
+
+#[test]
+fn watching_visitors_keep_nobody_out() {
+    let mut hub = Hub::new();
+    hub.checking = false;
+    let ann = hub.join(1, "ann");
+    let stays = hub.link(2);
+    hub.tell(stays, TrackerRequest::Watch { key: four_pieces(1) });
+    let crowded = IpAddr::from([10, 9, 9, 9]);
+    hub.now = hub.now + Duration::from_millis(1);
+    let mut theirs = Vec::new();
+    for peer in 0..limits::VISITORS_MAX as u64 - 1 {
+        let link = hub.link_from(1_000 + peer, crowded);
+        hub.tell(link, TrackerRequest::Watch { key: four_pieces(1) });
+        theirs.push((link, CloseReason::Full));
+    }
+    assert!(hub.closed.is_empty());
+    // The crowded address makes room, also where others have asked nothing for longer, and also for one of its own.
+    for peer in 0..100 {
+        let new = hub.link(10_000 + peer);
+        assert!(hub.names(new, Matching::All).is_empty());
+    }
+    hub.link_from(20_000, crowded);
+    assert_eq!(hub.closed, theirs[..101]);
+    // One of it that joins is no visitor.
+    let bob = theirs[101].0;
+    hub.rejoin(bob, "bob", None);
+    hub.link(20_001);
+    assert_eq!(hub.closed.len(), 101);
+    hub.link(20_002);
+    assert_eq!(hub.closed[101..], theirs[102..103]);
+    hub.checking = true;
+    assert_eq!(hub.peers(ann).len(), 2);
+    hub.announce(ann, vec![ad(1, "a")]);
+    hub.settle();
+    assert!(!hub.take(stays).is_empty());
 }
 
 #[test]

@@ -17,6 +17,9 @@ fn row(number: u32) -> Row {
     Row { key, kind: Kind::File, name: format!("{number:05}"), complete: 1, partial: 0, total: key.length }
 }
 
+/// A number of rows with which the tracker has no rows, and its cursor stays where it is.
+const CIRCLES: u32 = u32::MAX;
+
 /// A tracker that lists `rows` rows by pages of at most 100 and after that many replies says nothing more; or refuses.
 async fn tracker(rows: u32, replies: usize, refuse: bool) -> (MemoryTransport, SocketAddr) {
     let network = MemoryNetwork::new(Seed::from_number(1));
@@ -33,9 +36,13 @@ async fn tracker(rows: u32, replies: usize, refuse: bool) -> (MemoryTransport, S
             let TrackerRequest::Search { seq, after, limit, .. } = request else { panic!("{request:?}") };
             let first = after.map_or(0, |after: Cursor| after.name.parse::<u32>().unwrap() + 1);
             let end = rows.min(first + limit.min(100));
-            let page: Vec<Row> = (first..end).map(row).collect();
+            let mut page: Vec<Row> = (first..end).map(row).collect();
             let next = page.last().filter(|_| end < rows);
-            let next = next.map(|row| Cursor { name: row.name.clone(), key: row.key });
+            let mut next = next.map(|row| Cursor { name: row.name.clone(), key: row.key });
+            if rows == CIRCLES {
+                page.clear();
+                next = Some(Cursor { name: "00001".to_owned(), key: row(1).key });
+            }
             let answer = match refuse {
                 true => TrackerMessage::Refused { seq, why: RefusedRequest::BadQuery("?".into()) },
                 false => TrackerMessage::Rows { seq, rows: page, next },
@@ -82,4 +89,9 @@ async fn what_fails_says_how() {
     let addr = SocketAddr::new(ip(1), 1);
     let refused = ask_tracker_over(&nobody, PeerId([1; 32]), addr, question).await;
     assert!(matches!(refused, Err(AskError::Unreachable { why: "refused", .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_that_does_not_advance_is_no_trackers() {
+    assert!(matches!(ask(CIRCLES, 1000, 100, false).await, Err(AskError::NotATracker { .. })));
 }
