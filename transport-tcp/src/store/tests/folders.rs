@@ -57,7 +57,7 @@ fn write_listing(world: &World, folder: &HashedFolder) {
     let opened = world.store.open(ROOT, folder.key, folder.table.clone(), QUIET);
     assert!(matches!(opened, Ok(Opening::Part { .. })), "{opened:?}");
     Content::of(folder.bytes.to_vec()).write_all(&world.store, ROOT);
-    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Some(Arc::clone(&folder.listing))));
+    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Ok(Arc::clone(&folder.listing))));
 }
 
 /// Fetches one member unless it is there.
@@ -275,7 +275,7 @@ fn a_folder_that_stands_is_done_at_once_and_another_one_is_refused() {
     assert!(copied.unwrap().success());
     assert_eq!(world.store.open(ROOT, folder.key, None, QUIET), Ok(Opening::Finished { table: None }));
     assert_eq!(world.names(), ["folder"], "what was left is tidied");
-    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Some(Arc::clone(&folder.listing))));
+    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Ok(Arc::clone(&folder.listing))));
     for (place, content) in members(from.path(), &folder) {
         assert_eq!(world.store.open(place, content.key, None, QUIET), Ok(content.finished()));
         assert_eq!(world.served(content.key).as_ref(), Some(&content.bytes));
@@ -316,7 +316,7 @@ fn bytes_that_are_no_listing_are_told() {
     world.open(&content).unwrap();
     assert_eq!(world.store.read_listing(DOWNLOAD), Err(StorageFault::Io), "not complete yet");
     content.write_all(&world.store, ROOT);
-    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(None));
+    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Err(ListingFault::NotAListing)));
     let member = Place::Member { download: DOWNLOAD, entry: 0 };
     assert_eq!(world.store.open(member, content.key, None, QUIET), Err(StorageFault::BadPath));
     let huge = ContentKey { length: 1 << 40, ..content.key };
@@ -352,7 +352,7 @@ fn members_and_listings_that_are_here_are_copied() {
     let world = World::new("folder", Kind::Folder);
     world.store.add_source(folder.key, Source::Memory(Arc::clone(&folder.bytes)));
     assert_eq!(world.store.copy_local(folder.key, ROOT, QUIET), Ok(()));
-    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Some(Arc::clone(&folder.listing))));
+    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Ok(Arc::clone(&folder.listing))));
     for (place, content) in members(from.path(), &folder) {
         world.store.add_source(content.key, Source::Memory(content.bytes.clone().into()));
         assert_eq!(world.store.copy_local(content.key, place, QUIET), Ok(()));
