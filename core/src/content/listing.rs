@@ -126,7 +126,7 @@ pub enum ListingFault {
     BadPath {
         /// The path as it stands in the listing, invalid UTF-8 replaced; at most [`PATH_BYTES_MAX`] bytes of it.
         path: String,
-        /// The rule it breaks; `None`: it is not UTF-8.
+        /// What is wrong with it.
         fault: PathFault,
     },
     /// A path stands out of order.
@@ -174,6 +174,9 @@ pub enum PathFault {
     /// It is not UTF-8.
     #[error("it is not UTF-8")]
     NotUtf8,
+    /// The store keeps a name in it for what is not complete.
+    #[error("a name is one that unfinished downloads have")]
+    Unfinished,
 }
 
 /// Two paths of a listing (or folders on the way to them) that a file system takes for one if it ignores case or

@@ -18,7 +18,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use potluck_core::content::{Kind, Listing, ListingEntry, ListingFault, Node, PieceSet, PieceTable, SafePath, Selection};
+use potluck_core::content::{
+    Kind, Listing, ListingEntry, ListingFault, Node, PathFault, PieceSet, PieceTable, SafePath, Selection,
+};
 use potluck_core::ids::ContentKey;
 use potluck_core::limits::LISTING_BYTES_MAX;
 use potluck_core::peer::StorageFault;
@@ -28,6 +30,7 @@ use super::disk::{DiskFile, Folder, Nature, failed};
 use super::part::{Part, PartOpening, Spot};
 use super::sidecar::Sidecar;
 use super::source::FileIdentity;
+use super::target::has_part_name;
 use super::walk;
 use crate::hashing::{self, Hashing, Member};
 use crate::scan::{FolderPlan, scan_folder};
@@ -194,7 +197,17 @@ impl<D: Folder> Staging<D> {
         if read < bytes.len() || hashing::hash_bytes(&bytes).0 != key {
             return Err(StorageFault::Io);
         }
-        let listing = Listing::decode(&bytes);
+        let listing = Listing::decode(&bytes).and_then(|listing| {
+            // The finished folder is looked through as a shared one is: what is passed over there cannot be in it.
+            let mut paths = listing.entries().iter().map(|entry| &entry.path);
+            match paths.find(|path| has_part_name(path)) {
+                Some(path) => {
+                    let path = path.as_str().to_owned();
+                    Err(ListingFault::BadPath { path, fault: PathFault::Unfinished })
+                }
+                None => Ok(listing),
+            }
+        });
         Ok(listing.map(|listing| self.listing.get_or_init(|| (Arc::new(listing), bytes.into())).clone()))
     }
 

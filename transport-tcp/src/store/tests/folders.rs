@@ -4,6 +4,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
+use potluck_core::content::{ListingEntry, PathFault, SafePath};
+
 use super::*;
 use crate::hashing::{Hashed, HashedFolder, Hashing, hash_folder};
 use crate::scan::{Found, scan};
@@ -440,5 +442,34 @@ fn a_folder_removed_between_two_of_its_files_is_made_again() {
         fetch(&world, first.0, &first.1);
         assert_eq!(world.store.finish(ROOT), Ok(()));
         assert_eq!(hashed(&world.path("folder")).key, folder.key);
+    }
+}
+
+#[test]
+fn a_listing_with_a_name_that_leftovers_have_is_refused_when_it_is_read() {
+    let listed = |path: &str| {
+        let node = Node::File { key: Content::new(10, 1).key, executable: false, mtime_ns: 0 };
+        let entry = |path: &str| ListingEntry { path: SafePath::parse(path).unwrap(), node };
+        Listing::new(vec![entry("fine"), entry(path)]).unwrap()
+    };
+    for path in [".a.12345678.part", "z/.a.12345678.meta", "in/.b.0123abcd.part/x"] {
+        let world = World::new("folder", Kind::Folder);
+        let content = Content::of(listed(path).encode());
+        world.open(&content).unwrap();
+        content.write_all(&world.store, ROOT);
+        let fault = ListingFault::BadPath { path: path.to_owned(), fault: PathFault::Unfinished };
+        assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Err(fault)));
+        let member = Place::Member { download: DOWNLOAD, entry: 0 };
+        assert_eq!(
+            world.store.open(member, Content::new(10, 1).key, None, QUIET),
+            Err(StorageFault::BadPath)
+        );
+    }
+    for path in ["a.12345678.part", ".a.1234567.part", ".a.12345678.parts", ".part"] {
+        let world = World::new("folder", Kind::Folder);
+        let content = Content::of(listed(path).encode());
+        world.open(&content).unwrap();
+        content.write_all(&world.store, ROOT);
+        assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Ok(Arc::new(listed(path)))), "{path}");
     }
 }
