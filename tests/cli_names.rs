@@ -297,3 +297,39 @@ fn what_a_tracker_says_is_printed_harmless_and_makes_no_file() {
     let text = share.stderr();
     assert!(!text.chars().any(is_bad), "{text:?}");
 }
+
+#[test]
+fn a_folder_with_a_refused_path_is_refused_with_the_path_named() {
+    let net = Net::new();
+    fs::create_dir(net.dir.path().join("out")).unwrap();
+    for (n, (path, why)) in [
+        ("../up", "`.` and `..` are no names"),
+        ("exe\u{202e}gpj", "bidirectional override"),
+        ("in/.a.12345678.part/x", "unfinished downloads"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // Nobody checks what a file is: its bytes are offered as a folder.
+        let bytes = listing_of(path.as_bytes());
+        let file = net.path(&format!("src/{n}"));
+        fs::write(&file, &bytes).unwrap();
+        let (_share, id) = net.share(&format!("s{n}"), &file, &[]);
+        let ticket = format!("potluck:{id}?kind=folder&name=folder&size={}", bytes.len());
+        let ran = net.get("out", &ticket, &["-q"]).ran();
+        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+        let error = ran.one("error");
+        assert_eq!(support::processes::text(error, "path"), path);
+        let message = support::processes::text(error, "message");
+        let shown = potluck_core::content::escape(path);
+        for text in [&message, &ran.stderr] {
+            assert!(text.contains(&shown) && text.contains(why), "{text}");
+            assert!(!text.chars().any(is_bad), "{text:?}");
+        }
+        assert!(!net.got("out", "folder").exists());
+        assert!(
+            ran.all("progress").all(|event| event["bytes"].as_u64() < Some(1000)),
+            "no member is fetched"
+        );
+    }
+}

@@ -496,9 +496,9 @@ impl Pair {
             PeerEffect::Sync { op, .. } => self.input(i, PeerInput::Synced { op, result: Ok(()) }),
             PeerEffect::ReadListing { op, download } => {
                 let node = &self.nodes[i];
-                let listing =
-                    node.parts.get(&Place::Root(download)).and_then(|(_, b)| Listing::decode(b).ok());
-                self.input(i, PeerInput::ListingRead { op, result: Ok(listing.map(Arc::new)) });
+                let bytes = node.parts.get(&Place::Root(download)).map(|(_, bytes)| bytes.as_slice());
+                let listing = Listing::decode(bytes.unwrap_or_default()).map(Arc::new);
+                self.input(i, PeerInput::ListingRead { op, result: Ok(listing) });
             }
             PeerEffect::Finish { op, place } => {
                 let node = &mut self.nodes[i];

@@ -272,10 +272,10 @@ impl Job {
             FailReason::Storage(fault) => storage_failure(fault, &path),
             FailReason::NotAContent => self
                 .failure(Code::Failed, "its pieces do not fit its id and length: whoever named it was wrong"),
-            FailReason::BadListing => self.failure(
-                Code::Failed,
-                "its listing has a path that is refused, or is none; nothing of it was put in place",
-            ),
+            FailReason::BadListing(fault) => {
+                let why = format!("{}; nothing of it was put in place", ui::name(&fault.to_string()));
+                self.failure(Code::Failed, &why).field("path", json!(fault.path()))
+            }
             FailReason::TooMany => self.failure(Code::Failed, "it has more parts than this peer takes"),
         };
         self.end(failure);

@@ -27,7 +27,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::{Escaped, NameFault, SafePath};
 use crate::ids::{ContentId, ContentKey};
-use crate::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
+use crate::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, PATH_BYTES_MAX};
 
 /// The first bytes of every listing.
 const MAGIC: [u8; 16] = *b"potluck listing1";
@@ -97,7 +97,7 @@ pub enum Node {
 }
 
 /// Why bytes or entries are not a listing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum ListingFault {
     /// The magic is missing.
     #[error("these bytes are no folder listing")]
@@ -124,9 +124,9 @@ pub enum ListingFault {
     /// A path is refused.
     #[error("the folder contains a refused path, `{path}`: {fault}", path = Escaped(path))]
     BadPath {
-        /// The path as it stands in the listing, invalid UTF-8 replaced.
+        /// The path as it stands in the listing, invalid UTF-8 replaced; at most [`PATH_BYTES_MAX`] bytes of it.
         path: String,
-        /// The rule it breaks; `None`: it is not UTF-8.
+        /// What is wrong with it.
         fault: PathFault,
     },
     /// A path stands out of order.
@@ -148,8 +148,25 @@ pub enum ListingFault {
     BadLength(SafePath),
 }
 
+impl ListingFault {
+    /// The path that is at fault, as it stands in the listing: it is foreign text.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::BadPath { path, .. } => Some(path),
+            Self::Unsorted(path) | Self::Twice(path) | Self::BadLength(path) => Some(path.as_str()),
+            Self::Below { inner, .. } => Some(inner.as_str()),
+            Self::NotAListing
+            | Self::TooMany
+            | Self::CutShort
+            | Self::Trailing(_)
+            | Self::UnknownTag { .. } => None,
+        }
+    }
+}
+
 /// Why a path in a listing is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum PathFault {
     /// It breaks a rule for names.
     #[error(transparent)]
@@ -157,6 +174,9 @@ pub enum PathFault {
     /// It is not UTF-8.
     #[error("it is not UTF-8")]
     NotUtf8,
+    /// The store keeps a name in it for what is not complete.
+    #[error("a name is one that unfinished downloads have")]
+    Unfinished,
 }
 
 /// Two paths of a listing (or folders on the way to them) that a file system takes for one if it ignores case or
@@ -400,7 +420,11 @@ impl Reader<'_> {
 }
 
 fn path(bytes: &[u8]) -> Result<SafePath, ListingFault> {
-    let refused = |fault| ListingFault::BadPath { path: String::from_utf8_lossy(bytes).into_owned(), fault };
+    let refused = |fault| {
+        let mut path = String::from_utf8_lossy(bytes).into_owned();
+        path.truncate(path.floor_char_boundary(PATH_BYTES_MAX));
+        ListingFault::BadPath { path, fault }
+    };
     let text = std::str::from_utf8(bytes).map_err(|_| refused(PathFault::NotUtf8))?;
     SafePath::parse(text).map_err(|fault| refused(fault.into()))
 }

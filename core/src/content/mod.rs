@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use escape::{Escaped, escape, escape_json};
 pub use geometry::Geometry;
 pub use hash::{ContentHasher, PieceHasher, chunk_value, empty_id, fold_piece, fold_table};
-pub use listing::{Collision, Listing, ListingEntry, ListingFault, Node};
+pub use listing::{Collision, Listing, ListingEntry, ListingFault, Node, PathFault};
 pub use piece_set::{PieceSet, SliceFault};
 pub use safe_name::{NameFault, NameWarning, SafeName, SafePath, portability};
 pub use selection::{Selection, SelectionFault};

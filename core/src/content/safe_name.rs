@@ -36,7 +36,7 @@ pub struct SafeName(String);
 pub struct SafePath(String);
 
 /// The rule that a name or path breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum NameFault {
     /// A name without a letter; in a path also `//` and a `/` at its end.
     #[error("a name is empty")]

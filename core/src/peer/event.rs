@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::content::Listing;
+use crate::content::{Listing, ListingFault};
 use crate::ids::{ContentKey, DownloadId, OpId, PeerId, PieceIndex};
 use crate::wire::peer::Offer;
 use crate::wire::tracker::{PeerRow, RefusedRequest};
@@ -188,14 +188,14 @@ pub enum WaitReason {
 }
 
 /// Why a download failed for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailReason {
     /// The place cannot be used.
     Storage(StorageFault),
     /// The key is none that a content can have, or its pieces do not fit its id or length.
     NotAContent,
     /// The folder's listing has a path that is refused, or is no listing.
-    BadListing,
+    BadListing(ListingFault),
     /// A bound was reached.
     TooMany,
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::content::{Kind, Listing, ListingEntry, Node, Selection};
+use crate::content::{Kind, Listing, ListingEntry, ListingFault, Node, Selection};
 use crate::ids::{ContentKey, DownloadId, LinkId, OpId};
 use crate::limits;
 
@@ -65,11 +65,15 @@ impl Peer {
         self.effect(PeerEffect::ReadListing { op, download });
     }
 
-    pub(super) fn listing_read(&mut self, op: OpId, result: Result<Option<Arc<Listing>>, StorageFault>) {
+    pub(super) fn listing_read(
+        &mut self,
+        op: OpId,
+        result: Result<Result<Arc<Listing>, ListingFault>, StorageFault>,
+    ) {
         let Some(StorageOp::Listing(id)) = self.storage.remove(&op) else { return };
         let Some(d) = self.downloads.get_mut(&id) else { return };
         match result {
-            Ok(Some(listing)) => {
+            Ok(Ok(listing)) => {
                 let total = listing.total_bytes();
                 d.bytes = 0;
                 d.folder = Some(Folder::new(Arc::clone(&listing), &d.how.select));
@@ -79,7 +83,7 @@ impl Peer {
                 self.report(PeerEvent::Listed { download: id, listing });
                 self.start_members(id);
             }
-            Ok(None) => self.fail_download(id, FailReason::BadListing),
+            Ok(Err(fault)) => self.fail_download(id, FailReason::BadListing(fault)),
             Err(fault) => self.fail_download(id, FailReason::Storage(fault)),
         }
     }

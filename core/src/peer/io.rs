@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::content::{Kind, Listing, PieceSet, PieceTable, Selection};
+use crate::content::{Kind, Listing, ListingFault, PieceSet, PieceTable, Selection};
 use crate::ids::{ChainingValue, ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, Slot};
 use crate::seed::Seed;
 use crate::wire::peer::{Offer, PeerMessage};
@@ -436,12 +436,12 @@ pub enum PeerInput {
         /// Whether it worked.
         result: Result<(), StorageFault>,
     },
-    /// A folder's listing was read; `None`: its bytes are no listing, or one with a refused path.
+    /// A folder's listing was read, or its bytes are no listing, or one with a refused path.
     ListingRead {
         /// Which effect.
         op: OpId,
         /// The listing.
-        result: Result<Option<Arc<Listing>>, StorageFault>,
+        result: Result<Result<Arc<Listing>, ListingFault>, StorageFault>,
     },
     /// What had been written to a place when the sync began is durable.
     Synced {

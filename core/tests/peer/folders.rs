@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::case::*;
 use crate::synthetic::Synthetic;
-use potluck_core::content::{Kind, Listing, ListingEntry, Node, PieceSet, SafePath};
+use potluck_core::content::{
+    Kind, Listing, ListingEntry, ListingFault, NameFault, Node, PathFault, PieceSet, SafePath,
+};
 use potluck_core::ids::{ChunkRun, ContentKey, DownloadId, PieceIndex, Slot};
 use potluck_core::peer::*;
 use potluck_core::wire::peer::{Holding, PeerMessage};
@@ -32,7 +34,7 @@ fn members_of_a_folder_that_was_stopped_are_opened_again_and_not_copied_onto_the
             PeerEffect::ReadListing { op, .. } => Some(*op),
             _ => None,
         });
-        case.input(PeerInput::ListingRead { op, result: Ok(Some(Arc::clone(&listing))) });
+        case.input(PeerInput::ListingRead { op, result: Ok(Ok(Arc::clone(&listing))) });
         let opened = case.done[begun..].iter().find_map(|e| match e {
             PeerEffect::Open { op, key, .. } if *key == member => Some(*op),
             _ => None,
@@ -62,7 +64,7 @@ fn fetch_folder(case: &mut Case) -> Synthetic {
         PeerEffect::ReadListing { op, .. } => Some(*op),
         _ => None,
     });
-    case.input(PeerInput::ListingRead { op, result: Ok(Some(listing)) });
+    case.input(PeerInput::ListingRead { op, result: Ok(Ok(listing)) });
     member
 }
 
@@ -189,4 +191,24 @@ fn a_folder_is_delivered_when_all_of_it_is_in_place_and_not_with_its_listing() {
     assert_eq!(ended(&case.pass(Duration::from_secs(5))), [false]);
     let told = case.says(link, PeerMessage::Join { slot, key, holding: Holding::Everything });
     assert_eq!(ended(&told), [true]);
+}
+
+#[test]
+fn a_folder_whose_listing_is_refused_fails_with_what_is_wrong() {
+    let mut case = Case::new();
+    case.fetch_kind(&Synthetic::new(500, 1), Kind::Folder);
+    case.open(Opening::Part { table: None, have: PieceSet::full(1) });
+    let op = case.last(|e| match e {
+        PeerEffect::ReadListing { op, .. } => Some(*op),
+        _ => None,
+    });
+    let fault = ListingFault::BadPath { path: "../x".to_owned(), fault: PathFault::Name(NameFault::Dots) };
+    case.input(PeerInput::ListingRead { op, result: Ok(Err(fault.clone())) });
+    let told = case.last(|e| match e {
+        PeerEffect::Report(PeerEvent::Failed { reason, .. }) => Some(reason.clone()),
+        _ => None,
+    });
+    assert_eq!(told, FailReason::BadListing(fault));
+    let is_member = |e: &PeerEffect| matches!(e, PeerEffect::Open { place: Place::Member { .. }, .. });
+    assert!(!case.done.iter().any(is_member), "nothing of it is fetched");
 }

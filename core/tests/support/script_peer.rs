@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use potluck_core::Machine;
-use potluck_core::content::{Geometry, Kind, PieceSet, Selection};
+use potluck_core::content::{Geometry, Kind, ListingFault, PieceSet, Selection};
 use potluck_core::ids::{
     ChainingValue, ChunkAddr, ChunkRun, ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot,
 };
@@ -362,7 +362,7 @@ impl Run {
             Pending::Listing(op, download) => {
                 let key = self.downloads.get(&download);
                 let folder = CONTENTS.iter().find(|c| Some(&c.key) == key);
-                let listing = folder.and_then(|c| c.listing.clone());
+                let listing = folder.and_then(|c| c.listing.clone()).ok_or(ListingFault::NotAListing);
                 PeerInput::ListingRead { op, result: done().map(|()| listing) }
             }
             Pending::Open { op, key, with_table, place } => {

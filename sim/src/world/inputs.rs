@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use potluck_core::content::ListingFault;
 use potluck_core::ids::{ChunkAddr, OpId};
 use potluck_core::limits::EFFECTS_PER_INPUT_MAX;
 use potluck_core::peer::{
@@ -280,9 +281,9 @@ impl World<'_> {
             DiskWork::Reserve => PeerInput::Reserved { op, result: space },
             DiskWork::ReadListing { place } => {
                 let part = self.hosts[host as usize].disk.parts.get(&place);
-                let listing = part
-                    .filter(|part| part.is_right())
-                    .map(|part| self.catalog.get(part.content).listing.clone());
+                let listing = part.filter(|part| part.is_right()).map(|part| {
+                    self.catalog.get(part.content).listing.clone().ok_or(ListingFault::NotAListing)
+                });
                 PeerInput::ListingRead { op, result: listing.ok_or(StorageFault::Io) }
             }
             DiskWork::Sync { place, written } => {

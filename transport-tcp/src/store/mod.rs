@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
-use potluck_core::content::{Kind, Listing, Node, PieceTable, SafeName};
+use potluck_core::content::{Kind, Listing, ListingFault, Node, PieceTable, SafeName};
 use potluck_core::ids::{ChunkAddr, ContentKey, DownloadId};
 use potluck_core::peer::{Opening, Place, StorageFault};
 
@@ -283,7 +283,7 @@ impl Store {
                         self.add_members(&other);
                     }
                     if staging.selection().is_all()
-                        && let Some((_, bytes)) = staging.listing()?
+                        && let Ok((_, bytes)) = staging.listing()?
                     {
                         self.add_source(key, Source::Memory(bytes));
                     }
@@ -351,18 +351,24 @@ impl Store {
     /// Performs [`PeerEffect::ReadListing`](potluck_core::peer::PeerEffect::ReadListing).
     ///
     /// # Errors
-    /// The disk fails, or the place is not open.
-    pub fn read_listing(&self, download: DownloadId) -> Result<Option<Arc<Listing>>, StorageFault> {
+    /// The disk fails, or the place is not open. The inner error: the bytes are no listing, or one that is refused.
+    pub fn read_listing(
+        &self,
+        download: DownloadId,
+    ) -> Result<Result<Arc<Listing>, ListingFault>, StorageFault> {
         let place = Place::Root(download);
         match self.folder(place)?.as_deref() {
             Some(FolderPlace::Staged(staging)) => {
-                let Some((listing, _)) = staging.listing()? else { return Ok(None) };
+                let listing = match staging.listing()? {
+                    Ok((listing, _)) => listing,
+                    Err(fault) => return Ok(Err(fault)),
+                };
                 if !staging.selection().is_all() {
                     self.part_stands(place, staging)?;
                 }
-                Ok(Some(listing))
+                Ok(Ok(listing))
             }
-            Some(FolderPlace::Standing(whole)) => Ok(Some(Arc::clone(&whole.listing))),
+            Some(FolderPlace::Standing(whole)) => Ok(Ok(Arc::clone(&whole.listing))),
             None => Err(StorageFault::BadPath),
         }
     }

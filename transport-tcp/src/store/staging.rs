@@ -18,7 +18,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use potluck_core::content::{Kind, Listing, ListingEntry, Node, PieceSet, PieceTable, SafePath, Selection};
+use potluck_core::content::{
+    Kind, Listing, ListingEntry, ListingFault, Node, PathFault, PieceSet, PieceTable, SafePath, Selection,
+};
 use potluck_core::ids::ContentKey;
 use potluck_core::limits::LISTING_BYTES_MAX;
 use potluck_core::peer::StorageFault;
@@ -28,6 +30,7 @@ use super::disk::{DiskFile, Folder, Nature, failed};
 use super::part::{Part, PartOpening, Spot};
 use super::sidecar::Sidecar;
 use super::source::FileIdentity;
+use super::target::has_part_name;
 use super::walk;
 use crate::hashing::{self, Hashing, Member};
 use crate::scan::{FolderPlan, scan_folder};
@@ -182,10 +185,10 @@ impl<D: Folder> Staging<D> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The finished listing and its bytes; `None`: the bytes are no listing.
-    pub(crate) fn listing(&self) -> Result<Option<ReadListing>, StorageFault> {
+    /// The finished listing and its bytes, or why they are no listing.
+    pub(crate) fn listing(&self) -> Result<Result<ReadListing, ListingFault>, StorageFault> {
         if let Some(read) = self.listing.get() {
-            return Ok(Some(read.clone()));
+            return Ok(Ok(read.clone()));
         }
         let key = self.listing_part.key();
         // At most `LISTING_BYTES_MAX`, or it would not have been opened.
@@ -194,18 +197,23 @@ impl<D: Folder> Staging<D> {
         if read < bytes.len() || hashing::hash_bytes(&bytes).0 != key {
             return Err(StorageFault::Io);
         }
-        match Listing::decode(&bytes) {
-            Ok(listing) => Ok(Some(self.listing.get_or_init(|| (Arc::new(listing), bytes.into())).clone())),
-            Err(fault) => {
-                tracing::warn!(%fault, "a listing is refused");
-                Ok(None)
+        let listing = Listing::decode(&bytes).and_then(|listing| {
+            // The finished folder is looked through as a shared one is: what is passed over there cannot be in it.
+            let mut paths = listing.entries().iter().map(|entry| &entry.path);
+            match paths.find(|path| has_part_name(path)) {
+                Some(path) => {
+                    let path = path.as_str().to_owned();
+                    Err(ListingFault::BadPath { path, fault: PathFault::Unfinished })
+                }
+                None => Ok(listing),
             }
-        }
+        });
+        Ok(listing.map(|listing| self.listing.get_or_init(|| (Arc::new(listing), bytes.into())).clone()))
     }
 
     /// A file among the listing's entries.
     fn entry(&self, entry: u32) -> Result<Entry, StorageFault> {
-        let (listing, _) = self.listing()?.ok_or(StorageFault::BadPath)?;
+        let (listing, _) = self.listing()?.or(Err(StorageFault::BadPath))?;
         match listing.entries().get(entry as usize) {
             Some(ListingEntry { path, node: Node::File { key, executable, mtime_ns } }) => {
                 Ok(Entry { path: path.clone(), key: *key, executable: *executable, mtime_ns: *mtime_ns })
@@ -359,7 +367,7 @@ impl<D: Folder> Staging<D> {
         final_name: &OsStr,
         how: Checking<'_>,
     ) -> Result<Option<WholeFolder<D>>, StorageFault> {
-        let (listing, _) = self.listing()?.ok_or(StorageFault::BadPath)?;
+        let (listing, _) = self.listing()?.or(Err(StorageFault::BadPath))?;
         let mut other = None;
         match self.folder.stat(OsStr::new(CONTENT)) {
             Ok(_) => {
@@ -433,7 +441,7 @@ impl<D: Folder> Staging<D> {
         final_name: &OsStr,
         how: Checking<'_>,
     ) -> Result<Option<WholeFolder<D>>, StorageFault> {
-        let (listing, bytes) = self.listing()?.ok_or(StorageFault::BadPath)?;
+        let (listing, bytes) = self.listing()?.or(Err(StorageFault::BadPath))?;
         let part = match standing_folder(&self.parent, final_name, self.wanted_key(&listing), how)? {
             StandingFolder::Nothing => return Ok(None),
             StandingFolder::Other => return Err(StorageFault::Occupied),

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf, absolute};
 
-use potluck_core::content::{SafeName, Selection};
+use potluck_core::content::{SafeName, SafePath, Selection};
 use potluck_core::ids::ContentId;
 
 /// Bytes of the target's name that go into the part file's: what potluck adds to them fits into the 255 of a name.
@@ -118,6 +118,12 @@ impl Target {
 /// Is this how a part file, a staging folder or a sidecar is called?
 pub(crate) fn is_part_name(name: &OsStr) -> bool {
     kept_name(name.as_bytes()).is_some()
+}
+
+/// Is one of a path's names a [part's](is_part_name)? What lies there counts as a leftover: it is neither shared nor part of a
+/// folder that is complete.
+pub(crate) fn has_part_name(path: &SafePath) -> bool {
+    path.as_str().split('/').any(|name| is_part_name(OsStr::new(name)))
 }
 
 /// What the name of a part file, a staging folder or a sidecar has of the final name.

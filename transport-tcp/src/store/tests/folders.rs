@@ -4,6 +4,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
+use potluck_core::content::{ListingEntry, PathFault, SafePath};
+
 use super::*;
 use crate::hashing::{Hashed, HashedFolder, Hashing, hash_folder};
 use crate::scan::{Found, scan};
@@ -57,7 +59,7 @@ fn write_listing(world: &World, folder: &HashedFolder) {
     let opened = world.store.open(ROOT, folder.key, folder.table.clone(), QUIET);
     assert!(matches!(opened, Ok(Opening::Part { .. })), "{opened:?}");
     Content::of(folder.bytes.to_vec()).write_all(&world.store, ROOT);
-    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Some(Arc::clone(&folder.listing))));
+    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Ok(Arc::clone(&folder.listing))));
 }
 
 /// Fetches one member unless it is there.
@@ -275,7 +277,7 @@ fn a_folder_that_stands_is_done_at_once_and_another_one_is_refused() {
     assert!(copied.unwrap().success());
     assert_eq!(world.store.open(ROOT, folder.key, None, QUIET), Ok(Opening::Finished { table: None }));
     assert_eq!(world.names(), ["folder"], "what was left is tidied");
-    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Some(Arc::clone(&folder.listing))));
+    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Ok(Arc::clone(&folder.listing))));
     for (place, content) in members(from.path(), &folder) {
         assert_eq!(world.store.open(place, content.key, None, QUIET), Ok(content.finished()));
         assert_eq!(world.served(content.key).as_ref(), Some(&content.bytes));
@@ -316,7 +318,7 @@ fn bytes_that_are_no_listing_are_told() {
     world.open(&content).unwrap();
     assert_eq!(world.store.read_listing(DOWNLOAD), Err(StorageFault::Io), "not complete yet");
     content.write_all(&world.store, ROOT);
-    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(None));
+    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Err(ListingFault::NotAListing)));
     let member = Place::Member { download: DOWNLOAD, entry: 0 };
     assert_eq!(world.store.open(member, content.key, None, QUIET), Err(StorageFault::BadPath));
     let huge = ContentKey { length: 1 << 40, ..content.key };
@@ -352,7 +354,7 @@ fn members_and_listings_that_are_here_are_copied() {
     let world = World::new("folder", Kind::Folder);
     world.store.add_source(folder.key, Source::Memory(Arc::clone(&folder.bytes)));
     assert_eq!(world.store.copy_local(folder.key, ROOT, QUIET), Ok(()));
-    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Some(Arc::clone(&folder.listing))));
+    assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Ok(Arc::clone(&folder.listing))));
     for (place, content) in members(from.path(), &folder) {
         world.store.add_source(content.key, Source::Memory(content.bytes.clone().into()));
         assert_eq!(world.store.copy_local(content.key, place, QUIET), Ok(()));
@@ -440,5 +442,34 @@ fn a_folder_removed_between_two_of_its_files_is_made_again() {
         fetch(&world, first.0, &first.1);
         assert_eq!(world.store.finish(ROOT), Ok(()));
         assert_eq!(hashed(&world.path("folder")).key, folder.key);
+    }
+}
+
+#[test]
+fn a_listing_with_a_name_that_leftovers_have_is_refused_when_it_is_read() {
+    let listed = |path: &str| {
+        let node = Node::File { key: Content::new(10, 1).key, executable: false, mtime_ns: 0 };
+        let entry = |path: &str| ListingEntry { path: SafePath::parse(path).unwrap(), node };
+        Listing::new(vec![entry("fine"), entry(path)]).unwrap()
+    };
+    for path in [".a.12345678.part", "z/.a.12345678.meta", "in/.b.0123abcd.part/x"] {
+        let world = World::new("folder", Kind::Folder);
+        let content = Content::of(listed(path).encode());
+        world.open(&content).unwrap();
+        content.write_all(&world.store, ROOT);
+        let fault = ListingFault::BadPath { path: path.to_owned(), fault: PathFault::Unfinished };
+        assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Err(fault)));
+        let member = Place::Member { download: DOWNLOAD, entry: 0 };
+        assert_eq!(
+            world.store.open(member, Content::new(10, 1).key, None, QUIET),
+            Err(StorageFault::BadPath)
+        );
+    }
+    for path in ["a.12345678.part", ".a.1234567.part", ".a.12345678.parts", ".part"] {
+        let world = World::new("folder", Kind::Folder);
+        let content = Content::of(listed(path).encode());
+        world.open(&content).unwrap();
+        content.write_all(&world.store, ROOT);
+        assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Ok(Arc::new(listed(path)))), "{path}");
     }
 }
