@@ -156,6 +156,31 @@ fn the_tour_four_holders_and_why_it_is_as_fast_as_it_is() {
     assert_eq!(b3sum(&net.of("eve", "holiday.mp4")), b3sum(&net.of("ann", "holiday.mp4")));
 }
 
+/// The editor paints on standard error: where that is a file, lines go in and out as they do from a pipe.
+#[test]
+fn with_standard_error_in_a_file_it_is_a_script_that_is_typed() {
+    let net = Net::new();
+    net.file("a/f", 1000, 1);
+    let _a = net.shell("a", &[]);
+    net.until_holders("f", &["a"]);
+    let words = ["peer", "--dir", "me", "--as", "me", "--listen", "127.0.0.1:0", "--tracker", &net.addr];
+    let bare = net.bare(&words);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "exec \"$@\" 2>log", "sh"]).arg(bare.get_program()).args(bare.get_args());
+    command.current_dir(net.dir.path());
+    for (name, value) in bare.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut me = Terminal::start(command, 30, 100);
+    me.types("list\rgte\r");
+    me.until("it is listed", |screen| screen.lines().any(|line| line.trim_end().ends_with(" f")));
+    me.types("quit\r");
+    assert_eq!(me.code(), Some(0), "a person has seen what failed");
+}
+
 #[test]
 fn quitting_leaves_no_prompt_behind_and_says_what_is_kept() {
     let net = Net::new();
