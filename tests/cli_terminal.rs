@@ -77,7 +77,7 @@ fn a_taken_name_is_asked_for_again_with_a_free_one_preset() {
     let _first = net.shell("pavan", &[]);
     let mut second = net.terminal("pavan", &[]);
     second.until("a free name is preset", |screen| {
-        screen.contains("the name is taken") && last_line(screen).starts_with("another name: pavan")
+        screen.contains("the name pavan is taken") && last_line(screen).starts_with("another name: pavan")
     });
     second.types("\r");
     second.until("it joined by it", |screen| {

@@ -202,7 +202,7 @@ impl Shell {
 
     /// Our name is taken: a person is asked for another one, with a free one preset.
     fn another_name(&self, offer: String) -> anyhow::Result<Running> {
-        let failure = Session::name_is_taken(&offer);
+        let failure = Session::name_is_taken(&self.desk.state().name, &offer);
         let Some(editor) = self.editor.clone() else { return Err(failure.into()) };
         let (desk, lines) = (Arc::clone(&self.desk), Arc::clone(&self.lines));
         Ok(Box::pin(async move {
@@ -213,6 +213,7 @@ impl Shell {
             let Some(name) = line.map(|line| line.trim().to_owned()).filter(|name| !name.is_empty()) else {
                 return Err(Ends(failure).into());
             };
+            desk.state().name.clone_from(&name);
             desk.peer.ask(Question::Rename { name }).await;
             Ok(false)
         }))
