@@ -39,6 +39,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How alike two names must be to suggest one for the other (Jaro-Winkler, 1 is equal).
 const ALIKE: f64 = 0.84;
 
+/// What to do where the tracker does not answer.
+pub(crate) const UNREACHABLE: &str =
+    "Is it running (`potluck tracker`)? Another one is named by --tracker HOST:PORT or POTLUCK_TRACKER.";
+
 /// What a person typed to mean a content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
@@ -455,9 +459,7 @@ fn unexpected(answer: &Answer) -> anyhow::Error {
 
 /// The failure of asking a tracker that does not answer.
 pub(crate) fn unreachable(message: String) -> Failure {
-    Failure::new(Code::Unreachable, message).hint(
-        "Is it running (`potluck tracker`)? Another one is named by --tracker HOST:PORT or POTLUCK_TRACKER.",
-    )
+    Failure::new(Code::Unreachable, message).hint(UNREACHABLE)
 }
 
 #[cfg(test)]

@@ -19,6 +19,9 @@ use crate::session::Tracking;
 use crate::ui::{self, Out};
 use crate::what::{self, TrackerAt, What};
 
+/// What to do where the tracker does not answer.
+const UNREACHABLE: &str = "It is tried on in the background; `join HOST:PORT` joins another one.";
+
 /// Everything that a command has at hand.
 pub(super) struct Desk {
     pub(super) ctx: Context,
@@ -106,6 +109,17 @@ impl Desk {
     /// The tracker, asked by this very peer.
     pub(super) fn tracker(&self) -> Result<TrackerAt, Failure> {
         let written = self.state().tracker.clone();
+    /// The failure of a command, with what helps in a shell in place of what helps who typed one command.
+    pub(super) fn failure_of(&self, error: anyhow::Error) -> Failure {
+        let failure = Failure::of(error);
+        let left = *self.tracking.borrow() == Tracking::Left;
+        let usual = failure.hint.as_deref().is_none_or(|hint| hint == what::UNREACHABLE);
+        match failure.code {
+            Code::Unreachable if !left && usual => failure.hint(UNREACHABLE),
+            _ => failure,
+        }
+    }
+
         let tracking = *self.tracking.borrow();
         match tracking {
             Tracking::Left => Err(Failure::new(Code::Unreachable, "you have left the network")

@@ -46,8 +46,6 @@ use crate::ui;
 
 /// How often progress is told while it changes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// What to do where the tracker does not answer.
-const UNREACHABLE: &str = "It is tried on in the background; `join HOST:PORT` joins another one.";
 /// After the last line of a script a download that cannot go on is waited for this long.
 const END_WAIT: Duration = Duration::from_secs(30);
 /// The first line is read once what the folder has is shared, or after this long: hashing may take hours.
@@ -317,13 +315,7 @@ async fn obey(desk: &Desk, lines: &Mutex<Lines>, command: Command, typed: &str) 
         Ok(()) => desk.out().event(&ui::Event::Answered { command: typed })?,
         Err(error) if error.is::<OutputFault>() => return Err(error),
         Err(error) => {
-            let failure = Failure::of(error);
-            let left = *desk.tracking.borrow() == Tracking::Left;
-            let failure = match failure.code {
-                Code::Unreachable if !left => failure.hint(UNREACHABLE),
-                _ => failure,
-            };
-            return Err(failure.field("command", typed.into()).into());
+            return Err(desk.failure_of(error).field("command", typed.into()).into());
         }
     }
     Ok(false)
