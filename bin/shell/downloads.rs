@@ -8,6 +8,7 @@ use potluck_core::ids::DownloadId;
 use potluck_core::peer::{Answer, FetchOptions, Question};
 use potluck_core::wire::peer::Offer;
 use potluck_core::wire::tracker::Row;
+use serde_json::json;
 
 use super::choose::{Choice, choose};
 use super::desk::{Desk, Download, Phase};
@@ -107,6 +108,8 @@ async fn ask_around(desk: &Desk, what: &What) -> anyhow::Result<Vec<Row>> {
         let question = Question::Contents { matching, members: true, limit: what::ROWS_MAX };
         match desk.peer.ask(question).await {
             Answer::Contents(found) => rows.extend(found),
+                // A tracker that is lost has no names to tell, and to wait for.
+                None if desk.is_lost() => return Err(unknown_here(desk, what).into()),
             Answer::Offers { offers, answered } => {
                 for peer in answered {
                     let name = desk.peer.peer_name(peer).await;
@@ -119,6 +122,17 @@ async fn ask_around(desk: &Desk, what: &What) -> anyhow::Result<Vec<Row>> {
             }
             _ => {
                 return Err(
+/// No peer that is known has it, and no tracker tells of others: names that were listed before may be like it.
+fn unknown_here(desk: &Desk, what: &What) -> Failure {
+    let near = {
+        let state = desk.state();
+        what::near(&what.to_string(), state.listed.values().map(String::as_str))
+    };
+    let of_known = Failure::new(Code::NotFound, format!("no peer that is known has `{what}`"));
+    let failure = of_known.hint(what::did_you_mean(&near, "`get` asks the tracker again once it answers."));
+    if near.is_empty() { failure } else { failure.field("near", json!(near)) }
+}
+
                     Failure::new(Code::Unreachable, "neither the tracker nor any peer answers").into()
                 );
             }
