@@ -63,7 +63,9 @@ impl FromStr for What {
         if text.is_empty() || text.len() > QUERY_BYTES_MAX {
             return Err(format!("a name or an id has 1 to {QUERY_BYTES_MAX} bytes"));
         }
-        Ok(Self::Text(text.to_owned()))
+        // A folder is listed, and completed by other shells, with a slash behind its name; no name has one.
+        let name = Some(text.trim_end_matches('/')).filter(|name| !name.is_empty()).unwrap_or(text);
+        Ok(Self::Text(name.to_owned()))
     }
 }
 
@@ -518,6 +520,9 @@ mod tests {
             (&"ab".repeat(32), true),
             (&"ab".repeat(33), false),
             ("abababac", false),
+            ("file.txt/", true),
+            ("/", false),
+            ("file.txt/x", false),
         ] {
             assert_eq!(text(typed).means(id, "file.txt"), meant, "{typed}");
         }

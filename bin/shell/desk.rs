@@ -186,12 +186,12 @@ impl Desk {
 
     /// The folder's name that a path means, if it lies directly in the folder.
     pub(super) fn name_in_folder(&self, path: &Path) -> Option<String> {
-        let plain = path.components().count() == 1 && path.file_name().is_some();
-        let inside = self.folder.dir().join(path);
-        if plain && std::fs::symlink_metadata(&inside).is_ok() {
-            return path.to_str().map(str::to_owned);
-        }
+        // A folder is listed with a slash behind its name, which is no part of it.
         let name = path.file_name()?;
+        let inside = self.folder.dir().join(path);
+        if path.components().count() == 1 && std::fs::symlink_metadata(&inside).is_ok() {
+            return name.to_str().map(str::to_owned);
+        }
         let folder = path.parent()?.canonicalize().ok()?;
         (folder == self.folder.dir()).then(|| name.to_str().map(str::to_owned)).flatten()
     }
