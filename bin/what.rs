@@ -191,11 +191,11 @@ fn ambiguous(rows: &[Row], what: &What) -> Failure {
 
 /// Says that nobody knows it, and what else is called nearly so.
 pub(crate) async fn not_found(tracker: &TrackerAt, what: &What) -> Failure {
-    let failure = Failure::new(Code::NotFound, format!("nobody shares `{what}`"));
     let near = match what {
         What::Ticket(_) => Vec::new(),
         What::Text(text) => near_names(tracker, text).await,
     };
+    let failure = Failure::new(Code::NotFound, format!("nobody shares `{what}`"));
     let failure = failure.hint(did_you_mean(&near, "`potluck list` shows what is shared."));
     if near.is_empty() { failure } else { failure.field("near", json!(near)) }
 }

@@ -56,6 +56,8 @@ pub(super) struct State {
     pub(super) initial: BTreeSet<String>,
     /// Caps on the rates, up and down; 0: none.
     pub(super) caps: (u64, u64),
+    /// The first failure that was told, of a command or of a download.
+    pub(super) failed: Option<Code>,
 }
 
 /// A download that was begun here.
@@ -101,14 +103,12 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells a failure, and goes on.
+    /// Tells a failure, and goes on. A script ends with the code of the first.
     pub(super) fn fail(&self, failure: &Failure) {
+        self.state().failed.get_or_insert(failure.code);
         self.out().failure(failure);
     }
 
-    /// The tracker, asked by this very peer.
-    pub(super) fn tracker(&self) -> Result<TrackerAt, Failure> {
-        let written = self.state().tracker.clone();
     /// The failure of a command, with what helps in a shell in place of what helps who typed one command.
     pub(super) fn failure_of(&self, error: anyhow::Error) -> Failure {
         let failure = Failure::of(error);
@@ -120,6 +120,9 @@ impl Desk {
         }
     }
 
+    /// The tracker, asked by this very peer.
+    pub(super) fn tracker(&self) -> Result<TrackerAt, Failure> {
+        let written = self.state().tracker.clone();
         let tracking = *self.tracking.borrow();
         match tracking {
             Tracking::Left => Err(Failure::new(Code::Unreachable, "you have left the network")
@@ -198,6 +201,13 @@ impl Desk {
 }
 
 impl State {
+    /// With what code a script ends here, if not all of it came to a good end.
+    pub(super) fn falls_short(&self) -> Option<Code> {
+        let open = |phase| matches!(phase, Phase::Running | Phase::Stopped | Phase::Left);
+        let incomplete = self.downloads.iter().any(|download| open(download.phase));
+        self.failed.or(incomplete.then_some(Code::Incomplete))
+    }
+
     pub(super) fn download(&mut self, id: DownloadId) -> Option<&mut Download> {
         self.downloads.iter_mut().find(|download| download.id == id)
     }
