@@ -25,7 +25,8 @@ pub(super) enum Typist {
 }
 
 impl Typist {
-    /// Looks at the standard streams; the editor paints on standard error. `--json` and a terminal too simple for an editor make a script of a person.
+    /// Looks at the standard streams; the editor paints on standard error. `--json` and a terminal too simple for an editor
+    /// make a script of a person.
     pub(super) fn look(json: bool) -> Self {
         let stdin = std::io::stdin();
         if rustix::termios::isatty(&stdin) {
