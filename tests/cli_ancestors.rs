@@ -94,8 +94,9 @@ fn b_index_server_and_content_servers() {
     assert!(asked.elapsed() < Duration::from_secs(5), "refused at once, and the shell lives on");
 
     assert_eq!(dante.quits(), Some(0));
-    for shell in &mut shells {
-        assert_eq!(shell.quits(), Some(0));
+    for (number, shell) in shells.iter_mut().enumerate() {
+        // The first was refused something, and its lines come from a pipe.
+        assert_eq!(shell.quits(), Some(i32::from(number == 0)));
     }
     assert_eq!(net.ask(&["list"]).all("content").count(), 0);
 }
