@@ -175,6 +175,13 @@ fn try_values(arg: Arg, values: &[String]) -> Result<(), String> {
     if values.iter().any(String::is_empty) {
         return Err("expected something between the quotes".to_owned());
     }
+    let possible = arg.get_possible_values();
+    let is_possible =
+        |value: &String| possible.iter().any(|one| one.matches(value, arg.is_ignore_case_set()));
+    if let Some(wrong) = values.iter().find(|value| !possible.is_empty() && !is_possible(value)) {
+        let names: Vec<_> = possible.iter().map(|one| one.get_name()).collect();
+        return Err(format!("`{}` is none of {}", ui::name(wrong), names.join(", ")));
+    }
     let words = values.iter().map(|value| format!("--value={value}"));
     let arg = arg.long("value").short(None).required(false).global(false);
     let tried = Command::new("config").no_binary_name(true).arg(reset(arg)).try_get_matches_from(words);
@@ -314,7 +321,7 @@ mod tests {
             ("wait = 1.5", &["wait"]),
             ("tracker = \"3\"", &["tracker", "expected HOST:PORT"]),
             ("as = false", &["as", "expected text"]),
-            ("color = \"red\"", &["color"]),
+            ("color = \"red\"", &["`color`: `red` is none of auto, always, never"]),
             ("as =", &["line 1"]),
         ] {
             let why = parse(text).unwrap_err();

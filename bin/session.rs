@@ -310,7 +310,7 @@ impl Session {
     /// away) what runs goes on under the name that is offered.
     fn name_taken(&self, offer: &str) -> anyhow::Result<()> {
         if !self.joined_before {
-            return Err(Self::name_is_taken(offer).into());
+            return Err(Self::name_is_taken(&self.name, offer).into());
         }
         self.out.note(format_args!("Our name was taken meanwhile; going on as {}.", ui::name(offer)));
         let (peer, name) = (self.peer.clone(), offer.to_owned());
@@ -319,8 +319,8 @@ impl Session {
     }
 
     /// The failure of who wants a name that somebody has.
-    pub(crate) fn name_is_taken(offer: &str) -> Failure {
-        Failure::new(Code::Failed, "the name is taken by another peer")
+    pub(crate) fn name_is_taken(name: &str, offer: &str) -> Failure {
+        Failure::new(Code::Failed, format!("the name {} is taken by another peer", ui::name(name)))
             .hint(format!("`--as {}` is free; without --as a free name is found.", ui::name(offer)))
             .field("offer", offer.into())
     }

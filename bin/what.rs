@@ -39,6 +39,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How alike two names must be to suggest one for the other (Jaro-Winkler, 1 is equal).
 const ALIKE: f64 = 0.84;
 
+/// What to do where the tracker does not answer.
+pub(crate) const UNREACHABLE: &str =
+    "Is it running (`potluck tracker`)? Another one is named by --tracker HOST:PORT or POTLUCK_TRACKER.";
+
 /// What a person typed to mean a content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
@@ -59,7 +63,9 @@ impl FromStr for What {
         if text.is_empty() || text.len() > QUERY_BYTES_MAX {
             return Err(format!("a name or an id has 1 to {QUERY_BYTES_MAX} bytes"));
         }
-        Ok(Self::Text(text.to_owned()))
+        // A folder is listed, and completed by other shells, with a slash behind its name; no name has one.
+        let name = Some(text.trim_end_matches('/')).filter(|name| !name.is_empty()).unwrap_or(text);
+        Ok(Self::Text(name.to_owned()))
     }
 }
 
@@ -185,11 +191,11 @@ fn ambiguous(rows: &[Row], what: &What) -> Failure {
 
 /// Says that nobody knows it, and what else is called nearly so.
 pub(crate) async fn not_found(tracker: &TrackerAt, what: &What) -> Failure {
-    let failure = Failure::new(Code::NotFound, format!("nobody shares `{what}`"));
     let near = match what {
         What::Ticket(_) => Vec::new(),
         What::Text(text) => near_names(tracker, text).await,
     };
+    let failure = Failure::new(Code::NotFound, format!("nobody shares `{what}`"));
     let failure = failure.hint(did_you_mean(&near, "`potluck list` shows what is shared."));
     if near.is_empty() { failure } else { failure.field("near", json!(near)) }
 }
@@ -455,9 +461,7 @@ fn unexpected(answer: &Answer) -> anyhow::Error {
 
 /// The failure of asking a tracker that does not answer.
 pub(crate) fn unreachable(message: String) -> Failure {
-    Failure::new(Code::Unreachable, message).hint(
-        "Is it running (`potluck tracker`)? Another one is named by --tracker HOST:PORT or POTLUCK_TRACKER.",
-    )
+    Failure::new(Code::Unreachable, message).hint(UNREACHABLE)
 }
 
 #[cfg(test)]
@@ -516,6 +520,9 @@ mod tests {
             (&"ab".repeat(32), true),
             (&"ab".repeat(33), false),
             ("abababac", false),
+            ("file.txt/", true),
+            ("/", false),
+            ("file.txt/x", false),
         ] {
             assert_eq!(text(typed).means(id, "file.txt"), meant, "{typed}");
         }

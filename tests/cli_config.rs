@@ -53,6 +53,7 @@ fn a_wrong_file_is_a_usage_error_that_says_what_is_wrong() {
         ("trakcer = \"x\"", &["config.toml", "trakcer", "`tracker`"][..]),
         ("limit_up = \"fast\"", &["limit_up", "bytes per second"]),
         ("tracker = ", &["config.toml", "line 1"]),
+        ("color = \"blue\"", &["config.toml", "`color`: `blue` is none of auto, always, never"]),
         ("[network]\ntracker = \"x\"", &["network"]),
     ] {
         configure(&net, config);

@@ -92,6 +92,16 @@ fn the_doctor_looks_at_everything() {
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
     let names: Vec<_> = ran.all("check").map(|event| text(event, "check")).collect();
     assert_eq!(names, ["tracker", "port", "clock", "space", "disk", "files"]);
+    let file = net.file("src/f", 10, 1);
+    let _srv = net.share("srv", &file, &[]);
+    let taken = ["doctor", "--tracker", &net.addr, "--listen", "127.0.0.1:0", "--as", "srv"];
+    let ran = net.run(&taken);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    let checks: Vec<_> = ran.all("check").map(|event| (text(event, "check"), text(event, "state"))).collect();
+    let looked: Vec<_> = checks.iter().map(|(check, _)| check.as_str()).collect();
+    assert_eq!(looked, ["tracker", "name", "port", "clock", "space", "disk", "files"]);
+    assert_eq!((checks[1].1.as_str(), checks[2].1.as_str()), ("warning", "ok"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("the name srv is taken"), "{}", ran.stdout);
     let alone = Net::without_tracker();
     let ran = alone.run(&["doctor", "--tracker", &alone.addr]);
     assert_eq!(ran.code, Some(1));

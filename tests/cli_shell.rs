@@ -54,7 +54,7 @@ fn programs_are_told_by_events() {
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"list\nget f\nwait f\nlocal\nget none\nbad\nlimit down 1M\nquit\n").unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.status.code(), Some(3), "that of the first failure");
     let lines = String::from_utf8(output.stdout).unwrap();
     let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let all = |kind: &str| events.iter().filter(|event| event["event"] == kind).collect::<Vec<_>>();
@@ -70,8 +70,43 @@ fn programs_are_told_by_events() {
     let answered: Vec<_> = all("answered").into_iter().map(|event| text(event, "command")).collect();
     assert_eq!(answered, ["list", "get f", "wait f", "local", "limit down 1M"]);
     let errors: Vec<_> =
-        all("error").into_iter().map(|e| (e["code"].as_u64().unwrap(), text(e, "command"))).collect();
-    assert_eq!(errors, [(3, "get none".to_owned()), (2, "bad".to_owned())]);
+        all("error").into_iter().map(|e| (e["code"].as_u64().unwrap(), e["command"].as_str())).collect();
+    assert_eq!(errors, [(3, Some("get none")), (2, Some("bad")), (3, None)]);
+}
+
+#[test]
+fn what_failed_of_a_script_makes_its_exit_code() {
+    let net = Net::new();
+    net.file("a/f", 1000, 1);
+    net.file("a/big", 8 * MIB, 2);
+    let _a = net.shell("a", &["--limit-up", "1M"]);
+    net.until_holders("f", &["a"]);
+    net.until_holders("big", &["a"]);
+    for (number, (script, code)) in [
+        ("get f\n", 0),
+        ("get nosuch\n", 3),
+        ("get nosuch\nget f\nwait\nquit\n", 3),
+        ("gte f\nlist\n", 2),
+        ("get big\nstop big\n", 4),
+        ("get big\nleave\n", 4),
+        ("get big\nquit\n", 4),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut shell = net.shell(&format!("s{number}"), &["--no-share"]);
+        shell.types(script.trim_end()).end_of_input();
+        assert_eq!(shell.code(), Some(code), "{script}{}", shell.told());
+    }
+    // Something else stands there: however soon that shows.
+    for (name, pause) in [("t0", 0), ("t1", 400)] {
+        net.file(&format!("{name}/f"), 10, 9);
+        let mut shell = net.shell(name, &["--no-share"]);
+        shell.types("get f").says(&["Fetching"]);
+        std::thread::sleep(Duration::from_millis(pause));
+        shell.end_of_input();
+        assert_eq!(shell.code(), Some(1), "{}", shell.told());
+    }
 }
 
 #[test]
@@ -168,6 +203,72 @@ fn a_third_fetches_from_the_second_when_the_first_is_gone() {
     c.adds("wait").says(&["f", "from b"]);
     assert_eq!(b3sum(&net.of("c", "f")), b3sum(&source));
     b.says(&["c is done with f", "all of it"]);
+}
+
+/// `list` and `local` show folders with one.
+#[test]
+fn a_slash_behind_its_name_means_the_folder() {
+    let net = Net::new();
+    for file in ["a/tree/x", "a/nest/y", "outside/far/z"] {
+        net.file(file, 1000, 1);
+    }
+    let mut a = net.shell("a", &[]);
+    net.until_holders("tree", &["a"]);
+    net.until_holders("nest", &["a"]);
+    a.types("share nest/").says(&["nest is already shared"]);
+    a.types("unshare nest/").says(&["is shared no longer"]);
+    a.types("share nest/").says(&["nest is shared"]);
+    let local = a.answers("local");
+    assert_eq!(local.lines().filter(|line| line.starts_with("nest")).count(), 1, "{local}");
+    let far = net.path("outside/far/");
+    a.types(&format!("share {}/", far.to_str().unwrap().trim_end_matches('/'))).says(&["far is shared"]);
+    a.types("unshare far/").says(&["far/ is shared no longer"]);
+    for verb in ["info", "holders"] {
+        assert_eq!(net.ask(&[verb, "tree/"]).code, Some(0), "{verb}");
+    }
+    assert_eq!(net.get("g", "tree/", &[]).ran().code, Some(0));
+    let mut b = net.shell("b", &[]);
+    b.types("info tree/").says(&["kind", "folder"]);
+    b.types("get tree/").says(&["Fetching tree"]);
+    b.adds("wait tree/").is_done();
+    assert_eq!(b3sum(&net.of("b", "tree/x")), b3sum(&net.of("a", "tree/x")));
+    assert_eq!(b.quits(), Some(0));
+}
+
+#[test]
+fn without_a_tracker_nothing_is_asked_of_it_and_no_more_is_promised_than_is_done() {
+    let mut net = Net::new();
+    net.file("a/file.txt", 1000, 1);
+    let _a = net.shell("a", &[]);
+    net.until_holders("file.txt", &["a"]);
+    let mut b = net.shell("b", &[]);
+    b.types("get file.txt").says(&["file.txt is registered"]);
+    b.types("join nosuch.invalid:7400").says(&["nosuch.invalid"]);
+    b.says(&["Nothing has changed"]);
+    b.is_done();
+    assert!(!b.has_said("tried on"), "{}", b.told());
+    b.types("get nosuch").says(&["nobody shares `nosuch`"]);
+    net.tracker().kill();
+    b.says(&["does not answer; trying on"]);
+    let typed = Instant::now();
+    b.types("get nosuch").says(&["no peer that is known has `nosuch`"]);
+    assert!(typed.elapsed() < Duration::from_secs(5), "{:?}", typed.elapsed());
+}
+
+#[test]
+fn of_several_that_are_wanted_those_that_are_found_are_fetched() {
+    let net = Net::new();
+    let (one, two) = (net.file("a/one", 1000, 1), net.file("a/two", 1000, 2));
+    let _a = net.shell("a", &[]);
+    net.until_holders("one", &["a"]);
+    net.until_holders("two", &["a"]);
+    let mut b = net.shell("b", &[]);
+    b.types("get one nosuch two neither").says(&["nobody shares `neither`"]);
+    assert!(b.has_said("nobody shares `nosuch`"), "{}", b.told());
+    b.is_done();
+    b.adds("wait").is_done();
+    assert_eq!(b3sum(&net.of("b", "one")), b3sum(&one));
+    assert_eq!(b3sum(&net.of("b", "two")), b3sum(&two));
 }
 
 #[test]

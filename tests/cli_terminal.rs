@@ -77,7 +77,7 @@ fn a_taken_name_is_asked_for_again_with_a_free_one_preset() {
     let _first = net.shell("pavan", &[]);
     let mut second = net.terminal("pavan", &[]);
     second.until("a free name is preset", |screen| {
-        screen.contains("the name is taken") && last_line(screen).starts_with("another name: pavan")
+        screen.contains("the name pavan is taken") && last_line(screen).starts_with("another name: pavan")
     });
     second.types("\r");
     second.until("it joined by it", |screen| {
@@ -154,6 +154,31 @@ fn the_tour_four_holders_and_why_it_is_as_fast_as_it_is() {
     }
     me.until("it is done", |screen| screen.contains("holiday.mp4 is registered"));
     assert_eq!(b3sum(&net.of("eve", "holiday.mp4")), b3sum(&net.of("ann", "holiday.mp4")));
+}
+
+/// The editor paints on standard error: where that is a file, lines go in and out as they do from a pipe.
+#[test]
+fn with_standard_error_in_a_file_it_is_a_script_that_is_typed() {
+    let net = Net::new();
+    net.file("a/f", 1000, 1);
+    let _a = net.shell("a", &[]);
+    net.until_holders("f", &["a"]);
+    let words = ["peer", "--dir", "me", "--as", "me", "--listen", "127.0.0.1:0", "--tracker", &net.addr];
+    let bare = net.bare(&words);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "exec \"$@\" 2>log", "sh"]).arg(bare.get_program()).args(bare.get_args());
+    command.current_dir(net.dir.path());
+    for (name, value) in bare.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut me = Terminal::start(command, 30, 100);
+    me.types("list\rgte\r");
+    me.until("it is listed", |screen| screen.lines().any(|line| line.trim_end().ends_with(" f")));
+    me.types("quit\r");
+    assert_eq!(me.code(), Some(0), "a person has seen what failed");
 }
 
 #[test]

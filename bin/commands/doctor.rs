@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use potluck_core::limits::DIAL_TIMEOUT;
-use potluck_core::peer::{Answer, Question};
+use potluck_core::peer::{Answer, PeerEvent, Question};
+use potluck_transport_tcp::Event;
 use potluck_transport_tcp::store::raise_open_files;
 
 use super::Context;
 use crate::args::{DoctorArgs, HostPort};
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, Failure, OutputFault};
 use crate::session::Session;
 use crate::ui;
 use crate::what::TrackerAt;
@@ -45,7 +46,11 @@ pub(crate) async fn run(args: DoctorArgs, ctx: &Context) -> anyhow::Result<()> {
         let answers = reached.state == State::Ok;
         tell("tracker", reached)?;
         if answers {
-            tell("port", port_is_reachable(&args, tracker, ctx).await?)?;
+            let (name, port) = port_is_reachable(&args, tracker, ctx).await?;
+            if let Some(name) = name {
+                tell("name", name)?;
+            }
+            tell("port", port)?;
         } else {
             let unknown = Finding::new(State::Warning, "not looked at: the tracker would have to try it");
             tell("port", unknown)?;
@@ -119,34 +124,41 @@ async fn tracker_answers(tracker: &HostPort) -> Finding {
     }
 }
 
-/// Joins the tracker, which then tries to reach the port.
-async fn port_is_reachable(args: &DoctorArgs, tracker: HostPort, ctx: &Context) -> anyhow::Result<Finding> {
+/// Joins the tracker, which then tries to reach the port. What is found of the name, if that is taken, comes first.
+async fn port_is_reachable(
+    args: &DoctorArgs,
+    tracker: HostPort,
+    ctx: &Context,
+) -> anyhow::Result<(Option<Finding>, Finding)> {
+    // As in a shell, a name that is taken is no end.
     let mut session = match Session::start(&args.serve, tracker, &ctx.out).await {
-        Ok(session) => session.taciturn(),
-        Err(error) => {
-            let Failure { message, hint, .. } = Failure::of(error);
-            return Ok(Finding { state: State::Failed, found: message, advice: hint });
-        }
+        Ok(session) => session.taciturn().with_shell(),
+        Err(error) => return Ok((None, failure(Failure::of(error)))),
     };
     let listen = session.peer.listen_addr();
-    let reached = tokio::time::timeout(PROBE_TIME, is_reached(&mut session)).await;
+    let mut name = None;
+    let reached = tokio::time::timeout(PROBE_TIME, is_reached(&mut session, &mut name)).await;
     session.leave().await;
     let port = listen.port();
-    Ok(match reached {
-        Ok(joined) => {
-            joined?;
-            Finding::new(State::Ok, format!("the tracker reaches this machine at port {port}"))
-        }
+    let port = match reached {
+        Ok(Ok(())) => Finding::new(State::Ok, format!("the tracker reaches this machine at port {port}")),
+        Ok(Err(error)) if error.is::<OutputFault>() => return Err(error),
+        Ok(Err(error)) => failure(Failure::of(error)),
         Err(_) => Finding::new(State::Failed, format!("the tracker does not reach this machine at port {port}"))
             .advice(
                 "Let it through the firewall (and, behind NAT, forward it): `--listen 0.0.0.0:PORT` always takes the same. \
                  Fetching works without; others fetch from here only if they can be reached themselves.",
             ),
-    })
+    };
+    Ok((name, port))
 }
 
-/// Returns once the tracker has reached it.
-async fn is_reached(session: &mut Session) -> anyhow::Result<()> {
+fn failure(Failure { message, hint, .. }: Failure) -> Finding {
+    Finding { state: State::Failed, found: message, advice: hint }
+}
+
+/// Returns once the tracker has reached it: under the name that is offered, if ours is taken, which is told.
+async fn is_reached(session: &mut Session, taken: &mut Option<Finding>) -> anyhow::Result<()> {
     let peer = session.peer.clone();
     let asking = async {
         loop {
@@ -162,7 +174,16 @@ async fn is_reached(session: &mut Session) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             () = &mut asking => return Ok(()),
-            event = session.next() => drop(event?),
+            event = session.next() => if let Event::Peer(PeerEvent::NameTaken { offer }) = event? {
+                if taken.is_none() {
+                    let Failure { message, hint, .. } = Session::name_is_taken(session.name(), &offer);
+                    let ours = "If that is a peer of yours, all is well.";
+                    let advice = hint.map(|hint| format!("{ours} {hint}"));
+                    *taken = Some(Finding { state: State::Warning, found: message, advice });
+                }
+                let peer = session.peer.clone();
+                tokio::spawn(async move { peer.ask(Question::Rename { name: offer }).await });
+            },
         }
     }
 }

@@ -19,6 +19,9 @@ use crate::session::Tracking;
 use crate::ui::{self, Out};
 use crate::what::{self, TrackerAt, What};
 
+/// What to do where the tracker does not answer.
+const UNREACHABLE: &str = "It is tried on in the background; `join HOST:PORT` joins another one.";
+
 /// Everything that a command has at hand.
 pub(super) struct Desk {
     pub(super) ctx: Context,
@@ -53,6 +56,8 @@ pub(super) struct State {
     pub(super) initial: BTreeSet<String>,
     /// Caps on the rates, up and down; 0: none.
     pub(super) caps: (u64, u64),
+    /// The first failure that was told, of a command or of a download.
+    pub(super) failed: Option<Code>,
 }
 
 /// A download that was begun here.
@@ -98,9 +103,21 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells a failure, and goes on.
+    /// Tells a failure, and goes on. A script ends with the code of the first.
     pub(super) fn fail(&self, failure: &Failure) {
+        self.state().failed.get_or_insert(failure.code);
         self.out().failure(failure);
+    }
+
+    /// The failure of a command, with what helps in a shell in place of what helps who typed one command.
+    pub(super) fn failure_of(&self, error: anyhow::Error) -> Failure {
+        let failure = Failure::of(error);
+        let left = *self.tracking.borrow() == Tracking::Left;
+        let usual = failure.hint.as_deref().is_none_or(|hint| hint == what::UNREACHABLE);
+        match failure.code {
+            Code::Unreachable if !left && usual => failure.hint(UNREACHABLE),
+            _ => failure,
+        }
     }
 
     /// The tracker, asked by this very peer.
@@ -172,18 +189,25 @@ impl Desk {
 
     /// The folder's name that a path means, if it lies directly in the folder.
     pub(super) fn name_in_folder(&self, path: &Path) -> Option<String> {
-        let plain = path.components().count() == 1 && path.file_name().is_some();
-        let inside = self.folder.dir().join(path);
-        if plain && std::fs::symlink_metadata(&inside).is_ok() {
-            return path.to_str().map(str::to_owned);
-        }
+        // A folder is listed with a slash behind its name, which is no part of it.
         let name = path.file_name()?;
+        let inside = self.folder.dir().join(path);
+        if path.components().count() == 1 && std::fs::symlink_metadata(&inside).is_ok() {
+            return name.to_str().map(str::to_owned);
+        }
         let folder = path.parent()?.canonicalize().ok()?;
         (folder == self.folder.dir()).then(|| name.to_str().map(str::to_owned)).flatten()
     }
 }
 
 impl State {
+    /// With what code a script ends here, if not all of it came to a good end.
+    pub(super) fn falls_short(&self) -> Option<Code> {
+        let open = |phase| matches!(phase, Phase::Running | Phase::Stopped | Phase::Left);
+        let incomplete = self.downloads.iter().any(|download| open(download.phase));
+        self.failed.or(incomplete.then_some(Code::Incomplete))
+    }
+
     pub(super) fn download(&mut self, id: DownloadId) -> Option<&mut Download> {
         self.downloads.iter_mut().find(|download| download.id == id)
     }

@@ -8,41 +8,62 @@ use potluck_core::ids::DownloadId;
 use potluck_core::peer::{Answer, FetchOptions, Question};
 use potluck_core::wire::peer::Offer;
 use potluck_core::wire::tracker::Row;
+use serde_json::json;
 
 use super::choose::{Choice, choose};
 use super::desk::{Desk, Download, Phase};
 use super::input::Lines;
 use super::parse::GetWords;
 use crate::commands::get::{Job, Place, Wanted, by_part, by_ticket, by_tracker};
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, Failure, OutputFault};
 use crate::ui::{self, Event, Table, number, size};
 use crate::what::{self, What};
 
-/// Begins downloads, or goes on with what was stopped.
+/// Begins downloads, or goes on with what was stopped. What fails keeps none of the others from being fetched.
 pub(super) async fn get(desk: &Desk, lines: &mut Lines, words: GetWords) -> anyhow::Result<()> {
     let out = words.out.clone().unwrap_or_else(|| desk.folder.dir().to_owned());
     let place = Place::of(&out)?;
+    // The last failure is the command's answer; those before it are told as they are.
+    let mut failed: Option<anyhow::Error> = None;
     for what in &words.what {
-        if words.out.is_none() && goes_on(desk, what).await? {
-            continue;
-        }
-        let Some(wanted) = find(desk, lines, what, &place).await? else {
-            desk.out().line("Nothing is fetched.")?;
-            continue;
-        };
-        let mut from = words.from.clone();
-        if words.choose {
-            match choose_holder(desk, lines, &wanted).await? {
-                Some(holder) => from = vec![holder],
-                None => {
-                    desk.out().line("Nothing is fetched.")?;
-                    continue;
+        match get_one(desk, lines, &words, what, &place).await {
+            Ok(()) => {}
+            Err(error) if error.is::<OutputFault>() => return Err(error),
+            Err(error) => {
+                if let Some(before) = failed.replace(error) {
+                    desk.fail(&desk.failure_of(before));
                 }
             }
         }
-        begin(desk, &wanted, from).await?;
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
+}
+
+async fn get_one(
+    desk: &Desk,
+    lines: &mut Lines,
+    words: &GetWords,
+    what: &What,
+    place: &Place,
+) -> anyhow::Result<()> {
+    if words.out.is_none() && goes_on(desk, what).await? {
+        return Ok(());
+    }
+    let Some(wanted) = find(desk, lines, what, place).await? else {
+        desk.out().line("Nothing is fetched.")?;
+        return Ok(());
+    };
+    let mut from = words.from.clone();
+    if words.choose {
+        match choose_holder(desk, lines, &wanted).await? {
+            Some(holder) => from = vec![holder],
+            None => {
+                desk.out().line("Nothing is fetched.")?;
+                return Ok(());
+            }
+        }
+    }
+    begin(desk, &wanted, from).await
 }
 
 /// What is being fetched already is not fetched twice; what was stopped goes on.
@@ -87,6 +108,8 @@ async fn find(desk: &Desk, lines: &mut Lines, what: &What, place: &Place) -> any
             Some(part) => return by_part(part, place).map(Some),
             None => match place.standing(what).await {
                 Some(standing) => return Ok(Some(standing)),
+                // A tracker that is lost has no names to tell, and to wait for.
+                None if desk.is_lost() => return Err(unknown_here(desk, what).into()),
                 None => return Err(what::not_found(&tracker, what).await.into()),
             },
         },
@@ -97,6 +120,17 @@ async fn find(desk: &Desk, lines: &mut Lines, what: &What, place: &Place) -> any
         },
     };
     by_tracker(row, place).map(Some)
+}
+
+/// No peer that is known has it, and no tracker tells of others: names that were listed before may be like it.
+fn unknown_here(desk: &Desk, what: &What) -> Failure {
+    let near = {
+        let state = desk.state();
+        what::near(&what.to_string(), state.listed.values().map(String::as_str))
+    };
+    let of_known = Failure::new(Code::NotFound, format!("no peer that is known has `{what}`"));
+    let failure = of_known.hint(what::did_you_mean(&near, "`get` asks the tracker again once it answers."));
+    if near.is_empty() { failure } else { failure.field("near", json!(near)) }
 }
 
 /// Without a tracker: every peer that is known says whether it has it.

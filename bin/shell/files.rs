@@ -189,7 +189,7 @@ pub(super) async fn unshare(desk: &Desk, path: &Path) -> anyhow::Result<()> {
 fn outside_of(desk: &Desk, path: &Path) -> Option<PathBuf> {
     let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let state = desk.state();
-    let by_name = |shared: &Shared| path.to_str() == Some(shared.name.as_str());
+    let by_name = |shared: &Shared| path.components().as_path().to_str() == Some(shared.name.as_str());
     state.outside.iter().find(|(at, shared)| **at == absolute || by_name(shared)).map(|(at, _)| at.clone())
 }
 

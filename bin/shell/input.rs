@@ -25,7 +25,8 @@ pub(super) enum Typist {
 }
 
 impl Typist {
-    /// Looks at standard input and output. `--json` and a terminal too simple for an editor make a script of a person.
+    /// Looks at the standard streams; the editor paints on standard error. `--json` and a terminal too simple for an editor
+    /// make a script of a person.
     pub(super) fn look(json: bool) -> Self {
         let stdin = std::io::stdin();
         if rustix::termios::isatty(&stdin) {
@@ -35,7 +36,9 @@ impl Typist {
                 return Self::Nobody;
             }
             let simple = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
-            let editable = !json && !simple && rustix::termios::isatty(std::io::stdout());
+            let seen =
+                rustix::termios::isatty(std::io::stdout()) && rustix::termios::isatty(std::io::stderr());
+            let editable = !json && !simple && seen;
             return if editable { Self::Person } else { Self::Script };
         }
         match rustix::fs::fstat(&stdin).map(|stat| FileType::from_raw_mode(stat.st_mode)) {

@@ -4,7 +4,8 @@
 //! beside it do what they say, one command after the other, while events are told as they happen ([`events`]). Whatever asks
 //! the network is answered or times out by itself, so that no command holds the shell for ever; Ctrl-C gives one up.
 //!
-//! Downloads run in the background. At the end of a script they are waited for.
+//! Downloads run in the background. At the end of a script they are waited for; what failed of it, or is not complete then,
+//! makes its exit code.
 
 mod choose;
 mod complete;
@@ -21,6 +22,7 @@ mod parse;
 mod status;
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -46,8 +48,6 @@ use crate::ui;
 
 /// How often progress is told while it changes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// What to do where the tracker does not answer.
-const UNREACHABLE: &str = "It is tried on in the background; `join HOST:PORT` joins another one.";
 /// After the last line of a script a download that cannot go on is waited for this long.
 const END_WAIT: Duration = Duration::from_secs(30);
 /// The first line is read once what the folder has is shared, or after this long: hashing may take hours.
@@ -171,7 +171,7 @@ impl Shell {
                 done = end_of(&mut running), if running.is_some() => {
                     running = None;
                     if self.is_last(done)? {
-                        return Ok(());
+                        return self.verdict();
                     }
                 }
             }
@@ -202,7 +202,7 @@ impl Shell {
 
     /// Our name is taken: a person is asked for another one, with a free one preset.
     fn another_name(&self, offer: String) -> anyhow::Result<Running> {
-        let failure = Session::name_is_taken(&offer);
+        let failure = Session::name_is_taken(&self.desk.state().name, &offer);
         let Some(editor) = self.editor.clone() else { return Err(failure.into()) };
         let (desk, lines) = (Arc::clone(&self.desk), Arc::clone(&self.lines));
         Ok(Box::pin(async move {
@@ -213,6 +213,7 @@ impl Shell {
             let Some(name) = line.map(|line| line.trim().to_owned()).filter(|name| !name.is_empty()) else {
                 return Err(Ends(failure).into());
             };
+            desk.state().name.clone_from(&name);
             desk.peer.ask(Question::Rename { name }).await;
             Ok(false)
         }))
@@ -231,6 +232,17 @@ impl Shell {
                 self.desk.fail(&Failure::of(error));
                 Ok(false)
             }
+        }
+    }
+
+    /// How a script ended. A person has seen it.
+    fn verdict(&self) -> anyhow::Result<()> {
+        if self.typist != Typist::Script || std::io::stdin().is_terminal() {
+            return Ok(());
+        }
+        match self.desk.state().falls_short() {
+            None => Ok(()),
+            Some(code) => Err(Failure::new(code, "not everything that was asked for was done").into()),
         }
     }
 
@@ -316,13 +328,7 @@ async fn obey(desk: &Desk, lines: &Mutex<Lines>, command: Command, typed: &str) 
         Ok(()) => desk.out().event(&ui::Event::Answered { command: typed })?,
         Err(error) if error.is::<OutputFault>() => return Err(error),
         Err(error) => {
-            let failure = Failure::of(error);
-            let left = *desk.tracking.borrow() == Tracking::Left;
-            let failure = match failure.code {
-                Code::Unreachable if !left => failure.hint(UNREACHABLE),
-                _ => failure,
-            };
-            return Err(failure.field("command", typed.into()).into());
+            return Err(desk.failure_of(error).field("command", typed.into()).into());
         }
     }
     Ok(false)
@@ -330,16 +336,9 @@ async fn obey(desk: &Desk, lines: &Mutex<Lines>, command: Command, typed: &str) 
 
 /// After the last line of a script: running downloads are waited for; one that cannot go on for long is given up.
 async fn finish(desk: Arc<Desk>) -> anyhow::Result<bool> {
-    let mut failed = None;
     for id in desk.meant(None, |phase| phase == Phase::Running)? {
         let mut waits: Option<Instant> = None;
-        let code = loop {
-            let ended = timeout(Duration::from_millis(250), downloads::ended(&desk, id)).await;
-            match ended {
-                Ok(Phase::Failed(code)) => break Some(code),
-                Ok(_) => break None,
-                Err(_) => {}
-            }
+        while timeout(Duration::from_millis(250), downloads::ended(&desk, id)).await.is_err() {
             let waiting = desk.peer.status(id).await.is_some_and(|status| status.waiting.is_some());
             let since = *waits.get_or_insert_with(Instant::now);
             if !waiting {
@@ -350,13 +349,9 @@ async fn finish(desk: Arc<Desk>) -> anyhow::Result<bool> {
                     Code::Incomplete,
                     format!("{name} is not complete; progress is kept"),
                 ));
-                break Some(Code::Incomplete);
+                break;
             }
-        };
-        failed = failed.or(code);
+        }
     }
-    match failed {
-        None => Ok(true),
-        Some(code) => Err(Ends(Failure::new(code, "not all downloads were completed")).into()),
-    }
+    Ok(true)
 }

@@ -22,7 +22,9 @@ const JOIN_TIME: Duration = REQUEST_TIMEOUT;
 /// Joins a tracker, and shows what is shared there.
 pub(super) async fn join(desk: &Desk, tracker: Option<HostPort>) -> anyhow::Result<()> {
     let written = tracker.unwrap_or_else(|| desk.state().tracker.clone());
-    let found = TrackerAt::resolve(written.clone()).await?;
+    let found = TrackerAt::resolve(written.clone()).await.map_err(|error| {
+        Failure::of(error).hint("Nothing has changed; `join HOST:PORT` joins another one.")
+    })?;
     desk.state().tracker = written.clone();
     let mut tracking = desk.tracking.subscribe();
     desk.tracking.send_replace(Tracking::Joining);

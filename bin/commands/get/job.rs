@@ -156,21 +156,13 @@ impl Job {
         }
     }
 
-    /// What is in a folder is known. False: nothing of it is wanted.
-    pub(crate) fn listed(&mut self, listing: &Arc<Listing>) -> bool {
+    /// What is in a folder is known.
+    pub(crate) fn listed(&mut self, listing: &Arc<Listing>) {
         if self.for_listing {
             self.listing = Some(Arc::clone(listing));
-            return true;
+            return;
         }
-        let files = files(&self.how.select.of(listing));
-        self.say(&format!("{files} files"));
-        if files == 0 && !self.how.select.is_all() && self.is_running() {
-            let name = ui::name(&self.name);
-            self.chose_nothing = true;
-            self.end(nothing_chosen(&name));
-            return false;
-        }
-        true
+        self.say(&format!("{} files", files(&self.how.select.of(listing))));
     }
 
     /// A piece was verified; true if it is the first.
@@ -262,6 +254,12 @@ impl Job {
     }
 
     pub(crate) fn failed(&mut self, reason: FailReason) {
+        if self.for_listing && self.listing.is_some() && reason == FailReason::NothingChosen {
+            // The listing is all that was wanted.
+            self.bar = None;
+            self.ended = Some(Ok(()));
+            return;
+        }
         let (target, key) = &self.place;
         // If nothing stands under the target's name, it is the part file's that is taken.
         let occupied = reason == FailReason::Storage(StorageFault::Occupied);
@@ -277,6 +275,10 @@ impl Job {
                 self.failure(Code::Failed, &why).field("path", json!(fault.path()))
             }
             FailReason::TooMany => self.failure(Code::Failed, "it has more parts than this peer takes"),
+            FailReason::NothingChosen => {
+                self.chose_nothing = true;
+                nothing_chosen(&ui::name(&self.name))
+            }
         };
         self.end(failure);
     }

@@ -199,9 +199,8 @@ impl<'a> Getting<'a> {
                 }
             }
             Event::Peer(PeerEvent::Listed { download, listing }) => {
-                let fits = self.job(download).is_none_or(|job| job.listed(&listing));
-                if !fits {
-                    self.session.peer.stop(download).await;
+                if let Some(job) = self.job(download) {
+                    job.listed(&listing);
                 }
             }
             Event::Peer(PeerEvent::PieceVerified { download, piece, from, .. }) => {

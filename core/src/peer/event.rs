@@ -198,4 +198,6 @@ pub enum FailReason {
     BadListing(ListingFault),
     /// A bound was reached.
     TooMany,
+    /// No file of the folder is chosen: nothing was put in place.
+    NothingChosen,
 }

@@ -48,6 +48,11 @@ impl Folder {
         })
     }
 
+    /// Some of its files were to be chosen, and none is.
+    fn is_of_nothing(&self) -> bool {
+        self.chosen.is_some() && self.files().next().is_none()
+    }
+
     /// The content of an entry; `None` for a folder within the folder.
     pub(super) fn content(&self, entry: u32) -> Option<(ContentKey, Kind, String)> {
         let entry = self.listing.entries().get(entry as usize)?;
@@ -80,7 +85,11 @@ impl Peer {
                 if let Some(swarm) = self.by_key.get(&d.key).and_then(|swarm| self.swarms.get_mut(swarm)) {
                     swarm.total = total;
                 }
+                let nothing = d.folder.as_ref().is_some_and(Folder::is_of_nothing);
                 self.report(PeerEvent::Listed { download: id, listing });
+                if nothing {
+                    return self.fail_download(id, FailReason::NothingChosen);
+                }
                 self.start_members(id);
             }
             Ok(Err(fault)) => self.fail_download(id, FailReason::BadListing(fault)),
