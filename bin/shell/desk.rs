@@ -205,7 +205,7 @@ impl State {
     pub(super) fn falls_short(&self) -> Option<Code> {
         let open = |phase| matches!(phase, Phase::Running | Phase::Stopped | Phase::Left);
         let incomplete = self.downloads.iter().any(|download| open(download.phase));
-        self.failed.or(incomplete.then_some(Code::Incomplete))
+        self.failed.or_else(|| incomplete.then_some(Code::Incomplete))
     }
 
     pub(super) fn download(&mut self, id: DownloadId) -> Option<&mut Download> {
