@@ -4,8 +4,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use plotters::prelude::{
-    BLACK, BLUE, ChartBuilder, Color as _, IntoDrawingArea as _, LineSeries, PathElement, RED, SVGBackend,
-    SeriesLabelPosition, WHITE,
+    BLUE, ChartBuilder, Color as _, IntoDrawingArea as _, LineSeries, RED, SVGBackend, WHITE,
 };
 use plotters::style::RGBColor;
 use potluck_sim::{Outcome, Report, TIMELINE_STEP};
@@ -26,8 +25,9 @@ pub(super) fn draw(path: &Path, report: &Report, outcome: &Outcome) -> anyhow::R
     let last = [times.last().copied(), rates.last().map(|(at, _)| *at), report.bound];
     let end = last.into_iter().flatten().fold(0.1, f64::max) * 1.05;
 
+    // The caption says which line is which: a curve may go anywhere, and a legend would cover it somewhere.
     let mut chart = ChartBuilder::on(&upper)
-        .caption("completed downloads, percent", ("sans-serif", 18))
+        .caption("completed downloads, percent (red: the fluid bound T*)", ("sans-serif", 18))
         .margin(12)
         .x_label_area_size(28)
         .y_label_area_size(64)
@@ -39,16 +39,6 @@ pub(super) fn draw(path: &Path, report: &Report, outcome: &Outcome) -> anyhow::R
     if let Some(bound) = report.bound {
         chart
             .draw_series(LineSeries::new(vec![(bound, 0.0), (bound, 105.0)], RED.stroke_width(2)))
-            .map_err(|e| wrong(&e))?
-            .label("fluid bound T*")
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], RED));
-        // The curve goes from the lower left to the upper right, so it leaves this corner free.
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .border_style(BLACK)
-            .background_style(WHITE.mix(0.8))
-            .draw()
             .map_err(|e| wrong(&e))?;
     }
 
