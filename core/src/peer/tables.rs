@@ -97,11 +97,11 @@ impl Peer {
         for first in (0..pieces).step_by(limits::TABLE_SLICE_PIECES as usize).take(TABLE_WINDOW as usize) {
             self.say(link, PeerMessage::RequestTable { slot, first, count: limits::TABLE_SLICE_PIECES });
         }
-        self.await_slice(link, id);
+        self.expect_slice(link, id);
     }
 
     /// The next slice of a table is due from this link.
-    fn await_slice(&mut self, link: LinkId, id: SwarmId) {
+    fn expect_slice(&mut self, link: LinkId, id: SwarmId) {
         let rtt = self.links.get(&link).and_then(|l| l.rtt).unwrap_or_default();
         self.timers.set(Timer::Table(id), self.now + TABLE_TIMEOUT + rtt * 2);
     }
@@ -149,7 +149,7 @@ impl Peer {
                     PeerMessage::RequestTable { slot, first: ahead, count: limits::TABLE_SLICE_PIECES },
                 );
             }
-            self.await_slice(link, id);
+            self.expect_slice(link, id);
             return;
         }
         let values = std::mem::take(&mut table.values);
