@@ -55,20 +55,21 @@ pub fn encode<T: Encode>(value: &T, out: &mut Vec<u8>) {
 /// [`DecodeError::Malformed`] or [`DecodeError::Trailing`].
 pub fn decode<T: Decode<()>>(body: &[u8]) -> Result<T, DecodeError> {
     // bincode counts a claimed sequence by its elements' size in memory before it allocates. In memory our elements
-    // take less than twice their shortest encoding; the limit is a constant of its type, so there are classes of it.
-    let honest = 2 * body.len() + 128;
-    if honest <= KIB {
-        within::<KIB, T>(body)
-    } else if honest <= 4 * KIB {
-        within::<{ 4 * KIB }, T>(body)
-    } else if honest <= 16 * KIB {
-        within::<{ 16 * KIB }, T>(body)
-    } else if honest <= 64 * KIB {
-        within::<{ 64 * KIB }, T>(body)
-    } else if honest <= 256 * KIB {
-        within::<{ 256 * KIB }, T>(body)
-    } else {
-        within::<{ 1024 * KIB }, T>(body)
+    // take at most four times their shortest encoding (a short text: three words for eight bytes); the limit is a
+    // constant of its type, so there are classes of it, each twice the one before.
+    let honest = 4 * body.len() + 128;
+    match honest.div_ceil(KIB) {
+        0..=1 => within::<KIB, T>(body),
+        2 => within::<{ 2 * KIB }, T>(body),
+        3..=4 => within::<{ 4 * KIB }, T>(body),
+        5..=8 => within::<{ 8 * KIB }, T>(body),
+        9..=16 => within::<{ 16 * KIB }, T>(body),
+        17..=32 => within::<{ 32 * KIB }, T>(body),
+        33..=64 => within::<{ 64 * KIB }, T>(body),
+        65..=128 => within::<{ 128 * KIB }, T>(body),
+        129..=256 => within::<{ 256 * KIB }, T>(body),
+        257..=512 => within::<{ 512 * KIB }, T>(body),
+        _ => within::<{ 1024 * KIB }, T>(body),
     }
 }
 
