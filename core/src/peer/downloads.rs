@@ -176,9 +176,14 @@ impl Peer {
             }
             self.watch(key);
             if self.session.is_away() {
-                // Nobody else can say who holds it: every peer in reach is asked.
-                for link in self.links.keys().copied().collect::<Vec<_>>() {
-                    self.join_swarm(link, id);
+                // Nobody else can say who holds it: every peer in reach is asked, and again should its link end.
+                let links: Vec<_> =
+                    self.links.iter().map(|(link, l)| (*link, l.peer, l.listens_at)).collect();
+                for (link, peer, listens_at) in links {
+                    match listens_at {
+                        Some(addr) => self.add_candidate(id, addr, Some(peer), false),
+                        None => self.join_swarm(link, id),
+                    }
                 }
             }
         }

@@ -294,6 +294,7 @@ impl Peer {
             self.effect(PeerEffect::Close { link, reason });
             return;
         }
+        let mut wanted = Vec::new();
         if let Some(old) = self.by_peer.get(&peer).copied() {
             // Of two links between one pair, the one dialed by the smaller id stays; of two dialed by the same, the newer.
             let old_dialed = self.links.get(&old).is_some_and(|l| l.dialed);
@@ -301,6 +302,9 @@ impl Peer {
                 self.effect(PeerEffect::Close { link, reason: CloseReason::Duplicate });
                 return;
             }
+            // What the old link was for, the new one is.
+            wanted = self.links.get(&old).map_or_else(Vec::new, Link::swarms);
+            wanted.retain(|id| self.fetched.contains(id));
             self.close(old, CloseReason::Duplicate);
         }
         self.links.insert(link, Link::new(self.now, peer, addr, dialed));
@@ -310,7 +314,8 @@ impl Peer {
         self.say(link, PeerMessage::Hello { name, listen_port: self.config.listen_port });
         self.ask_link(link);
         self.ping(link);
-        for id in self.swarms_that_want(peer, addr) {
+        wanted.extend(self.swarms_that_want(peer, addr));
+        for id in wanted {
             self.join_swarm(link, id);
             if self.swarms.get(&id).and_then(|s| s.candidates.get(&addr)).is_some_and(|c| c.holder) {
                 self.may_have_table(link, id);

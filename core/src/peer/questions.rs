@@ -268,10 +268,12 @@ impl Peer {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.ask_link_one(link, op);
         }
+        // Somebody who started again is known under the identity it had, too, and linked under the new one.
+        let linked: BTreeSet<_> = self.links.values().filter_map(|l| l.listens_at).collect();
         let far: Vec<_> = self
             .known
             .iter()
-            .filter(|(peer, _)| !self.by_peer.contains_key(peer))
+            .filter(|(peer, known)| !self.by_peer.contains_key(peer) && !linked.contains(&known.addr))
             .map(|(_, known)| known.addr)
             .take(ASK_DIALS.min(limits::LINKS_MAX.saturating_sub(self.links.len() + self.dials.len())))
             .collect();

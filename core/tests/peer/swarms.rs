@@ -1,5 +1,6 @@
 //! Joining and leaving a network and a swarm, and what is registered meanwhile.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::case::*;
@@ -8,7 +9,9 @@ use potluck_core::ids::{ChunkRun, LinkId, OpId, PeerId, PieceIndex, Slot};
 use potluck_core::limits;
 use potluck_core::peer::*;
 use potluck_core::wire::peer::{Holding, KnownPeer, PeerMessage};
-use potluck_core::wire::tracker::{HolderRow, Reach, RefusedRequest, TrackerMessage, TrackerRequest};
+use potluck_core::wire::tracker::{
+    HolderRow, Matching, Reach, RefusedRequest, TrackerMessage, TrackerRequest,
+};
 
 #[test]
 fn who_joins_when_all_slots_are_taken_hears_so() {
@@ -327,5 +330,58 @@ fn an_answer_to_an_older_ping_is_no_round_trip() {
         case.says(one, PeerMessage::Pong { nonce });
         let told = case.peer.explain(DOWNLOAD).unwrap();
         assert_eq!(told.holders[0].round_trip.is_some(), measured);
+    }
+}
+
+fn joins(effects: &[PeerEffect], link: LinkId) -> bool {
+    effects
+        .iter()
+        .any(|e| matches!(e, PeerEffect::SendPeer { link: l, msg: PeerMessage::Join { .. } } if *l == link))
+}
+
+fn dials(effects: &[PeerEffect], to: SocketAddr) -> bool {
+    effects.iter().any(|e| matches!(e, PeerEffect::Dial { addr, .. } if *addr == to))
+}
+
+/// A download that every peer in reach was asked for has no other way to its holder than that link.
+#[test]
+fn without_a_tracker_a_holder_is_not_lost_with_its_link() {
+    let content = pieces(3);
+    for listen_port in [0, 1000] {
+        let mut case = Case::new();
+        let (peer, from) = (PeerId([1; 32]), addr(1));
+        let link_up = |case: &mut Case, link| {
+            case.input(PeerInput::LinkUp { link, op: None, role: Role::Peer, peer, addr: from })
+        };
+        let (one, other) = (LinkId(1), LinkId(21));
+        link_up(&mut case, one);
+        case.says(one, PeerMessage::Hello { name: "peer1".to_owned(), listen_port });
+        case.fetch(&content, set(&content, "..."));
+        assert!(joins(&case.done, one));
+        case.holds(1, &content, "###");
+        // A second link takes the place of the first.
+        assert!(joins(&link_up(&mut case, other), other), "listening at {listen_port}");
+        // That ends, too.
+        case.input(PeerInput::LinkDown { link: other, reason: CloseReason::Broken });
+        assert_eq!(dials(&case.pass(Duration::from_secs(5)), addr(1)), listen_port != 0);
+    }
+}
+
+/// A peer that started again is known by two identities, and is at one address.
+#[test]
+fn who_is_linked_is_not_dialed_to_be_asked() {
+    for linked in [false, true] {
+        let mut case = Case::new();
+        let one = case.meet(1);
+        case.input(PeerInput::LinkDown { link: one, reason: CloseReason::Broken });
+        if linked {
+            let (link, peer, from) = (LinkId(21), PeerId([21; 32]), addr(1));
+            case.input(PeerInput::LinkUp { link, op: None, role: Role::Peer, peer, addr: from });
+            case.says(link, PeerMessage::Hello { name: "again".to_owned(), listen_port: 1000 });
+        }
+        let question =
+            Question::Contents { matching: Matching::Name("it".to_owned()), members: false, limit: 1 };
+        let effects = case.command(Command::Ask { op: OpId(77), question });
+        assert_eq!(dials(&effects, addr(1)), !linked);
     }
 }
