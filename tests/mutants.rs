@@ -102,7 +102,7 @@ const MUTANTS: &[(Wrong, u64)] = &[
     (Wrong::AsksTheGone, 2),
     (Wrong::TicksForEver, 0),
     (Wrong::KeepsDeadLinks, 3),
-    (Wrong::KeepsSilentLinks, 0),
+    (Wrong::KeepsSilentLinks, 8),
     (Wrong::Floods, 0),
     (Wrong::MissesAMissingPiece, 7),
     (Wrong::TrackerSearchesBeginnings, 0),
