@@ -4,19 +4,19 @@
 //! `MUTANT_HUNT=2000 cargo test --test mutants -- --nocapture` looks for the first seed below 2,000 that catches each.
 #![expect(clippy::print_stdout, reason = "a hunt tells what it found")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use potluck_core::Machine;
 use potluck_core::content::PieceSet;
 use potluck_core::effects::Effects;
 use potluck_core::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId};
 use potluck_core::peer::{
-    Command, DownloadStatus, PeerConfig, PeerEffect, PeerEvent, PeerInput, Place, Role,
+    CloseReason, Command, DownloadStatus, Opening, PeerConfig, PeerEffect, PeerEvent, PeerInput, Place, Role,
 };
 use potluck_core::time::{Deadline, Instant, TimerKind};
 use potluck_core::tracker::{TrackerConfig, TrackerEffect, TrackerInput};
 use potluck_core::wire::peer::PeerMessage;
-use potluck_core::wire::tracker::{TrackerMessage, TrackerRequest};
+use potluck_core::wire::tracker::{Matching, TrackerMessage, TrackerRequest};
 use potluck_sim::{Machines, PeerMachine, Plan, Real, TrackerMachine, Violation, run};
 
 /// What is wrong with a mutant.
@@ -48,6 +48,32 @@ enum Wrong {
     DialsTrackerOnce,
     /// A timer that is never handled.
     SticksAtKeepAlive,
+    /// Sends as fast as it can, whatever the person's cap.
+    IgnoresUploadCap,
+    /// Asks as fast as it can, whatever the person's cap.
+    IgnoresDownloadCap,
+    /// Believes nothing that stands on its disk when it starts, and fetches it again.
+    ForgetsItsDisk,
+    /// Asks without telling its driver what may come.
+    AsksUnexpected,
+    /// Goes on asking over a link that it has closed, or that was closed.
+    AsksTheGone,
+    /// A timer fires every millisecond, and nothing comes of it.
+    TicksForEver,
+    /// Does not hear of links that went silent or broke, and keeps them.
+    KeepsDeadLinks,
+    /// Does not close links that went silent.
+    KeepsSilentLinks,
+    /// Tells of a piece again and again, more than the link takes.
+    Floods,
+    /// Asked for what is missing, it leaves out the last range.
+    MissesAMissingPiece,
+    /// Tracker: takes a text that is looked for anywhere for the beginning of a name.
+    TrackerSearchesBeginnings,
+    /// Tracker: who withdraws does so for all holders.
+    TrackerWithdrawsForAll,
+    /// Tracker: takes every peer to be heard all the time.
+    TrackerRenewsLeases,
     /// Tracker: does not notice that links end.
     TrackerForgetsToForget,
     /// Tracker: leaves a holder out of its answers.
@@ -64,11 +90,24 @@ const MUTANTS: &[(Wrong, u64)] = &[
     (Wrong::TrustsFailedSyncs, 4),
     (Wrong::NeverResumes, 3),
     (Wrong::NeverUnexpects, 0),
-    (Wrong::HidesWhatIsMissing, 3),
+    (Wrong::HidesWhatIsMissing, 4),
     (Wrong::CompletesEarly, 0),
     (Wrong::IgnoresCredit, 0),
     (Wrong::DialsTrackerOnce, 0),
     (Wrong::SticksAtKeepAlive, 0),
+    (Wrong::IgnoresUploadCap, 4),
+    (Wrong::IgnoresDownloadCap, 0),
+    (Wrong::ForgetsItsDisk, 3),
+    (Wrong::AsksUnexpected, 0),
+    (Wrong::AsksTheGone, 2),
+    (Wrong::TicksForEver, 0),
+    (Wrong::KeepsDeadLinks, 3),
+    (Wrong::KeepsSilentLinks, 8),
+    (Wrong::Floods, 0),
+    (Wrong::MissesAMissingPiece, 7),
+    (Wrong::TrackerSearchesBeginnings, 0),
+    (Wrong::TrackerWithdrawsForAll, 3),
+    (Wrong::TrackerRenewsLeases, 0),
     (Wrong::TrackerForgetsToForget, 0),
     (Wrong::TrackerHidesAHolder, 0),
 ];
@@ -76,7 +115,13 @@ const MUTANTS: &[(Wrong, u64)] = &[
 struct Mutants(Wrong);
 
 impl Machines for Mutants {
-    fn peer(&self, host: u32, config: PeerConfig) -> Box<dyn PeerMachine> {
+    fn peer(&self, host: u32, mut config: PeerConfig) -> Box<dyn PeerMachine> {
+        if self.0 == Wrong::IgnoresUploadCap {
+            config.up_rate_max = 0;
+        }
+        if self.0 == Wrong::IgnoresDownloadCap {
+            config.down_rate_max = 0;
+        }
         let inner = Real.peer(host, config);
         Box::new(MutantPeer {
             wrong: self.0,
@@ -86,10 +131,17 @@ impl Machines for Mutants {
             tracker_dials: 0,
             slots: BTreeMap::new(),
             asked: None,
+            now: Instant::ZERO,
+            gone: None,
         })
     }
     fn tracker(&self, host: u32, config: TrackerConfig) -> Box<dyn TrackerMachine> {
-        Box::new(MutantTracker { wrong: self.0, inner: Real.tracker(host, config), effects: Effects::new() })
+        Box::new(MutantTracker {
+            wrong: self.0,
+            inner: Real.tracker(host, config),
+            effects: Effects::new(),
+            links: BTreeSet::new(),
+        })
     }
 }
 
@@ -104,6 +156,9 @@ struct MutantPeer {
     slots: BTreeMap<(LinkId, ContentKey), potluck_core::ids::Slot>,
     /// The last request of another link, to be repeated.
     asked: Option<PeerEffect>,
+    now: Instant,
+    /// A link that was up once.
+    gone: Option<LinkId>,
 }
 
 impl MutantPeer {
@@ -122,6 +177,11 @@ impl MutantPeer {
                 if self.inner.deadline().is_some_and(|deadline| deadline.why == TimerKind::KeepAlive) =>
             {
                 None
+            }
+            (Wrong::KeepsDeadLinks, PeerInput::LinkDown { .. }) => None,
+            (Wrong::ForgetsItsDisk, PeerInput::Opened { op, result: Ok(Opening::Part { table, have }) }) => {
+                let have = PieceSet::empty(have.len());
+                Some(PeerInput::Opened { op, result: Ok(Opening::Part { table, have }) })
             }
             (_, input) => Some(input),
         }
@@ -173,6 +233,22 @@ impl MutantPeer {
                     out.push(PeerEffect::Dial { op, addr, role: Role::Tracker });
                 }
             }
+            (Wrong::AsksUnexpected, PeerEffect::Expect { .. })
+            | (Wrong::KeepsSilentLinks, PeerEffect::Close { reason: CloseReason::Silent, .. }) => {}
+            (Wrong::AsksTheGone, PeerEffect::SendPeer { link, msg: PeerMessage::Request { slot, run } }) => {
+                let link = self.gone.unwrap_or(link);
+                out.push(PeerEffect::SendPeer { link, msg: PeerMessage::Request { slot, run } });
+            }
+            (Wrong::AsksTheGone, PeerEffect::Close { link, reason }) => {
+                self.gone = Some(link);
+                out.push(PeerEffect::Close { link, reason });
+            }
+            (Wrong::Floods, PeerEffect::SendPeer { link, msg: PeerMessage::Have { slot, pieces } }) => {
+                for _ in 0..2000 {
+                    let pieces = pieces.iter().copied().cycle().take(1000).collect();
+                    out.push(PeerEffect::SendPeer { link, msg: PeerMessage::Have { slot, pieces } });
+                }
+            }
             (_, effect) => out.push(effect),
         }
     }
@@ -183,6 +259,7 @@ impl Machine for MutantPeer {
     type Effect = PeerEffect;
 
     fn handle(&mut self, now: Instant, input: PeerInput, out: &mut Effects<PeerEffect>) {
+        self.now = now;
         if let Some(input) = self.told(input) {
             let mut effects = std::mem::take(&mut self.effects);
             self.inner.handle(now, input, &mut effects);
@@ -193,7 +270,12 @@ impl Machine for MutantPeer {
 
     fn deadline(&self) -> Option<Deadline> {
         let lost = |deadline: &Deadline| self.wrong == Wrong::LosesStall && deadline.why == TimerKind::Stall;
-        self.inner.deadline().filter(|deadline| !lost(deadline))
+        let real = self.inner.deadline().filter(|deadline| !lost(deadline));
+        if self.wrong == Wrong::TicksForEver {
+            let soon = Deadline { at: Instant(self.now.0 + 1_000_000), why: TimerKind::Continue };
+            return Some(real.filter(|real| real.at < soon.at).unwrap_or(soon));
+        }
+        real
     }
 }
 
@@ -205,7 +287,11 @@ impl PeerMachine for MutantPeer {
         self.inner.held(key)
     }
     fn status(&self, download: DownloadId) -> Option<DownloadStatus> {
-        self.inner.status(download)
+        let mut status = self.inner.status(download)?;
+        if self.wrong == Wrong::MissesAMissingPiece {
+            status.missing.pop();
+        }
+        Some(status)
     }
 }
 
@@ -213,13 +299,37 @@ struct MutantTracker {
     wrong: Wrong,
     inner: Box<dyn TrackerMachine>,
     effects: Effects<TrackerEffect>,
+    /// Links that are up.
+    links: BTreeSet<LinkId>,
 }
 
 impl Machine for MutantTracker {
     type Input = TrackerInput;
     type Effect = TrackerEffect;
 
-    fn handle(&mut self, now: Instant, input: TrackerInput, out: &mut Effects<TrackerEffect>) {
+    fn handle(&mut self, now: Instant, mut input: TrackerInput, out: &mut Effects<TrackerEffect>) {
+        if let TrackerInput::LinkUp { link, .. } = &input {
+            self.links.insert(*link);
+        }
+        if let TrackerInput::Request { msg: TrackerRequest::Search { matching, .. }, .. } = &mut input
+            && let Matching::Substring(text) = matching
+            && self.wrong == Wrong::TrackerSearchesBeginnings
+        {
+            *matching = Matching::Prefix(std::mem::take(text));
+        }
+        for link in self.links.clone() {
+            let msg = match (self.wrong, &input) {
+                (Wrong::TrackerRenewsLeases, _) => TrackerRequest::Pong { nonce: 0 },
+                (Wrong::TrackerWithdrawsForAll, TrackerInput::Request { msg, .. })
+                    if matches!(msg, TrackerRequest::Withdraw { .. }) =>
+                {
+                    msg.clone()
+                }
+                _ => break,
+            };
+            self.inner.handle(now, TrackerInput::Request { link, msg }, &mut self.effects);
+            self.effects.drain().for_each(drop);
+        }
         // Neither does it hear of an end, nor does time pass for it.
         let forgets = self.wrong == Wrong::TrackerForgetsToForget;
         if forgets && matches!(&input, TrackerInput::LinkDown { .. } | TrackerInput::Tick) {
@@ -248,6 +358,9 @@ impl TrackerMachine for MutantTracker {
     }
     fn peers(&self) -> Vec<PeerId> {
         self.inner.peers()
+    }
+    fn holders(&self, key: ContentKey) -> BTreeSet<PeerId> {
+        self.inner.holders(key)
     }
 }
 

@@ -245,6 +245,11 @@ impl Disk {
             || self.parts.values().any(|part| part.content == number && part.holds(content, piece))
     }
 
+    /// Is this piece here, as far as its peer can know? Rot shows only to whoever is sent it.
+    pub(crate) fn seems_held(&self, number: u32, content: &Content, piece: PieceIndex) -> bool {
+        self.shared.get(&number).is_some_and(|shared| !shared.changed) || self.holds(number, content, piece)
+    }
+
     /// Are all pieces here, whole and right?
     pub(crate) fn holds_all(&self, number: u32) -> bool {
         let whole = |shared: &Shared| !shared.changed && shared.rotten.is_clear();

@@ -1,5 +1,7 @@
 //! The machines that a world drives: the real ones, or whatever stands in for them.
 
+use std::collections::BTreeSet;
+
 use potluck_core::Machine;
 use potluck_core::content::PieceSet;
 use potluck_core::ids::{ContentKey, DownloadId, PeerId};
@@ -34,6 +36,8 @@ pub trait TrackerMachine: Machine<Input = TrackerInput, Effect = TrackerEffect> 
     fn check(&self);
     /// Peers with a live lease.
     fn peers(&self) -> Vec<PeerId>;
+    /// Those of them that registered a content.
+    fn holders(&self, key: ContentKey) -> BTreeSet<PeerId>;
 }
 
 impl TrackerMachine for Tracker {
@@ -42,6 +46,9 @@ impl TrackerMachine for Tracker {
     }
     fn peers(&self) -> Vec<PeerId> {
         self.sessions().map(|session| session.peer).collect()
+    }
+    fn holders(&self, key: ContentKey) -> BTreeSet<PeerId> {
+        Self::holders(self, key).collect()
     }
 }
 

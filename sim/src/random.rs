@@ -52,6 +52,8 @@ impl Plan {
 struct Draw {
     seed: u64,
     dice: Dice,
+    /// Chance of what was added later: the other draws of a seed stay as they were.
+    later: Dice,
     /// Nanoseconds during which faults happen.
     busy: u64,
 }
@@ -59,8 +61,9 @@ struct Draw {
 impl Draw {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::new(&Seed::from_number(seed), "plan");
+        let later = Dice::new(&Seed::from_number(seed), "plan, later");
         let busy = dice.between(10, 60) * SECOND;
-        Self { seed, dice, busy }
+        Self { seed, dice, later, busy }
     }
 
     fn plan(mut self) -> Plan {
@@ -110,6 +113,8 @@ impl Draw {
         let hostile_percent = if dice.chance(40) { dice.between(3, 15) } else { 0 };
         let nat_percent = if dice.chance(40) { dice.between(5, 60) } else { 0 };
         let capped = dice.chance(20);
+        let later = &mut self.later;
+        let capped_down = later.chance(20);
         let lease_ms = dice.between(5, 15) as u32 * 1000;
         let tracker = HostPlan {
             up: 100_000_000,
@@ -147,6 +152,9 @@ impl Draw {
             let trickles = peer.hostile == Some(Hostility::Trickle);
             if capped && dice.chance(30) {
                 peer.up_cap = rate / 2 + 1;
+            }
+            if capped_down && later.chance(30) {
+                peer.down_cap = later.spread(rate / 8, rate) + 1;
             }
             hosts.push(HostPlan {
                 up: if trickles { 20_000 } else { rate },

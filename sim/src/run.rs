@@ -75,7 +75,9 @@ fn live(world: &mut World<'_>) {
         RolePlan::Peer(_) => None,
     };
     let lease = world.plan().hosts.iter().filter_map(lease).max();
+    world.count_idle_ticks();
     world.run_until(world.now() + lease.unwrap_or(0) + 10 * SETTLE);
+    world.check_what_is_missing();
     world.check_leftovers();
     if lease.is_some() && world.violation().is_none() {
         world.check_tracker();

@@ -45,6 +45,12 @@ impl Tracker {
         self.registry.registrations()
     }
 
+    /// The peers with a live session that registered a content.
+    pub fn holders(&self, key: ContentKey) -> impl Iterator<Item = PeerId> {
+        let holders = self.registry.index(key).map(|content| self.registry.holders_after(content, None));
+        holders.into_iter().flatten().map(|holder| self.registry.peer(holder.owner))
+    }
+
     /// Number of registrations, those of sessions that just ended included until they are taken apart.
     #[must_use]
     pub fn registration_count(&self) -> usize {

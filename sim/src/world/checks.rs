@@ -4,19 +4,50 @@
 //! machine that lies to its driver is caught like one that is wrong about itself.
 
 use potluck_core::content::PieceSet;
-use potluck_core::ids::{ChunkRun, PieceIndex};
+use potluck_core::ids::{ChunkRun, LinkId, PieceIndex, Slot};
 use potluck_core::limits;
-use potluck_core::peer::{CloseReason, PeerEvent, PeerInput, Place, WaitReason};
+use potluck_core::peer::{CloseReason, Misbehaviour, PeerEvent, PeerInput, Place, WaitReason};
 use potluck_core::wire::peer::{Holding, PeerMessage, Refusal, RequestRef};
 
 use super::World;
-use super::host::Input;
+use super::end::Expected;
+use super::host::{Host, Input};
+use crate::disk::Part;
 use crate::net::{EndId, HostId};
 
 /// `Expect`s on one link.
 const EXPECTS_PER_LINK_MAX: usize = 4096;
 
 impl World<'_> {
+    /// A peer wants something of a link that is gone. A process that was stopped need not have heard yet that it is.
+    pub(super) fn check_gone(&mut self, host: HostId, link: LinkId, what: &str) {
+        let down =
+            |input: &Input| matches!(input, Input::Peer(PeerInput::LinkDown { link: l, .. }) if *l == link);
+        if !self.hosts[host as usize].deferred.iter().any(down) {
+            self.fail(host, || format!("{what} on link {}, which is gone", link.0));
+        }
+    }
+
+    /// Whoever asks has said to its driver what may come, or it would come in vain.
+    fn check_request(&mut self, host: HostId, end: EndId, msg: &PeerMessage) {
+        let Some(record) = self.ends.get(end.index()).and_then(Option::as_deref) else { return };
+        let expects = |slot: Slot, piece: PieceIndex, chunk: u16| {
+            let covers = |e: &Expected| e.run.first <= chunk && chunk - e.run.first < e.run.count;
+            record.expected.iter().any(|e| e.slot == slot && e.run.piece == piece && covers(e))
+        };
+        let lacking = if let PeerMessage::Request { slot, run } = msg {
+            let mut chunks = run.first..run.first.saturating_add(run.count);
+            chunks.find(|&chunk| !expects(*slot, run.piece, chunk)).map(|_| run.piece)
+        } else if let PeerMessage::RequestAny { slot, pieces, .. } = msg {
+            pieces.iter().copied().find(|&piece| !expects(*slot, piece, 0))
+        } else {
+            None
+        };
+        if let Some(piece) = lacking {
+            self.fail(host, || format!("asks for piece {piece}, which it has not told its driver to expect"));
+        }
+    }
+
     /// A chunk is expected from one more link, now from `most` in all.
     pub(super) fn check_expect(
         &mut self,
@@ -39,6 +70,17 @@ impl World<'_> {
         let said = record.far_slots.values().find(|(number, _)| *number == content).map(|(_, pieces)| pieces);
         if expects > EXPECTS_PER_LINK_MAX {
             return self.fail(host, || format!("{expects} expectations on one link"));
+        }
+        let durable = |part: &Part| {
+            let here = |chunk| {
+                part.right.contains(chunk) && part.durable.contains(chunk) && !part.let_go.contains(chunk)
+            };
+            part.content == content && self.catalog.get(content).range(run.piece).all(here)
+        };
+        if self.hosts[host as usize].disk.parts.get(&place).is_some_and(durable) {
+            return self.fail(host, || {
+                format!("asks again for piece {}, which stands durably on its disk", run.piece)
+            });
         }
         if self.hosts[host as usize].banned.contains(&far_peer) {
             return self.fail(host, || format!("asks the banned peer {far_peer:?}"));
@@ -161,7 +203,7 @@ impl World<'_> {
                     let number = content;
                     let content = self.catalog.get(content);
                     let empty = content.geometry.pieces() == 0;
-                    if !empty && !record.disk.holds_all(number) {
+                    if !empty && !record.disk.holds_all(number) && !record.disk.shared.contains_key(&number) {
                         let name = content.name.clone();
                         self.fail(host, || format!("claims to hold all of {name}"));
                     }
@@ -177,10 +219,11 @@ impl World<'_> {
                 self.check_claims(host, end, *slot, &pieces);
             }
             PeerMessage::Have { slot, pieces } => self.check_claims(host, end, *slot, pieces),
+            PeerMessage::Request { .. } | PeerMessage::RequestAny { .. } => {
+                self.check_request(host, end, msg)
+            }
             PeerMessage::Hello { .. }
             | PeerMessage::Retract { .. }
-            | PeerMessage::Request { .. }
-            | PeerMessage::RequestAny { .. }
             | PeerMessage::Cancel { .. }
             | PeerMessage::Refuse { .. }
             | PeerMessage::RequestTable { .. }
@@ -195,13 +238,7 @@ impl World<'_> {
         }
     }
 
-    fn check_claims(
-        &mut self,
-        host: HostId,
-        end: EndId,
-        slot: potluck_core::ids::Slot,
-        pieces: &[PieceIndex],
-    ) {
+    fn check_claims(&mut self, host: HostId, end: EndId, slot: Slot, pieces: &[PieceIndex]) {
         // What a hostile peer sends in place of its messages has not passed here.
         if !self.hosts[host as usize].is_honest() {
             return;
@@ -216,7 +253,7 @@ impl World<'_> {
         }
         let content = self.catalog.get(number);
         let disk = &self.hosts[host as usize].disk;
-        let lacking = pieces.iter().find(|&&piece| !disk.holds(number, content, piece));
+        let lacking = pieces.iter().find(|&&piece| !disk.seems_held(number, content, piece));
         if let Some(piece) = lacking {
             self.fail(host, || format!("claims piece {piece}, which is not right on its disk"));
         }
@@ -230,9 +267,14 @@ impl World<'_> {
     pub(super) fn check_close(&mut self, host: HostId, end: EndId, reason: CloseReason) {
         let Some(record) = self.ends.get(end.index()).and_then(Option::as_deref) else { return };
         let far_host = record.far_host;
-        let faulted = matches!(reason, CloseReason::Misbehaved(_) | CloseReason::Banned);
-        if faulted && self.hosts[host as usize].hostile.is_none() && self.hosts[far_host as usize].is_honest()
-        {
+        let far = &self.hosts[far_host as usize];
+        let framed =
+            if matches!(reason, CloseReason::Misbehaved(Misbehaviour::BadPiece) | CloseReason::Banned) {
+                far.rotted.len() < 2
+            } else {
+                matches!(reason, CloseReason::Misbehaved(_))
+            };
+        if framed && self.hosts[host as usize].is_honest() && far.is_honest() {
             self.fail(host, || format!("closes the link of the honest host {far_host}: {reason:?}"));
         }
     }
@@ -284,17 +326,24 @@ impl World<'_> {
                     self.fail(host, || format!("gives up download {download}: {reason:?}"));
                 }
             }
-            PeerEvent::Misbehaved { peer, what, banned, .. } => {
+            PeerEvent::Misbehaved { peer, what, key, banned, .. } => {
                 if banned {
                     self.host(host).banned.insert(peer);
                 }
                 let guilty = self.hosts.iter().position(|far| far.peer == peer);
                 // Whoever could not read what it shared may have lost its link before it could retract; once may happen.
+                // Nor does a peer know of rot: it loses the content's trust, and with a second content all.
+                let rotten = key.and_then(|key| self.catalog.find(key));
+                let excused = |far: &Host| {
+                    let rot =
+                        what == Misbehaviour::BadPiece && rotten.is_some_and(|c| far.rotted.contains(&c));
+                    if banned { rot && (far.rotted.len() > 1 || far.stumbled) } else { rot || far.stumbled }
+                };
                 let framed = guilty
                     .map(|far| (far, &self.hosts[far]))
-                    .filter(|(_, far)| far.is_honest() && (banned || !far.stumbled));
+                    .filter(|(_, far)| far.is_honest() && !excused(far));
                 if let Some((far, _)) = framed
-                    && self.hosts[host as usize].hostile.is_none()
+                    && self.hosts[host as usize].is_honest()
                 {
                     let verdict = if banned { "bans" } else { "blames" };
                     self.fail(host, || format!("{verdict} the honest host {far}: {what:?}"));

@@ -26,6 +26,7 @@ pub(super) struct Expected {
     pub(super) run: ChunkRun,
     /// Chunks of the run that have not come, lowest bit first.
     pub(super) left: u64,
+    pub(super) since: Instant,
 }
 
 impl Expected {

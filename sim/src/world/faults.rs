@@ -274,7 +274,9 @@ impl World<'_> {
 
     fn resume(&mut self, host: HostId) {
         if std::mem::replace(&mut self.host(host).paused, false) {
-            self.net.set_paused(self.now, host, false, &mut self.queue);
+            let now = self.now;
+            self.host(host).resumed_at = now;
+            self.net.set_paused(now, host, false, &mut self.queue);
             self.feed_deferred(host);
         }
     }
@@ -314,7 +316,7 @@ impl World<'_> {
         let chunks = self.catalog.get(number).chunks() as u64;
         let chunk = self.dice.below(chunks) as usize;
         let record = self.host(host);
-        record.tainted = true;
+        record.rotted.insert(number);
         let shared = record.disk.shared.get_mut(&number).filter(|_| chunks > 0);
         shared.is_some_and(|shared| !shared.rotten.put(chunk))
     }

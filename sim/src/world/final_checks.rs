@@ -1,16 +1,20 @@
 //! What must hold at the end: a full sweep of the invariants, and after the faults have stopped,
 //! that everybody who can finish has finished, that nothing is left over, and that the tracker knows who holds what.
 
+use std::collections::BTreeSet;
+
 use fixedbitset::FixedBitSet;
 use potluck_core::content::PieceSet;
-use potluck_core::ids::{DownloadId, OpId};
+use potluck_core::ids::{DownloadId, OpId, PieceIndex};
 use potluck_core::limits;
 use potluck_core::peer::{Answer, Command, Place, Question};
-use potluck_core::wire::tracker::Matching;
+use potluck_core::wire::tracker::{Matching, Row};
 
 use super::World;
+use super::end::Expected;
 use super::host::{Host, Node};
 use super::inputs::guarded;
+use crate::dice::Dice;
 use crate::disk::Part;
 use crate::net::{EndId, HostId};
 use crate::plan::{RolePlan, SECOND};
@@ -21,9 +25,15 @@ const QUESTIONS: u64 = 1 << 60;
 /// How long answers to them may take, in nanoseconds.
 const ANSWERS: u64 = 10 * SECOND;
 
+/// Searches besides the one for everything.
+const SEARCHES: u64 = 5;
+
 /// What timeouts and backoffs may take until a download goes on, in nanoseconds: links that went dead are found after
 /// [`limits::SILENT_LINK`], and redialed, or a tracker rejoined, after pauses of up to half a minute.
 const PATIENCE: u64 = 90 * SECOND;
+
+/// Ticks without an effect that a host may have in the end: several a second per link, for a minute.
+const IDLE_TICKS_MAX: u64 = 10_000;
 
 /// Whether a download can be finished with what is there, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +42,7 @@ pub(crate) enum Prospect {
     Complete,
     /// Honest peers in reach hold what is missing.
     Certain,
-    /// Only peers whose disks were tampered with, or that are hostile, or that it may not find, have all that is missing.
+    /// Only peers of which something rotted, or that are hostile, or that it may not find, have all that is missing.
     Unsure,
     /// Nobody in reach has what is missing.
     Hopeless,
@@ -127,7 +137,7 @@ impl World<'_> {
         let mut union = PieceSet::empty(content.geometry.pieces());
         for (index, host) in self.hosts.iter().enumerate() {
             let Some(Node::Peer(peer)) = &host.node else { continue };
-            if host.paused || (honest && !host.is_honest()) || (nat && host.access.nat) {
+            if host.paused || (honest && !host.is_trusted_with(number)) || (nat && host.access.nat) {
                 continue;
             }
             if found.is_some_and(|found| !found.contains(index)) {
@@ -200,6 +210,44 @@ impl World<'_> {
         }
     }
 
+    /// Once all is quiet: whoever lacks something names exactly that, and none of it is to be had.
+    pub(crate) fn check_what_is_missing(&mut self) {
+        for (number, id, prospect) in self.prospects() {
+            let host = &self.hosts[number as usize];
+            let content = host.downloads[&id].content;
+            let (Some(Node::Peer(peer)), None) = (&host.node, &self.catalog.get(content).listing) else {
+                continue;
+            };
+            let Some(status) = peer.status(id).filter(|_| prospect > Prospect::Complete) else { continue };
+            let Some(part) = host.disk.parts.get(&Place::Root(id)) else { continue };
+            // Another download of the same content fetches what both want.
+            let pieces = self.catalog.get(content).geometry.pieces();
+            if !host.wanted.contains_key(&Place::Root(id)) || part.content != content {
+                continue;
+            }
+            let mut named = PieceSet::empty(pieces);
+            for (first, last) in status.missing {
+                (first.0..=last.0).for_each(|piece| {
+                    named.insert(PieceIndex(piece));
+                });
+            }
+            let own = part.pieces(self.catalog.get(content));
+            let found = self.found_by(number, content);
+            let there = self.available(content, host.access.nat, Some(&found));
+            let wrong =
+                (0..pieces).map(PieceIndex).find(|&piece| own.contains(piece) == named.contains(piece));
+            if let Some(piece) = wrong.filter(|_| part.let_go.is_clear()) {
+                return self
+                    .fail(number, || format!("is wrong about piece {piece} when asked what is missing"));
+            }
+            if let Some(piece) = named.iter().find(|&piece| there.contains(piece)) {
+                let state = self.describe(number, id);
+                return self
+                    .fail(number, || format!("has not fetched piece {piece}, which is in reach; {state}"));
+            }
+        }
+    }
+
     fn describe(&self, host: HostId, id: DownloadId) -> String {
         let record = &self.hosts[host as usize];
         let Some(Node::Peer(peer)) = &record.node else { return "it does not run".to_owned() };
@@ -260,7 +308,7 @@ impl World<'_> {
         for (index, content) in self.catalog.iter() {
             let changed = host.disk.shared.get(&index).is_some_and(|shared| shared.changed);
             let Some(held) = peer.held(content.key).filter(|_| !changed) else { continue };
-            if let Some(piece) = held.iter().find(|&piece| !host.disk.holds(index, content, piece)) {
+            if let Some(piece) = held.iter().find(|&piece| !host.disk.seems_held(index, content, piece)) {
                 wrong = Some((content.name.clone(), piece));
             }
         }
@@ -289,13 +337,38 @@ impl World<'_> {
             if done && expects > 0 {
                 return self.fail(number, || format!("is done, and {expects} requests are left"));
             }
-            let unfinished = |(place, part): (&Place, &crate::disk::Part)| {
-                let Place::Root(id) = place else { return None };
-                let completed = host.downloads.get(id).is_some_and(|download| download.completed);
-                (completed && !part.finished).then_some(*place)
+            let unfinished = |(place, part): &(&Place, &Part)| {
+                let (Place::Root(download) | Place::Member { download, .. }) = place;
+                !part.finished && host.downloads.get(download).is_none_or(|download| download.completed)
             };
-            if let Some(place) = host.disk.parts.iter().find_map(unfinished) {
+            if let Some((&place, _)) = host.disk.parts.iter().find(unfinished) {
                 return self.fail(number, || format!("a part file is left at {place:?}"));
+            }
+            let slow = self.bounds().1;
+            let old = |end: &EndId| {
+                let end = self.ends.get(end.index())?.as_deref()?;
+                let waits = |expected: &&Expected| self.now.since(expected.since).as_nanos() as u64 > slow;
+                end.expected.iter().find(waits).map(|expected| (end.far_host, expected.run.piece))
+            };
+            if let Some((far, piece)) = host.links.iter().flatten().find_map(old) {
+                return self.fail(number, || {
+                    format!(
+                        "has waited for piece {piece} of host {far} for {} s, and takes it back never",
+                        slow / SECOND
+                    )
+                });
+            }
+            let due = host
+                .deadline()
+                .filter(|deadline| host.booted_at.0.saturating_add(deadline.at.0) < self.now.0);
+            if let Some(deadline) = due {
+                return self.fail(number, || format!("a timer is stuck in the past: {deadline:?}"));
+            }
+            let ticks = host.idle_ticks;
+            if ticks > IDLE_TICKS_MAX {
+                return self.fail(number, || {
+                    format!("{ticks} times in the end a timer fired, and nothing came of it")
+                });
             }
             let joins =
                 matches!(&self.plan.hosts[number as usize].role, RolePlan::Peer(p) if p.tracker.is_some());
@@ -303,14 +376,38 @@ impl World<'_> {
                 return self.fail(number, || "has not joined its tracker again".to_owned());
             }
         }
-        for (end, hosts) in self.net.connections().collect::<Vec<_>>() {
-            let dead = |host: HostId| self.hosts[host as usize].node.is_none();
-            if hosts.iter().all(|&host| dead(host)) {
-                return self.fail(hosts[0], || {
-                    format!("connection {} is left with nobody at either end", end.conn())
-                });
-            }
+        // What is half dead in this moment may be about to end. Nobody keeps it for longer than silence is borne.
+        let half_dead = self.half_dead();
+        if half_dead.is_empty() {
+            return;
         }
+        let patience = limits::SILENT_LINK + limits::PING_AFTER + limits::DIAL_TIMEOUT;
+        self.run_until(self.now.0 + patience.as_nanos() as u64);
+        if let Some((end, host)) = self.half_dead().into_iter().find(|left| half_dead.contains(left)) {
+            self.fail(host, || format!("connection {} is left, and nobody is at its other end", end.conn()));
+        }
+    }
+
+    /// Connections of which one end, or both, is nobody's any more, with a host that has the other.
+    fn half_dead(&self) -> Vec<(EndId, HostId)> {
+        let there = |end: EndId| self.ends.get(end.index()).is_some_and(Option::is_some);
+        let paused = |host: &HostId| self.hosts[*host as usize].paused;
+        let left = |(end, hosts): (EndId, [HostId; 2])| {
+            let alive = [there(end), there(end.far())];
+            let host = if alive[0] { hosts[0] } else { hosts[1] };
+            (alive != [true; 2] && !hosts.iter().any(paused)).then_some((end, host))
+        };
+        let known = self.net.connections().filter_map(left);
+        // And links to which the network knows no connection.
+        let ends = (0..)
+            .zip(&self.hosts)
+            .flat_map(|(n, host)| host.links.iter().flatten().map(move |end| (*end, n)));
+        known.chain(ends.filter(|(end, _)| self.net.host_of(*end).is_none())).collect()
+    }
+
+    /// Timers are counted from here on: with nothing left to do few of them fire in vain.
+    pub(crate) fn count_idle_ticks(&mut self) {
+        self.hosts.iter_mut().for_each(|host| host.idle_ticks = 0);
     }
 
     /// Asks a peer what the network has, and who holds each content: as many at once as it takes, and waits for the answers,
@@ -321,10 +418,14 @@ impl World<'_> {
         };
         let asker = (0..).zip(&self.hosts).find(|(_, host)| asks(host)).map(|(number, _)| number)?;
         let everything = Question::Contents { matching: Matching::All, members: true, limit: 10_000 };
+        for (op, matching) in self.searches() {
+            let question = Question::Contents { matching, members: true, limit: 10_000 };
+            self.command(asker, Command::Ask { op, question });
+        }
         let contents: Vec<_> = self.catalog.iter().map(|(number, content)| (number, content.key)).collect();
         self.host(asker).answers.clear();
         self.command(asker, Command::Ask { op: OpId(QUESTIONS), question: everything });
-        for contents in contents.chunks(limits::QUESTIONS_MAX - 1) {
+        for contents in contents.chunks(limits::QUESTIONS_MAX - 1 - SEARCHES as usize) {
             for &(number, key) in contents {
                 let op = OpId(QUESTIONS + 1 + u64::from(number));
                 self.command(asker, Command::Ask { op, question: Question::Holders { key } });
@@ -332,6 +433,33 @@ impl World<'_> {
             self.run_until(self.now.0 + ANSWERS);
         }
         Some(asker)
+    }
+
+    /// A search of each kind for a part of some content's name or id, drawn by the plan's seed.
+    fn searches(&self) -> Vec<(OpId, Matching)> {
+        let mut dice = Dice::new(&self.seed, "searches");
+        let contents: Vec<_> =
+            self.catalog.iter().map(|(_, content)| (content.name.clone(), content.key)).collect();
+        let Some((name, key)) = dice.pick(&contents).cloned() else { return Vec::new() };
+        let cut = |dice: &mut Dice, text: &str| text[..dice.below(text.len() as u64 + 1) as usize].to_owned();
+        let tail = name[dice.below(name.len() as u64) as usize..].to_owned();
+        let glob = match dice.below(3) {
+            0 => format!("*{tail}"),
+            1 => format!("{}*", cut(&mut dice, &name)),
+            _ => format!("{}?", cut(&mut dice, &name)),
+        };
+        let drawn = [
+            Matching::Substring(tail.to_uppercase()),
+            Matching::Glob(glob),
+            Matching::Prefix(cut(&mut dice, &name)),
+            Matching::Name(name),
+            Matching::IdPrefix(key.id.to_string()[..8 + dice.below(57) as usize].to_owned()),
+        ];
+        drawn
+            .into_iter()
+            .enumerate()
+            .map(|(index, matching)| (OpId(QUESTIONS - 1 - index as u64), matching))
+            .collect()
     }
 
     /// Compares the answers with the truth.
@@ -379,6 +507,20 @@ impl World<'_> {
         let Some(Answer::Contents(rows)) = answers.get(&OpId(QUESTIONS)) else {
             return self.fail(asker, || "no answer to the question for all contents".to_owned());
         };
+        for (op, matching) in self.searches() {
+            let Some(Answer::Contents(some)) = answers.get(&op) else {
+                return self.fail(asker, || format!("no answer to the search {matching:?}"));
+            };
+            let names = |rows: &mut dyn Iterator<Item = &Row>| {
+                rows.map(|row| (row.name.clone(), row.key)).collect::<BTreeSet<_>>()
+            };
+            let expected = names(&mut rows.iter().filter(|row| is_wanted(&matching, row)));
+            let found = names(&mut some.iter());
+            if found != expected {
+                return self
+                    .fail(asker, || format!("{matching:?} finds {found:?}, and should find {expected:?}"));
+            }
+        }
         let mut found: Vec<_> = rows.iter().map(|row| row.key).collect();
         found.sort_unstable();
         found.dedup();
@@ -402,6 +544,29 @@ impl World<'_> {
                 });
             }
         }
+    }
+}
+
+/// The searches' model: what a row must be to be found. Names are short and plain here.
+fn is_wanted(matching: &Matching, row: &Row) -> bool {
+    match matching {
+        Matching::All => true,
+        Matching::Name(name) => row.name == *name,
+        Matching::Prefix(text) => row.name.starts_with(text.as_str()),
+        Matching::Substring(text) => row.name.to_lowercase().contains(&text.to_lowercase()),
+        Matching::IdPrefix(digits) => row.key.id.to_string().starts_with(digits.as_str()),
+        Matching::Glob(glob) => is_like(glob.as_bytes(), row.name.as_bytes()),
+    }
+}
+
+/// `*` stands for anything, `?` for one byte.
+fn is_like(glob: &[u8], name: &[u8]) -> bool {
+    match (glob, name) {
+        ([], _) => name.is_empty(),
+        ([b'*', rest @ ..], _) => is_like(rest, name) || (!name.is_empty() && is_like(glob, &name[1..])),
+        ([b'?', rest @ ..], [_, after @ ..]) => is_like(rest, after),
+        ([byte, rest @ ..], [first, after @ ..]) => byte == first && is_like(rest, after),
+        (_, []) => false,
     }
 }
 

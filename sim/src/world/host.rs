@@ -11,6 +11,7 @@ use potluck_core::peer::{ChunkFault, Command, PeerConfig, PeerInput, Place};
 use potluck_core::time::Instant;
 use potluck_core::tracker::{TrackerConfig, TrackerInput};
 
+use super::caps::Meters;
 use super::{DownloadRecord, Event, World};
 use crate::content::{Catalog, Content};
 use crate::disk::Disk;
@@ -118,14 +119,16 @@ pub(crate) struct Host {
     pub(super) tick_at: Option<Instant>,
     pub(super) last_tick: Instant,
     pub(super) ticks_at_once: u32,
+    /// Ticks of which no effect came.
+    pub(super) idle_ticks: u64,
     pub(super) inputs: u64,
     pub(super) disk: Disk,
     pub(super) wanted: BTreeMap<Place, Wanted>,
     pub(super) banned: BTreeSet<PeerId>,
     pub(super) downloads: BTreeMap<DownloadId, Download>,
     pub(super) hostile: Option<Hostility>,
-    /// Its disk was tampered with: what it sends may be wrong without its fault.
-    pub(super) tainted: bool,
+    /// Contents of which something rotted on its disk: what it sends of them may be wrong without its fault.
+    pub(super) rotted: BTreeSet<u32>,
     /// It could not read, or saw changed, what it shared.
     pub(super) stumbled: bool,
     /// Nothing starts it again.
@@ -135,6 +138,12 @@ pub(crate) struct Host {
     /// Answers to the world's own questions.
     pub(super) answers: BTreeMap<OpId, potluck_core::peer::Answer>,
     pub(super) joined: bool,
+    /// Of a tracker: when each peer was heard last.
+    pub(super) heard: BTreeMap<PeerId, Instant>,
+    /// When its process went on last.
+    pub(super) resumed_at: Instant,
+    /// What went at its capped rates.
+    pub(super) meters: Meters,
 }
 
 /// The address of a host.
@@ -171,18 +180,22 @@ impl Host {
             tick_at: None,
             last_tick: Instant::ZERO,
             ticks_at_once: 0,
+            idle_ticks: 0,
             inputs: 0,
             disk,
             wanted: BTreeMap::new(),
             banned: BTreeSet::new(),
             downloads: BTreeMap::new(),
             hostile,
-            tainted: false,
+            rotted: BTreeSet::new(),
             stumbled: false,
             gone: false,
             dials: BTreeSet::new(),
             answers: BTreeMap::new(),
             joined: false,
+            heard: BTreeMap::new(),
+            resumed_at: Instant::ZERO,
+            meters: Meters::default(),
         }
     }
 
@@ -191,9 +204,14 @@ impl Host {
         Instant(now.0 - self.booted_at.0)
     }
 
-    /// It keeps the rules, and its disk does what it should.
+    /// It keeps the rules.
     pub(super) const fn is_honest(&self) -> bool {
-        self.hostile.is_none() && !self.tainted
+        self.hostile.is_none()
+    }
+
+    /// Nobody has a reason not to fetch this content from it: nothing of it rotted, nor of two contents, for which it is banned.
+    pub(super) fn is_trusted_with(&self, content: u32) -> bool {
+        self.is_honest() && !self.rotted.contains(&content) && self.rotted.len() < 2
     }
 
     /// The process runs and takes things in.
@@ -360,6 +378,8 @@ impl World<'_> {
         host.banned.clear();
         host.dials.clear();
         host.joined = false;
+        host.heard.clear();
+        host.meters = Meters::default();
         let ends: Vec<EndId> = host.links.drain(..).flatten().collect();
         for end in ends {
             self.ends[end.index()] = None;

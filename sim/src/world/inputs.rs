@@ -421,11 +421,13 @@ impl World<'_> {
         host.ticks_at_once = if host.last_tick == now { host.ticks_at_once + 1 } else { 0 };
         host.last_tick = now;
         let stuck = host.ticks_at_once > TICKS_AT_ONCE_MAX;
-        match host.node {
+        let effects = self.tally.effects;
+        match self.hosts[number as usize].node {
             Some(Node::Peer(_)) => self.feed_peer(number, PeerInput::Tick),
             Some(Node::Tracker(_)) => self.feed_tracker(number, TrackerInput::Tick),
             None => {}
         }
+        self.host(number).idle_ticks += u64::from(self.tally.effects == effects);
         // One input handles a bounded number of timers: of more that are due at once, the rest is due still.
         if stuck {
             self.fail(number, || format!("a tick left the deadline where it was: {before:?}"));
@@ -501,6 +503,8 @@ impl World<'_> {
             return;
         }
         let local = host.local(now);
+        let before = self.before_request(number, &input);
+        let host = &mut self.hosts[number as usize];
         let Some(Node::Tracker(tracker)) = &mut host.node else { return };
         host.inputs += 1;
         let sweep = host.inputs.is_multiple_of(sweep_every);
@@ -519,6 +523,9 @@ impl World<'_> {
         });
         if let Err(what) = handled {
             return self.fail(number, || what);
+        }
+        if let Some(before) = before {
+            self.check_owners(number, before);
         }
         let count = effects.len();
         if count > EFFECTS_PER_INPUT_MAX {

@@ -4,6 +4,7 @@
 //! keeps to the same contract: `perform` is where every effect becomes something that happens, `inputs` where what
 //! happened becomes an input. Nothing in it asks for real time or real chance, so a plan fixes every step.
 
+mod caps;
 mod checks;
 mod end;
 mod faults;
@@ -11,6 +12,7 @@ mod final_checks;
 mod host;
 mod hostile;
 mod inputs;
+mod leases;
 mod perform;
 mod tally;
 #[cfg(test)]

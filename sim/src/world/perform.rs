@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use fixedbitset::FixedBitSet;
 use potluck_core::ids::{ChunkAddr, ChunkRun, ContentKey, LinkId, OpId, Slot};
-use potluck_core::peer::{CloseReason, PeerEffect, Place, Role};
+use potluck_core::peer::{CloseReason, PeerEffect, PeerInput, Place, Role};
 use potluck_core::time::Instant;
 use potluck_core::tracker::TrackerEffect;
 use potluck_core::wire::WireMessage;
@@ -11,7 +12,7 @@ use potluck_core::wire::frame::{Header, encode_message};
 use potluck_core::wire::peer::PeerMessage;
 
 use super::end::Expected;
-use super::host::{DiskOp, DiskWork};
+use super::host::{DiskOp, DiskWork, Input};
 use super::inputs::{TAINT_CHANGED, TAINT_LIE, TAINT_ROTTEN, spell};
 use super::{Event, World};
 use crate::net::{Body, ChunkFrame, EndId, Frame, HostId, Seeks};
@@ -71,9 +72,8 @@ impl World<'_> {
                 self.disk_work(host, op, done, DiskWork::ReadListing { place: Place::Root(download) });
             }
             PeerEffect::Sync { op, place } => {
-                let disk = &mut self.hosts[host as usize].disk;
-                let written = disk.parts.get(&place).map(crate::disk::Part::unsynced).unwrap_or_default();
-                let done = disk.sync_time(now);
+                let written = self.known_unsynced(host, place);
+                let done = self.host(host).disk.sync_time(now);
                 self.disk_work(host, op, done, DiskWork::Sync { place, written });
             }
             PeerEffect::Finish { op, place } => {
@@ -100,6 +100,7 @@ impl World<'_> {
         }
         match effect {
             TrackerEffect::Send { link, msg } => {
+                self.check_listed(host, &msg);
                 let Some(end) = self.end_of(host, link) else { return };
                 self.send_message(end, &msg);
                 self.send_control(end, Body::Reply(Box::new(msg)));
@@ -153,14 +154,20 @@ impl World<'_> {
         self.tally.hosts[host as usize].control_sent += u64::from(bytes);
         self.net.send(self.now, end, Frame { bytes, body }, &mut self.queue);
         if self.net.unsent(end) > CONTROL_QUEUE_BYTES + 2 * u64::from(super::end::CREDIT) {
+            if self.hosts[host as usize].is_honest() {
+                let unsent = self.net.unsent(end);
+                return self
+                    .fail(host, || format!("has {unsent} bytes waiting on one link, and overflows it"));
+            }
             self.net.reset(end);
         }
     }
 
     fn send_peer(&mut self, host: HostId, link: LinkId, msg: PeerMessage) {
-        let Some(end) = self.end_of(host, link) else { return };
+        let Some(end) = self.end_of(host, link) else { return self.check_gone(host, link, msg.name()) };
         let Some(msg) = self.bend_message(host, end, msg) else { return };
         self.check_message(host, end, &msg);
+        self.check_down_cap(host, end, &msg);
         self.send_plain(end, msg);
     }
 
@@ -185,7 +192,7 @@ impl World<'_> {
             Some(false) if record.disk.shared.get(&number).is_some_and(|shared| shared.changed) => {
                 TAINT_CHANGED
             }
-            Some(false) if record.tainted => TAINT_ROTTEN,
+            Some(false) if record.disk.shared.contains_key(&number) => TAINT_ROTTEN,
             _ if record.hostile.is_some() => TAINT_LIE,
             Some(false) => {
                 return self
@@ -199,6 +206,7 @@ impl World<'_> {
             return self.fail(host, || format!("sends {bytes} bytes of a chunk with a credit of {credit}"));
         };
         record.credit = credit;
+        self.check_up_cap(host, bytes);
         let frame = ChunkFrame { slot, content: number, at, taint };
         if let Some(frame) = self.bend_chunk(host, end, frame, bytes) {
             self.net.send(self.now, end, Frame { bytes, body: Body::Chunk(frame) }, &mut self.queue);
@@ -207,12 +215,13 @@ impl World<'_> {
 
     fn expect(&mut self, host: HostId, link: LinkId, asked: Asked) {
         let Asked { op, slot, key, place, run } = asked;
-        let Some(end) = self.end_of(host, link) else { return };
+        let Some(end) = self.end_of(host, link) else { return self.check_gone(host, link, "expects chunks") };
         let Some(number) = self.content_of(host, key) else { return };
         let content = self.catalog.get(number);
         if run.count == 0 || run.count > 64 || !content.geometry.contains_run(run) {
             return self.fail(host, || format!("expects {run:?}, which does not exist"));
         }
+        let now = self.now;
         let wanted = self.hosts[host as usize].wanted(place, content);
         let first = content.range(run.piece).start + usize::from(run.first);
         let mut most = 0;
@@ -224,9 +233,24 @@ impl World<'_> {
         }
         let left = u64::MAX >> (64 - u32::from(run.count));
         if let Some(record) = self.end(end) {
-            record.expected.push(Expected { op, slot, content: number, place, run, left });
+            record.expected.push(Expected { op, slot, content: number, place, run, left, since: now });
         }
         self.check_expect(host, end, number, place, run, most);
+    }
+
+    /// What a sync is to make durable. A process that was stopped does not count on what it has not heard to be written.
+    fn known_unsynced(&self, host: HostId, place: Place) -> FixedBitSet {
+        let record = &self.hosts[host as usize];
+        let Some(part) = record.disk.parts.get(&place) else { return FixedBitSet::new() };
+        let mut written = part.unsynced();
+        for input in &record.deferred {
+            if let Input::Peer(PeerInput::ChunkArrived { at, .. }) = input
+                && let Some(chunk) = self.catalog.get(part.content).index(*at)
+            {
+                written.remove(chunk);
+            }
+        }
+        written
     }
 
     fn unexpect(&mut self, host: HostId, link: LinkId, op: OpId) {
