@@ -113,11 +113,15 @@ impl Case {
         self.input(PeerInput::Opened { op, result: Ok(opening) })
     }
 
+    /// A peer dials us.
+    pub(crate) fn link_up(&mut self, link: LinkId, peer: PeerId, addr: SocketAddr) -> Vec<PeerEffect> {
+        self.input(PeerInput::LinkUp { link, op: None, role: Role::Peer, peer, addr })
+    }
+
     /// A peer links up; its links and slots are its number.
     pub(crate) fn meet(&mut self, i: u8) -> LinkId {
         let link = LinkId(i.into());
-        let (peer, addr) = (PeerId([i; 32]), addr(i));
-        self.input(PeerInput::LinkUp { link, op: None, role: Role::Peer, peer, addr });
+        self.link_up(link, PeerId([i; 32]), addr(i));
         self.says(link, PeerMessage::Hello { name: format!("peer{i}"), listen_port: 1000 });
         link
     }
@@ -195,6 +199,13 @@ impl Case {
             self.arrive(content, op, run.piece.0, true);
         }
     }
+}
+
+pub(crate) fn dial_of(effects: &[PeerEffect], to: SocketAddr) -> Option<OpId> {
+    effects.iter().find_map(|e| match e {
+        PeerEffect::Dial { op, addr, .. } if *addr == to => Some(*op),
+        _ => None,
+    })
 }
 
 pub(crate) fn unexpected(effect: &PeerEffect) -> Option<OpId> {

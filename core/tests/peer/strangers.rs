@@ -14,13 +14,6 @@ use potluck_core::time::Instant;
 use potluck_core::wire::peer::{Holding, PeerMessage, Refusal, RequestRef};
 use potluck_core::wire::tracker::{Cursor, Matching, RefusedRequest, Row, TrackerMessage, TrackerRequest};
 
-fn dial_of(effects: &[PeerEffect], to: SocketAddr) -> Option<OpId> {
-    effects.iter().find_map(|e| match e {
-        PeerEffect::Dial { op, addr, .. } if *addr == to => Some(*op),
-        _ => None,
-    })
-}
-
 fn misbehaved(effects: &[PeerEffect]) -> Option<Misbehaviour> {
     effects.iter().find_map(|e| match e {
         PeerEffect::Report(PeerEvent::Misbehaved { what, .. }) => Some(*what),
@@ -190,8 +183,7 @@ fn links_are_shared_out_among_the_addresses_that_want_them() {
         let mut id = [7; 32];
         id[..8].copy_from_slice(&n.to_le_bytes());
         let (link, peer) = (LinkId(n), PeerId(id));
-        let mut effects =
-            case.input(PeerInput::LinkUp { link, op: None, role: Role::Peer, peer, addr: from });
+        let mut effects = case.link_up(link, peer, from);
         effects.extend(case.says(link, PeerMessage::Hello { name: String::new(), listen_port: 0 }));
         effects.retain(|e| matches!(e, PeerEffect::Close { .. }));
         effects

@@ -1,6 +1,5 @@
 //! Joining and leaving a network and a swarm, and what is registered meanwhile.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::case::*;
@@ -194,13 +193,7 @@ fn who_left_has_no_link_and_goes_on_when_it_joins_again() {
         let closed = |e: &PeerEffect| matches!(e, PeerEffect::Close { link: l, .. } if *l == link);
         assert!(done.iter().any(closed) && waits(&done) == 1, "round {round}: {done:?}");
         let late = LinkId(2000 + round);
-        let refused = case.input(PeerInput::LinkUp {
-            link: late,
-            op: None,
-            role: Role::Peer,
-            peer: PeerId([2; 32]),
-            addr: addr(2),
-        });
+        let refused = case.link_up(late, PeerId([2; 32]), addr(2));
         assert_eq!(refused, [PeerEffect::Close { link: late, reason: CloseReason::Leaving }]);
         let op = OpId(round + 1);
         let asked = case.command(Command::Ask { op, question: Question::Peers });
@@ -257,10 +250,10 @@ fn a_holder_whose_link_was_there_before_is_dialed_when_that_ends() {
         case.done.clear();
         case.input(PeerInput::LinkDown { link: one, reason: CloseReason::Silent });
         let effects = case.pass(Duration::from_secs(5));
-        let dials = |e: &PeerEffect| matches!(e, PeerEffect::Dial { addr: at, .. } if *at == addr(1));
         let ask = TrackerRequest::AskToDial { peer: PeerId([1; 32]) };
         let asks = |e: &PeerEffect| matches!(e, PeerEffect::SendTracker { msg, .. } if *msg == ask);
-        assert!(effects.iter().any(|e| if port == 0 { asks(e) } else { dials(e) }), "{effects:?}");
+        let sought = if port == 0 { effects.iter().any(asks) } else { dial_of(&effects, addr(1)).is_some() };
+        assert!(sought, "{effects:?}");
         case = Case::new();
         case.join("me");
         case.fetch(&content, set(&content, ".."));
@@ -339,31 +332,23 @@ fn joins(effects: &[PeerEffect], link: LinkId) -> bool {
         .any(|e| matches!(e, PeerEffect::SendPeer { link: l, msg: PeerMessage::Join { .. } } if *l == link))
 }
 
-fn dials(effects: &[PeerEffect], to: SocketAddr) -> bool {
-    effects.iter().any(|e| matches!(e, PeerEffect::Dial { addr, .. } if *addr == to))
-}
-
 /// A download that every peer in reach was asked for has no other way to its holder than that link.
 #[test]
 fn without_a_tracker_a_holder_is_not_lost_with_its_link() {
     let content = pieces(3);
     for listen_port in [0, 1000] {
         let mut case = Case::new();
-        let (peer, from) = (PeerId([1; 32]), addr(1));
-        let link_up = |case: &mut Case, link| {
-            case.input(PeerInput::LinkUp { link, op: None, role: Role::Peer, peer, addr: from })
-        };
-        let (one, other) = (LinkId(1), LinkId(21));
-        link_up(&mut case, one);
+        let (one, other, peer) = (LinkId(1), LinkId(21), PeerId([1; 32]));
+        case.link_up(one, peer, addr(1));
         case.says(one, PeerMessage::Hello { name: "peer1".to_owned(), listen_port });
         case.fetch(&content, set(&content, "..."));
         assert!(joins(&case.done, one));
         case.holds(1, &content, "###");
         // A second link takes the place of the first.
-        assert!(joins(&link_up(&mut case, other), other), "listening at {listen_port}");
+        assert!(joins(&case.link_up(other, peer, addr(1)), other), "listening at {listen_port}");
         // That ends, too.
         case.input(PeerInput::LinkDown { link: other, reason: CloseReason::Broken });
-        assert_eq!(dials(&case.pass(Duration::from_secs(5)), addr(1)), listen_port != 0);
+        assert_eq!(dial_of(&case.pass(Duration::from_secs(5)), addr(1)).is_some(), listen_port != 0);
     }
 }
 
@@ -375,13 +360,13 @@ fn who_is_linked_is_not_dialed_to_be_asked() {
         let one = case.meet(1);
         case.input(PeerInput::LinkDown { link: one, reason: CloseReason::Broken });
         if linked {
-            let (link, peer, from) = (LinkId(21), PeerId([21; 32]), addr(1));
-            case.input(PeerInput::LinkUp { link, op: None, role: Role::Peer, peer, addr: from });
+            let link = LinkId(21);
+            case.link_up(link, PeerId([21; 32]), addr(1));
             case.says(link, PeerMessage::Hello { name: "again".to_owned(), listen_port: 1000 });
         }
         let question =
             Question::Contents { matching: Matching::Name("it".to_owned()), members: false, limit: 1 };
         let effects = case.command(Command::Ask { op: OpId(77), question });
-        assert_eq!(dials(&effects, addr(1)), !linked);
+        assert_eq!(dial_of(&effects, addr(1)).is_some(), !linked);
     }
 }
