@@ -59,8 +59,7 @@ impl Peer {
         match result {
             Ok(value) => {
                 if let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) {
-                    partner.strikes = 0;
-                    partner.lacked = 0;
+                    partner.gave();
                 }
                 self.chunk_here(op, at, value, u64::from(bytes));
             }

@@ -8,6 +8,7 @@ use rand_chacha::rand_core::Rng;
 
 use crate::ids::{ContentKey, LinkId, OpId, PeerId};
 use crate::limits;
+use crate::origin::origin;
 use crate::time::Instant;
 use crate::wire::peer::PeerMessage;
 use crate::wire::tracker::{HolderRow, PeerRow, TrackerRequest};
@@ -33,6 +34,9 @@ const WAVE_LINKS: usize = 4;
 const WAVE_PAUSE: Duration = Duration::from_millis(50);
 /// From this wave on the pause (1.25 s) grows no more: whoever waits for somebody who has what is lacked goes on dialing.
 const WAVES_MAX: u32 = 5;
+/// Who found no room in a wave is dialed in the next if half of them are complete holders, else after this: while a crowd
+/// arrives they have little to give, and everybody's links to those that came first leave the others without.
+const LEFT_PAUSE: Duration = Duration::from_secs(1);
 /// While as many links are dialed as there shall be, it is looked this often whether they came about.
 const PENDING_EVERY: Duration = Duration::from_secs(1);
 
@@ -88,7 +92,7 @@ impl Peer {
                 self.learn(row.peer, &row.name, addr);
                 self.add_candidate(id, addr, Some(row.peer), !row.reach.dialable);
                 if let Some(c) = self.swarms.get_mut(&id).and_then(|s| s.candidates.get_mut(&addr)) {
-                    c.holder = true;
+                    c.holds = Some(row.pieces);
                 }
             }
             None => self.invite(id, row.peer),
@@ -129,7 +133,7 @@ impl Peer {
             known.peer = peer.or(known.peer);
             known.undialable &= undialable;
         } else if swarm.candidates.len() < limits::CANDIDATES_PER_SWARM {
-            swarm.candidates.insert(addr, Candidate { peer, tries: 0, next: now, undialable, holder: false });
+            swarm.candidates.insert(addr, Candidate { peer, tries: 0, next: now, undialable, holds: None });
         }
         if let Some(link) = peer.and_then(|p| self.by_peer.get(&p).copied()) {
             return self.join_swarm(link, id);
@@ -151,8 +155,8 @@ impl Peer {
         // Partners of no use are not in the way of others while the download waits.
         let download = swarm.fetching.as_ref().and_then(|f| self.downloads.get(&f.download));
         let waits = download.is_some_and(|d| d.waiting.is_some());
-        let dialed = |link: &&LinkId| self.links.get(link).is_some_and(|l| l.dialed);
-        let partners = swarm.partners.keys().filter(dialed).count();
+        let dialed = |link: &LinkId| self.links.get(link).is_some_and(|l| l.dialed);
+        let partners = swarm.partners.iter().filter(|(l, p)| dialed(l) && p.counts(now)).count();
         let mut room = limits::LINKS_PER_SWARM
             .saturating_sub(pending + if waits { 0 } else { partners })
             .min(limits::LINKS_MAX.saturating_sub(self.links.len() + self.dials.len()));
@@ -180,17 +184,29 @@ impl Peer {
             by_peer.or_else(|| linked.get(addr)).copied()
         };
         let mut join = Vec::new();
+        let (mut left, mut left_complete) = (0, 0);
         let mut due: Vec<_> = swarm
             .candidates
             .iter()
             .filter(|(a, _)| !dialing.contains(a))
             .filter(|(a, c)| link_to(a, c).is_none_or(|l| !swarm.partners.contains_key(&l)))
             .collect();
+        // Those of one machine come after those of machines with fewer links: many there are one to whom else they could be.
+        let mut of: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for l in self.links.values().filter(|l| l.dialed) {
+            *of.entry(origin(l.addr.ip())).or_default() += 1;
+        }
+        let links = |addr: &SocketAddr| of.get(&origin(addr.ip())).copied().unwrap_or(0);
         // A random order among equals, from the peer's own seed: so that a crowd spreads over the holders.
-        due.sort_by_key(|(addr, c)| (c.next.max(now), mix(self.config.peer, addr)));
+        due.sort_by_cached_key(|(addr, c)| (c.next.max(now), links(addr), mix(self.config.peer, addr)));
         for (addr, candidate) in due {
-            if candidate.next > now || room == 0 {
+            if candidate.next > now {
                 next = Some(next.map_or(candidate.next, |n| n.min(candidate.next)));
+                continue;
+            }
+            if room == 0 {
+                left += 1;
+                left_complete += usize::from(candidate.holds.is_some_and(|pieces| pieces >= swarm.pieces()));
                 continue;
             }
             room -= 1;
@@ -203,12 +219,17 @@ impl Peer {
                 ask.extend(candidate.peer);
             }
         }
-        if !chosen.is_empty()
-            && let Some(swarm) = self.swarms.get_mut(&id)
-        {
-            let waves = ((partners + pending + chosen.len()).div_ceil(WAVE_LINKS) as u32).min(WAVES_MAX);
-            swarm.next_wave = now + WAVE_PAUSE * (waves * waves);
-            next = Some(next.map_or(swarm.next_wave, |n| n.min(swarm.next_wave)));
+        if let Some(swarm) = self.swarms.get_mut(&id) {
+            if !chosen.is_empty() {
+                let links = partners + pending + chosen.len();
+                let waves = (links.div_ceil(WAVE_LINKS) as u32).min(WAVES_MAX);
+                swarm.next_wave = now + WAVE_PAUSE * (waves * waves);
+            }
+            if left > 0 {
+                let soon = left_complete * 2 >= left && swarm.next_wave > now;
+                let at = if soon { swarm.next_wave } else { now + LEFT_PAUSE };
+                next = Some(next.map_or(at, |n| n.min(at)));
+            }
         }
         for addr in chosen {
             let tries = self.swarms.get(&id).and_then(|s| s.candidates.get(&addr)).map_or(0, |c| c.tries);
@@ -317,7 +338,7 @@ impl Peer {
         wanted.extend(self.swarms_that_want(peer, addr));
         for id in wanted {
             self.join_swarm(link, id);
-            if self.swarms.get(&id).and_then(|s| s.candidates.get(&addr)).is_some_and(|c| c.holder) {
+            if self.swarms.get(&id).and_then(|s| s.candidates.get(&addr)).is_some_and(|c| c.holds.is_some()) {
                 self.may_have_table(link, id);
             }
         }

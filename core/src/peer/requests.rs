@@ -527,6 +527,11 @@ impl Peer {
             Refusal::Busy { retry_ms } if !pieces.is_empty() => {
                 let pause = Duration::from_millis(u64::from(retry_ms.clamp(100, 30_000)));
                 partner.not_before = Some(now + pause);
+                partner.puts_off.get_or_insert(now);
+                if !partner.counts(now) {
+                    // There is room for another.
+                    self.timers.set_by(Timer::Dial(id), now);
+                }
                 self.timers.set(Timer::Retry(link, id), now + pause);
             }
             Refusal::Lacks => {

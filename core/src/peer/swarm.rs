@@ -18,6 +18,11 @@ use super::shares::Offered;
 /// How long second copies wait for first ones to be announced, in contents of so many pieces or more.
 const CONFIRM: Duration = Duration::from_secs(1);
 const CONFIRMED_PIECES_MIN: u32 = 64;
+/// Silent turns after which a holder does not count as one.
+const STRIKES_MAX: u32 = 2;
+/// Who is too busy for so long does not count either: others are looked for, lest a few who always say so keep a download from
+/// an honest holder.
+const PUTS_OFF_MAX: Duration = Duration::from_secs(10);
 /// Pieces looked at in one search for one that was not given away.
 const UNGIVEN_SCAN: u32 = 4096;
 
@@ -86,6 +91,8 @@ pub(super) struct Partner {
     pub(super) not_before: Option<Instant>,
     /// How often in a row it was silent.
     pub(super) strikes: u32,
+    /// Since when it has been too busy for all that it was asked for.
+    pub(super) puts_off: Option<Instant>,
     /// How often in a row it lacked what it was asked for.
     pub(super) lacked: u32,
     /// Pieces of which it sent wrong bytes: not asked of it again.
@@ -120,6 +127,7 @@ impl Partner {
             choices: BTreeMap::new(),
             not_before: None,
             strikes: 0,
+            puts_off: None,
             lacked: 0,
             bad: BTreeSet::new(),
             forgiven: 0,
@@ -135,6 +143,23 @@ impl Partner {
     /// May something be asked of it now?
     pub(super) fn is_askable(&self, now: Instant) -> bool {
         !self.dropped && self.not_before.is_none_or(|at| at <= now)
+    }
+
+    /// Does it answer, if only that it is busy? Not who was silent turn after turn.
+    pub(super) const fn answers(&self) -> bool {
+        !self.dropped && self.strikes < STRIKES_MAX
+    }
+
+    /// Does it count as somebody who may give something? Not who was too busy for long.
+    pub(super) fn counts(&self, now: Instant) -> bool {
+        self.answers() && self.puts_off.is_none_or(|since| now.since(since) < PUTS_OFF_MAX)
+    }
+
+    /// It gave something.
+    pub(super) const fn gave(&mut self) {
+        self.strikes = 0;
+        self.lacked = 0;
+        self.puts_off = None;
     }
 
     /// May the piece table be asked of it?
@@ -240,8 +265,8 @@ pub(super) struct Candidate {
     pub(super) next: Instant,
     /// The tracker knows that it cannot be dialed.
     pub(super) undialable: bool,
-    /// The tracker knows that it holds something.
-    pub(super) holder: bool,
+    /// Pieces that the tracker knows it to hold.
+    pub(super) holds: Option<u32>,
 }
 
 /// One content and its members.

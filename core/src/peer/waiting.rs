@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use crate::ids::{DownloadId, LinkId, PieceIndex};
 
-use super::swarm::{Collecting, Fetching, Held, Phase, Swarm, SwarmId};
+use super::swarm::{Collecting, Fetching, Held, Partner, Phase, Swarm, SwarmId};
 use super::timers::Timer;
 use super::{Peer, PeerEvent, WaitReason};
 
 /// How often a download that does not advance is looked at.
 pub(super) const WAITING_EVERY: Duration = Duration::from_millis(500);
-/// Silent turns after which a holder does not count as one.
-const STRIKES_MAX: u32 = 2;
 
 impl Peer {
     /// Looks whether a download still has a way to go on, and says so if it has none.
@@ -66,7 +64,7 @@ impl Peer {
         if dialing || self.session.is_opening() {
             return None;
         }
-        let able = |p: &&super::swarm::Partner| p.strikes < STRIKES_MAX && !p.dropped;
+        let able = |p: &&Partner| p.answers();
         let table = matches!(fetching.phase, Phase::Table(_));
         let some = swarm.partners.values().filter(able).any(|p| !p.have.is_none());
         let useful = !table
@@ -96,7 +94,7 @@ impl Peer {
         let Held::Some(held) = &swarm.held else { return Vec::new() };
         let mut reachable = held.clone();
         for piece in held.iter_missing().collect::<Vec<_>>() {
-            if swarm.partners.values().any(|p| p.strikes < STRIKES_MAX && p.offers(piece)) {
+            if swarm.partners.values().any(|p| p.answers() && p.offers(piece)) {
                 reachable.insert(piece);
             }
         }

@@ -579,3 +579,58 @@ fn a_tracker_that_leads_in_circles_is_none() {
         }
     }
 }
+
+/// When each of these holders was dialed, if all of them are always busy.
+fn dialed_when_all_are_busy(holders: &[SocketAddr]) -> Vec<Option<Duration>> {
+    let content = pieces(40);
+    let mut case = Case::new();
+    let (key, kind, name, peers) = (content.key, Kind::File, "it".to_owned(), holders.to_vec());
+    case.command(Command::Fetch { download: DOWNLOAD, key, kind, name, peers, how: FetchOptions::default() });
+    case.open(Opening::Part { table: content.table.clone(), have: PieceSet::empty(40) });
+    let mut dialed = vec![None; holders.len()];
+    while case.now.since(Instant::ZERO) < Duration::from_secs(60) {
+        for effect in std::mem::take(&mut case.done) {
+            match effect {
+                PeerEffect::Dial { op, addr, .. } => {
+                    let i = holders.iter().position(|a| *a == addr).unwrap();
+                    dialed[i].get_or_insert(case.now.since(Instant::ZERO));
+                    let (link, peer) = (LinkId(i as u64 + 1), PeerId([i as u8; 32]));
+                    case.input(PeerInput::LinkUp { link, op: Some(op), role: Role::Peer, peer, addr });
+                    case.says(link, PeerMessage::Hello { name: format!("{i}"), listen_port: addr.port() });
+                    case.says(link, PeerMessage::Join { slot: Slot(1), key, holding: Holding::Everything });
+                }
+                PeerEffect::SendPeer { link, msg } => {
+                    let (slot, which) = match msg {
+                        PeerMessage::Request { slot, run } => (slot, RequestRef::Piece(run.piece)),
+                        PeerMessage::RequestAny { slot, choice, .. } => (slot, RequestRef::Choice(choice)),
+                        PeerMessage::Ping { nonce } => {
+                            case.says(link, PeerMessage::Pong { nonce });
+                            continue;
+                        }
+                        _ => continue,
+                    };
+                    let why = Refusal::Busy { retry_ms: 100 };
+                    case.says(link, PeerMessage::Refuse { slot, which, why });
+                }
+                _ => {}
+            }
+        }
+        case.pass(Duration::from_millis(20));
+    }
+    dialed
+}
+
+#[test]
+fn many_busy_holders_of_one_machine_do_not_hide_another() {
+    let mut holders: Vec<_> = (0..60).map(|port| SocketAddr::from(([10, 0, 0, 1], 2000 + port))).collect();
+    holders.push(addr(2));
+    let dialed = dialed_when_all_are_busy(&holders);
+    assert!(dialed.last().unwrap().is_some_and(|at| at < Duration::from_secs(1)), "{dialed:?}");
+}
+
+#[test]
+fn while_all_are_busy_others_are_looked_for() {
+    let holders: Vec<_> = (1..=40).map(addr).collect();
+    let dialed = dialed_when_all_are_busy(&holders);
+    assert!(dialed.iter().all(Option::is_some), "{dialed:?}");
+}
