@@ -47,6 +47,22 @@ fn every_shipped_scenario_passes_its_checks() {
     }
 }
 
+/// Each needs longer for a chunk than is otherwise under way at a time, and all are told of at once: only as many as were asked
+/// first gave anything once.
+#[test]
+fn many_slow_holders_all_give() {
+    let scenario = Scenario {
+        peers: 1,
+        holders: 12,
+        holder_up: Some(Rate(1_250_000)),
+        size: Size(32 * MIB),
+        rtt: Time(20 * MILLI),
+        ..Scenario::default()
+    };
+    let efficiency = simulate(&scenario).efficiency.unwrap();
+    assert!(efficiency > 0.7, "{efficiency}");
+}
+
 /// Every byte of every download is compared, every message goes through the codec.
 #[test]
 fn a_world_of_real_bytes_is_right_to_the_byte() {

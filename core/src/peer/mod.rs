@@ -164,6 +164,7 @@ pub struct Peer {
     owing: usize,
     /// Bytes that arrived, over all links.
     down: rate::RateMeter,
+    chunk_delay: pace::ChunkDelay,
 }
 
 impl Peer {
@@ -211,6 +212,7 @@ impl Peer {
             inflight: 0,
             owing: 0,
             down: rate::RateMeter::new(Instant::ZERO),
+            chunk_delay: pace::ChunkDelay::default(),
             config,
         }
     }

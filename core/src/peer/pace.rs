@@ -24,6 +24,14 @@ const ENOUGH_BYTES: u64 = 5 * CHUNK_BYTES;
 const ENOUGH_OF_FEW: Duration = Duration::from_millis(150);
 const ENOUGH_BYTES_OF_FEW: u64 = 8 * CHUNK_BYTES;
 const FEW_LINKS: usize = 10;
+/// Where most of those that owe something hold all, so many times what comes in while a chunk takes its way, if that is more.
+/// Were it once, slow holders would stay as few as were asked by chance (Little's law: what is under way is rate times
+/// delay). The shortest delay of any link counts: longer ones are those of the own downlink, when that is full. In a crowd
+/// more under way would be asked of nobody else. (BBR, Cardwell et al., ACM Queue 2016, has twice as much under way as a
+/// path holds for the like reason.)
+const ENOUGH_DELAYS: f64 = 1.5;
+/// Delays are looked at anew after so long.
+const DELAY_EVERY: Duration = Duration::from_millis(10);
 /// Who has more than so many pieces fewer than others, on average, asks more than they: for each time this many as much
 /// again, up to [`LAG_FACTOR`] times as much. What it asks of them comes over connections that are seldom used, and slow.
 const LAG_PIECES: u64 = 2;
@@ -42,6 +50,27 @@ const ASKS_PER_INPUT: u32 = 256;
 /// How this peer stands among the partners of a swarm is counted anew after so long: it changes with every announcement, and
 /// only roughly matters.
 const STANDING_EVERY: Duration = Duration::from_millis(10);
+
+/// How long a chunk takes its way when nothing holds it up; zero where partial holders owe as much as complete ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ChunkDelay {
+    /// When it is looked at anew.
+    next: Instant,
+    delay: Duration,
+}
+
+/// How this peer stands among the partners of a swarm is counted anew after so long: it changes with every announcement, and
+/// only roughly matters.
+const STANDING_EVERY: Duration = Duration::from_millis(10);
+
+/// How long a chunk takes its way when nothing holds it up, on average over the complete holders that owe some; zero where others
+/// owe more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct UsualDelay {
+    /// When it is taken anew.
+    next: Instant,
+    delay: Duration,
+}
 
 /// How this peer stands among the partners of a swarm.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,6 +104,7 @@ impl Peer {
     /// Gives links with room something to do.
     pub(super) fn fill_hungry(&mut self) {
         let mut budget = ASKS_PER_INPUT;
+        self.look_at_delays();
         loop {
             while let Some(link) = self.pop_hungry() {
                 if budget == 0 {
@@ -126,11 +156,34 @@ impl Peer {
         offers.min().map(|(_, link)| link)
     }
 
+    /// Of the links that were put off, one that was never asked for anything: what it can give is not known yet, so it comes
+    /// before a second chunk from one that owes the first.
+    fn put_off_untried(&self) -> Option<LinkId> {
+        let untried = |link: &&LinkId| self.links.get(link).is_some_and(|l| !l.delivered && l.inflight == 0);
+        self.put_off.iter().find(untried).copied()
+    }
+
+    fn look_at_delays(&mut self) {
+        if self.hungry.is_empty() || self.chunk_delay.next > self.now {
+            return;
+        }
+        let (mut owing, mut complete) = (0, 0);
+        for (link, l) in self.links.iter().filter(|(_, l)| l.inflight > 0) {
+            let mut partners = l.mine.values().filter_map(|id| self.swarms.get(id)?.partners.get(link));
+            owing += 1;
+            complete += usize::from(partners.any(|p| p.have.is_all()));
+        }
+        let shortest = self.links.values().filter_map(|l| l.delay).min();
+        let delay = shortest.filter(|_| complete * 2 > owing).unwrap_or_default();
+        self.chunk_delay = ChunkDelay { next: self.now + DELAY_EVERY, delay };
+    }
+
     /// Bytes that may be under way over all links together, where a round trip takes so long.
     fn enough(&self, rtt: Duration) -> u64 {
         let few = self.links.len() <= FEW_LINKS;
         let (time, bytes) = if few { (ENOUGH_OF_FEW, ENOUGH_BYTES_OF_FEW) } else { (ENOUGH, ENOUGH_BYTES) };
-        ((self.down.rate(self.now) * (time + rtt).as_secs_f64()) as u64).max(bytes)
+        let time = (time + rtt).max(self.chunk_delay.delay.mul_f64(ENOUGH_DELAYS));
+        ((self.down.rate(self.now) * time.as_secs_f64()) as u64).max(bytes)
     }
 
     /// Has the far end uplink to spare, and is little enough under way to use it?
@@ -148,11 +201,17 @@ impl Peer {
             let Some(l) = self.links.get(&link) else { return };
             let target = l.inflight_target(self.now, share);
             let room = target.saturating_sub(l.inflight);
+            let owes = l.inflight > 0;
             if room == 0 || self.inflight >= self.config.inflight_bytes_max {
                 return;
             }
             if !self.wants_more(link) {
                 self.put_off.insert(link);
+                return;
+            }
+            if owes && let Some(untried) = self.put_off_untried() {
+                self.put_off.insert(link);
+                self.hungry.extend(self.put_off.take(&untried));
                 return;
             }
             if *budget == 0 {
