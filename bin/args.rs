@@ -248,6 +248,9 @@ pub(crate) struct PeerArgs {
     /// Fetch into DIR what these peers push, or what `all` do (default: nobody)
     #[arg(long, value_name = "PEER", env = "POTLUCK_ACCEPT_FROM", hide_env = true, num_args = 1.., value_delimiter = ',')]
     pub(crate) accept_from: Vec<String>,
+    /// From a pipe: how long to wait for a holder of what is missing
+    #[arg(long, value_name = "SECONDS", env = "POTLUCK_WAIT", hide_env = true, default_value_t = 30)]
+    pub(crate) wait: u32,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
 }

@@ -196,8 +196,7 @@ pub(crate) async fn not_found(tracker: &TrackerAt, what: &What) -> Failure {
         What::Text(text) => near_names(tracker, text).await,
     };
     let failure = Failure::new(Code::NotFound, format!("nobody shares `{what}`"));
-    let failure = failure.hint(did_you_mean(&near, "`potluck list` shows what is shared."));
-    if near.is_empty() { failure } else { failure.field("near", json!(near)) }
+    failure.hint(did_you_mean(&near, "`potluck list` shows what is shared.")).suggesting(&near)
 }
 
 /// Suggests names, or says something else where there is none to suggest.
@@ -231,6 +230,27 @@ pub(crate) fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Ve
     names.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     names.dedup_by(|a, b| a.1 == b.1);
     names.into_iter().take(SUGGESTIONS).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// A peer that was named, and is not here.
+#[derive(Debug)]
+pub(crate) struct UnknownPeer<'a> {
+    pub(crate) name: &'a str,
+    /// Peers that are called nearly so.
+    pub(crate) near: Vec<String>,
+}
+
+/// Of the peers that are named, those that are not here.
+pub(crate) fn unknown_peers<'a>(named: &'a [String], here: &[&str]) -> Vec<UnknownPeer<'a>> {
+    let unknown = named.iter().map(String::as_str).filter(|name| !here.contains(name));
+    unknown.map(|name| UnknownPeer { name, near: near(name, here.iter().copied()) }).collect()
+}
+
+impl fmt::Display for UnknownPeer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "No peer is called `{}` at present.", ui::name(self.name))?;
+        self.near.first().map_or(Ok(()), |near| write!(f, " Did you mean {}?", ui::name(near)))
+    }
 }
 
 /// The tracker that a flag or the environment names, else one of a ticket's, else the usual one.
@@ -318,7 +338,7 @@ impl TrackerAt {
     }
 
     fn silent(&self) -> Failure {
-        unreachable(format!("the tracker at {} does not answer", self.written))
+        silent(&self.written)
     }
 
     /// Looks up where a tracker is.
@@ -459,6 +479,11 @@ fn unexpected(answer: &Answer) -> anyhow::Error {
     }
 }
 
+/// The failure of asking a tracker that is known not to answer.
+pub(crate) fn silent(tracker: &HostPort) -> Failure {
+    unreachable(format!("the tracker at {tracker} does not answer"))
+}
+
 /// The failure of asking a tracker that does not answer.
 pub(crate) fn unreachable(message: String) -> Failure {
     Failure::new(Code::Unreachable, message).hint(UNREACHABLE)
@@ -506,6 +531,16 @@ mod tests {
     #[test]
     fn nothing_is_nothing() {
         assert_eq!(one_of(&[], &text("a")).unwrap(), None);
+    }
+
+    #[test]
+    fn peers_that_are_not_here_are_told_with_those_that_may_be_meant() {
+        let named = ["ann", "benn", "x"].map(str::to_owned);
+        let told: Vec<_> = unknown_peers(&named, &["ann", "ben"]).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            ["No peer is called `benn` at present. Did you mean ben?", "No peer is called `x` at present.",]
+        );
     }
 
     #[test]

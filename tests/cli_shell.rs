@@ -110,6 +110,86 @@ fn what_failed_of_a_script_makes_its_exit_code() {
 }
 
 #[test]
+fn a_choice_that_a_script_does_not_make_is_a_failure() {
+    let net = Net::new();
+    net.file("a/f", 1000, 1);
+    net.file("a/same", 1000, 2);
+    net.file("b/same", 1000, 3);
+    let (_a, _b) = (net.shell("a", &[]), net.shell("b", &[]));
+    net.until_holders("f", &["a"]);
+    until("both are listed", || net.ask(&["list"]).all("content").count() == 3);
+    for (number, (script, code)) in [
+        ("get same", 5),
+        ("get same\n9\n9\n9", 5),
+        ("get same\ncancel", 0),
+        ("get f --choose", 1),
+        ("get f --choose\ncancel", 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut shell = net.shell(&format!("s{number}"), &["--no-share"]);
+        shell.types(script).end_of_input();
+        assert_eq!(shell.code(), Some(code), "{script}\n{}", shell.told());
+        assert!(shell.has_said("Nothing is fetched."), "{script}\n{}", shell.told());
+    }
+}
+
+#[test]
+fn of_those_to_fetch_from_somebody_must_be_here_and_have_it() {
+    let net = Net::new();
+    net.file("anna/f", 1000, 1);
+    let _anna = net.shell("anna", &[]);
+    let _idle = net.shell("idle", &[]);
+    net.until_holders("f", &["anna"]);
+    for (number, (script, code, says)) in [
+        ("get f --from ana", 3, &["no other peer is called `ana`", "  anna"][..]),
+        ("get f --from s1 x", 3, &["no other peer is called `s1` or `x`"]),
+        ("get f --from ana,anna", 0, &["No peer is called `ana` at present. Did you mean anna?"]),
+        ("get f --from idle", 4, &["f is not complete: no holder is in reach", "Only idle was asked"]),
+        ("get f --from idle\nwait\nstop", 4, &["f is not complete: no holder is in reach", "f is stopped"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut shell = net.shell(&format!("s{number}"), &["--no-share", "--wait", "1"]);
+        shell.types(script).end_of_input();
+        assert_eq!(shell.code(), Some(code), "{script}\n{}", shell.told());
+        for words in says {
+            assert!(shell.has_said(words), "{words}\n{}", shell.told());
+        }
+    }
+}
+
+#[test]
+fn a_folder_on_its_way_is_listed_as_one_and_nothing_is_done_at_once() {
+    let net = Net::new();
+    net.file("a/tree/one", 4 * MIB, 1);
+    net.file("a/tree/two", 4 * MIB, 2);
+    net.file("a/empty", 0, 0);
+    let _a = net.shell("a", &["--limit-up", "1M"]);
+    net.until_holders("tree", &["a"]);
+    net.until_holders("empty", &["a"]);
+    let mut b = net.shell("b", &[]);
+    b.types("get empty tree").says(&["Fetching tree"]);
+    b.until_percent("tree", 10);
+    let row = |list: &str, name: &str| {
+        list.lines().find(|line| line.starts_with(name)).map(str::to_owned).unwrap_or_default()
+    };
+    let downloads = b.answers("downloads");
+    assert!(row(&downloads, "empty").contains("100%"), "{downloads}");
+    for (line, how) in [("local", "on its way"), ("stop tree", ""), ("local", "stopped")] {
+        let said = b.answers(line);
+        let row = row(&said, "tree/");
+        assert!(how.is_empty() || (row.contains("8.00 MiB") && row.contains(how)), "{said}");
+    }
+    b.quits();
+    // Its listing is not read before it goes on.
+    let local = net.shell("b", &[]).answers("local");
+    assert!(row(&local, "tree/").contains('?'), "{local}");
+}
+
+#[test]
 fn what_is_shared_by_name_is_told_once() {
     let net = Net::new();
     net.file("a/f", 1000, 1);
@@ -318,6 +398,10 @@ fn downloads_are_stopped_paused_explained_and_go_on() {
     c.until_percent("f.bin", 30);
     c.types("leave").says(&["One download is paused"]);
     c.types("downloads").says(&["f.bin", "paused until you join again"]);
+    c.types("wait").says(&["f.bin is paused since you left the network"]);
+    assert!(c.has_said("`join` goes on with it"), "{}", c.told());
+    net.file("c/own", 10, 9);
+    c.types("share own").says(&["own is shared", "the tracker hears of it once you `join`"]);
     c.types("list").says(&["you have left the network"]);
     c.types("join").says(&["Joined the tracker"]);
     c.adds("wait").says(&["f.bin", "12.00 MiB in"]);

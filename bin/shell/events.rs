@@ -67,6 +67,7 @@ async fn of_peer(desk: &Arc<Desk>, session: &Session, event: PeerEvent) -> anyho
             {
                 download.job.waiting(reason, missing)?;
             }
+            desk.moved.notify_waiters();
         }
         PeerEvent::Resumed { download } => {
             if let Some(download) = desk.state().download(download) {
