@@ -242,6 +242,32 @@ fn what_happens_in_the_folder_reaches_the_tracker_by_itself() {
 }
 
 #[test]
+fn what_is_shared_from_elsewhere_is_looked_after_too() {
+    let net = Net::new();
+    let far = net.file("elsewhere/far", 30, 1);
+    net.file("elsewhere/tree/leaf", 40, 2);
+    let mut a = net.shell("a", &[]);
+    let listed = || -> Vec<(String, String)> {
+        net.ask(&["list"]).all("content").map(|row| (text(row, "name"), text(row, "id"))).collect()
+    };
+    a.types("share elsewhere/far").says(&["far is shared"]);
+    a.types("share elsewhere/tree").says(&["tree is shared"]);
+    fs::write(&far, content(50, 3)).unwrap();
+    a.says(&["Sharing far (50 B"]);
+    until("far is listed as what it is", || listed().contains(&("far".to_owned(), b3sum(&far))));
+    let local = a.answers("local");
+    assert!(local.lines().any(|row| row.contains("/far ") && row.contains(&b3sum(&far)[..12])), "{local}");
+    fs::write(net.path("elsewhere/tree/leaf"), content(60, 4)).unwrap();
+    a.says(&["Sharing tree (60 B"]);
+    fs::remove_file(&far).unwrap();
+    a.says(&["far is gone, and shared no longer."]);
+    until("far is not listed", || listed().iter().all(|(name, _)| name == "tree"));
+    let local = a.answers("local");
+    assert!(local.contains("tree") && !local.contains("/far "), "{local}");
+    assert_eq!(a.answers("unshare far").matches("there is no far here").count(), 1, "{}", a.told());
+}
+
+#[test]
 fn what_is_unshared_stays_so_and_what_is_shared_is_said_to_be() {
     let net = Net::new();
     net.file("a/keep", 10, 1);

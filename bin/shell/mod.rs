@@ -74,6 +74,8 @@ pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
     let name = session.name().to_owned();
     let state = State { name, tracker, caps, initial, ..State::default() };
     let desk = Desk::new(ctx, session.peer.clone(), folder, session.tracking_sender(), patience, state);
+    // What is shared from elsewhere nobody else looks after.
+    desk.peer.look_after_shares();
     desk.peer.watch_peers(true).await;
     desk.peer.accept_offers(args.accepting()).await;
     let (interrupted, interrupts) = mpsc::channel(4);
@@ -131,7 +133,7 @@ impl Shell {
                     if let Event::Peer(PeerEvent::NameTaken { offer }) = &event {
                         running = Some(self.another_name(offer.clone())?);
                     } else {
-                        events::tell(&self.desk, &self.session, event).await?;
+                        events::tell(&self.desk, &self.session, event, &mut self.news).await?;
                     }
                 }
                 Some(change) = self.changes.recv() => {

@@ -95,6 +95,8 @@ pub(super) struct Shares {
     by_key: HashMap<ContentKey, Vec<(PathBuf, Offer)>>,
     /// The same the other way round. Never empty.
     keys_of: HashMap<PathBuf, BTreeSet<ContentKey>>,
+    /// Folders whose owner sees by itself what becomes of what lies directly in them.
+    watched: BTreeSet<PathBuf>,
 }
 
 impl Shares {
@@ -124,6 +126,21 @@ impl Shares {
             return None;
         }
         self.by_key.get(&key).and_then(|offers| best(offers))
+    }
+
+    /// The files of everything that is shared, but for what a watched folder shares.
+    fn unwatched(&self) -> Vec<Shown> {
+        let mut files = Vec::new();
+        for (key, offers) in &self.by_key {
+            for (path, offer) in offers {
+                if let Source::File { path: file, identity } = &offer.source
+                    && path.parent().is_none_or(|folder| !self.watched.contains(folder))
+                {
+                    files.push((*key, path.clone(), file.clone(), *identity));
+                }
+            }
+        }
+        files
     }
 
     /// Every content that `path` offers.
@@ -222,6 +239,11 @@ async fn offer_each(
     offered
 }
 
+/// See [`Peer::watches`](super::Peer::watches).
+pub(super) async fn watches(peer: &Inner, folder: &Path) {
+    peer.shares.lock().await.watched.insert(folder.to_owned());
+}
+
 /// See [`Peer::unshare`](super::Peer::unshare).
 pub(super) async fn unshare(peer: &Inner, key: ContentKey) {
     let mut shares = peer.shares.lock().await;
@@ -303,6 +325,9 @@ pub(super) async fn reshare(peer: Weak<Inner>, mut changed: mpsc::UnboundedRecei
     }
 }
 
+/// The file that a path offers as a content, and what it was when it was hashed.
+type Shown = (ContentKey, PathBuf, PathBuf, FileIdentity);
+
 /// Paths that are not to be looked at before some time, since they change often.
 type Restless = HashMap<PathBuf, (Instant, Duration)>;
 
@@ -316,14 +341,7 @@ pub(super) async fn look_after(peer: Weak<Inner>) {
         let Some(peer) = peer.upgrade() else { return };
         let began = Instant::now();
         restless.retain(|_, (then, pause)| *then + *pause > began);
-        let mut sources = Vec::new();
-        for (key, offers) in &peer.shares.lock().await.by_key {
-            for (path, offer) in offers {
-                if let Source::File { path: file, identity } = &offer.source {
-                    sources.push((*key, path.clone(), file.clone(), *identity));
-                }
-            }
-        }
+        let mut sources = peer.shares.lock().await.unwatched();
         sources.retain(|(_, path, ..)| restless.get(path).is_none_or(|(then, _)| *then <= began));
         let look = move || {
             sources.retain(|(_, _, file, identity)| FileIdentity::at(file).ok() != Some(*identity));
@@ -466,6 +484,19 @@ mod tests {
         assert_eq!(shares.remove(file, KEY).unwrap().name, "in folder, renamed");
         assert!(shares.remove(folder, KEY).is_none());
         assert!(shares.by_key.is_empty() && shares.keys_of.is_empty());
+    }
+
+    #[test]
+    fn what_a_watched_folder_shares_is_not_looked_at_again() {
+        let mut shares = Shares::default();
+        shares.watched.insert("/dir".into());
+        let identity = FileIdentity { device: 0, inode: 0, size: 3, mtime_ns: 0, ctime_ns: 0 };
+        for path in ["/dir/f", "/dir/tree/by its own path", "/elsewhere"] {
+            let source = Source::File { path: path.into(), identity };
+            shares.add(Path::new(path), KEY, Offer { source, ..offer("f", false) });
+        }
+        let looked_at: Vec<_> = shares.unwatched().into_iter().map(|(_, path, ..)| path).collect();
+        assert_eq!(looked_at, [Path::new("/dir/tree/by its own path"), Path::new("/elsewhere")]);
     }
 
     #[test]
