@@ -354,6 +354,7 @@ fn without_a_tracker_nothing_is_asked_of_it_and_no_more_is_promised_than_is_done
     b.is_done();
     assert!(!b.has_said("tried on"), "{}", b.told());
     b.types("get nosuch").says(&["nobody shares `nosuch`"]);
+    b.says(&["`list` shows what is shared."]);
     net.tracker().kill();
     b.says(&["does not answer; trying on"]);
     let typed = Instant::now();
@@ -457,7 +458,13 @@ fn names_rates_and_searches() {
     a.types("rename ada").says(&["You are ada"]);
     net.until_holders("photo 2.jpg", &["ada"]);
     b.says(&["a is ada now"]);
-    for (line, said) in [("lisst", "'list'"), ("help explain", "as fast or slow"), ("get 'x", "quote")] {
+    for (line, said) in [
+        ("lisst", "'list'"),
+        ("ref", "'refresh'"),
+        ("dwnlds", "'downloads'"),
+        ("help explain", "as fast or slow"),
+        ("get 'x", "quote"),
+    ] {
         b.types(line).says(&[said]);
     }
 }

@@ -17,6 +17,7 @@ use crate::args::HostPort;
 use crate::commands::Context;
 use crate::commands::get::Job;
 use crate::exit::{Code, Failure};
+use crate::near;
 use crate::session::Tracking;
 use crate::ui::{self, Out};
 use crate::what::{self, TrackerAt, What};
@@ -117,12 +118,14 @@ impl Desk {
 
     /// The failure of a command, with what helps in a shell in place of what helps who typed one command.
     pub(super) fn failure_of(&self, error: anyhow::Error) -> Failure {
-        let failure = Failure::of(error);
+        let mut failure = Failure::of(error);
         let usual = failure.hint.as_deref().is_none_or(|hint| hint == what::UNREACHABLE);
-        match failure.code {
-            Code::Unreachable if !self.has_left() && usual => failure.hint(UNREACHABLE),
-            _ => failure,
+        if failure.code == Code::Unreachable && !self.has_left() && usual {
+            return failure.hint(UNREACHABLE);
         }
+        // Here a verb is typed without it.
+        failure.hint = failure.hint.map(|hint| hint.replace("`potluck ", "`"));
+        failure
     }
 
     /// The tracker, asked by this very peer.
@@ -192,7 +195,7 @@ impl Desk {
             (true, Some(last)) => Ok(vec![last.id]),
             (true, None) => {
                 let names = state.downloads.iter().map(|d| d.name.as_str());
-                let near = what::near(&what.to_string(), names);
+                let near = near::names(&what.to_string(), names);
                 Err(Failure::new(Code::NotFound, format!("`{what}` is not being downloaded"))
                     .hint(what::did_you_mean(&near, "`downloads` lists what is.")))
             }

@@ -16,6 +16,7 @@ use super::input::Lines;
 use super::parse::GetWords;
 use crate::commands::get::{Job, Place, Wanted, by_part, by_ticket, by_tracker, until};
 use crate::exit::{Code, Failure, OutputFault};
+use crate::near;
 use crate::ui::{self, Event, Table, number, size};
 use crate::what::{self, What};
 
@@ -157,7 +158,7 @@ async fn find(desk: &Desk, lines: &mut Lines, what: &What, place: &Place) -> any
 fn unknown_here(desk: &Desk, what: &What) -> Failure {
     let near = {
         let state = desk.state();
-        what::near(&what.to_string(), state.listed.values().map(String::as_str))
+        near::names(&what.to_string(), state.listed.values().map(String::as_str))
     };
     let of_known = Failure::new(Code::NotFound, format!("no peer that is known has `{what}`"));
     let otherwise = "`get` asks the tracker again once it answers.";

@@ -12,6 +12,7 @@ use super::desk::{Desk, Phase};
 use super::downloads::in_words;
 use super::network::{acknowledged, everything};
 use crate::exit::{Code, Failure};
+use crate::near;
 use crate::ui::{self, Event, Table, number};
 use crate::what::{self, What};
 
@@ -150,7 +151,7 @@ async fn outside_path(desk: &Desk, path: &Path) -> anyhow::Result<(Shared, bool)
     let cannot =
         |why: String| Failure::new(Code::Failed, format!("cannot share {shown}: {}", ui::name(&why)));
     let absolute = path.canonicalize().map_err(|error| {
-        let near = what::near(&path.to_string_lossy(), local_names(desk).iter().map(String::as_str));
+        let near = near::names(&path.to_string_lossy(), local_names(desk).iter().map(String::as_str));
         cannot(error.to_string())
             .hint(what::did_you_mean(&near, "`local` lists what is in the shared folder."))
     })?;
@@ -199,7 +200,7 @@ fn outside_of(desk: &Desk, path: &Path) -> Option<PathBuf> {
 async fn not_ours(desk: &Desk, path: &Path) -> Failure {
     let text = path.to_string_lossy();
     let shown = ui::name(&text);
-    let near = what::near(&text, local_names(desk).iter().map(String::as_str));
+    let near = near::names(&text, local_names(desk).iter().map(String::as_str));
     let hint = what::did_you_mean(&near, "`local` lists what is yours.");
     if let (Ok(tracker), Ok(what)) = (desk.tracker(), text.parse::<What>())
         && let Ok(rows) = what::rows(&tracker, &what).await

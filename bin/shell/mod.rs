@@ -258,11 +258,11 @@ impl Shell {
             let Some(status) = self.desk.peer.status(id).await else { continue };
             if let Some(download) = self.desk.state().download(id).filter(|d| d.phase == Phase::Running) {
                 download.job.tell(&status)?;
-                shown.push(status::line(&download.name, &status));
+                shown.push((download.name.clone(), status));
             }
         }
         if let Some(editor) = &self.editor {
-            editor.show(shown);
+            editor.show(status::lines(&shown));
         }
         Ok(())
     }

@@ -99,6 +99,13 @@ impl Job {
         }
     }
 
+    /// Has the bars of several stand below each other.
+    pub(crate) fn align(jobs: &[Self]) {
+        let bars = || jobs.iter().filter_map(|job| job.bar.as_ref());
+        let width = bars().map(DownloadBar::width).max().unwrap_or(0);
+        bars().for_each(|bar| bar.align(width));
+    }
+
     /// For somebody who wants the listing of a folder, and nothing of what is in it.
     pub(crate) fn for_listing(self) -> Self {
         Self { for_listing: true, ..self }

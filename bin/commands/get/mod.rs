@@ -134,6 +134,7 @@ impl<'a> Getting<'a> {
             }
             self.jobs.push(Job::new(download, &wanted, &how, &self.ctx.out));
         }
+        Job::align(&self.jobs);
         self.until_all_ended().await?;
         if let Some(failure) = self.jobs.iter_mut().find_map(Job::take_failure) {
             return Err(failure.into());
