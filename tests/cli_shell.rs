@@ -259,6 +259,8 @@ fn what_is_shared_from_elsewhere_is_looked_after_too() {
     assert!(local.lines().any(|row| row.contains("/far ") && row.contains(&b3sum(&far)[..12])), "{local}");
     fs::write(net.path("elsewhere/tree/leaf"), content(60, 4)).unwrap();
     a.says(&["Sharing tree (60 B"]);
+    net.file("elsewhere/tree/twig", 5, 5);
+    a.says(&["Sharing tree (65 B"]);
     fs::remove_file(&far).unwrap();
     a.says(&["far is gone, and shared no longer."]);
     until("far is not listed", || listed().iter().all(|(name, _)| name == "tree"));

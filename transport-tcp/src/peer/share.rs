@@ -83,6 +83,40 @@ struct Root {
     /// Where it led: absolute, without symbolic links. It is offered anew only from there: whoever may put a link in its
     /// place could else have any file of this user's offered.
     led_to: PathBuf,
+    /// Of a folder: what was in it.
+    look: Option<blake3::Hash>,
+}
+
+/// Something that is shared, as it was when it was hashed.
+#[derive(Debug)]
+struct Shown {
+    key: ContentKey,
+    path: PathBuf,
+    was: Was,
+}
+
+#[derive(Debug)]
+enum Was {
+    /// This file.
+    File(PathBuf, FileIdentity),
+    /// A folder with all that is in it.
+    Folder(blake3::Hash),
+}
+
+impl Shown {
+    fn is_another(&self) -> bool {
+        match &self.was {
+            Was::File(file, identity) => FileIdentity::at(file).ok() != Some(*identity),
+            Was::Folder(look) => scan(&self.path).ok().and_then(|plan| look_of(&plan)) != Some(*look),
+        }
+    }
+}
+
+fn look_of(plan: &ScanPlan) -> Option<blake3::Hash> {
+    match &plan.found {
+        Found::File(_) => None,
+        Found::Folder(folder) => Some(folder.look()),
+    }
 }
 
 /// What is shared, by path and by content.
@@ -128,19 +162,23 @@ impl Shares {
         self.by_key.get(&key).and_then(|offers| best(offers))
     }
 
-    /// The files of everything that is shared, but for what a watched folder shares.
+    /// Files and folders that are shared, but for what a watched folder shares.
     fn unwatched(&self) -> Vec<Shown> {
-        let mut files = Vec::new();
+        let mut shown = Vec::new();
         for (key, offers) in &self.by_key {
             for (path, offer) in offers {
-                if let Source::File { path: file, identity } = &offer.source
-                    && path.parent().is_none_or(|folder| !self.watched.contains(folder))
-                {
-                    files.push((*key, path.clone(), file.clone(), *identity));
+                if let Source::File { path: file, identity } = &offer.source {
+                    let was = Was::File(file.clone(), *identity);
+                    shown.push(Shown { key: *key, path: path.clone(), was });
                 }
             }
         }
-        files
+        let folders = self.by_path.iter().filter_map(|(path, root)| {
+            Some(Shown { key: root.key, path: path.clone(), was: Was::Folder(root.look?) })
+        });
+        shown.extend(folders);
+        shown.retain(|shown| shown.path.parent().is_none_or(|folder| !self.watched.contains(folder)));
+        shown
     }
 
     /// Every content that `path` offers.
@@ -176,7 +214,7 @@ pub(super) async fn share(peer: &Inner, path: &Path, led_to: Option<PathBuf>) ->
     let _turn = peer.share_turn.lock().await;
     let hashed = hash(peer, path, led_to).await;
     let mut shares = peer.shares.lock().await;
-    let (shared, led_to, offered) = match hashed {
+    let (shared, root, offered) = match hashed {
         Ok(hashed) => hashed,
         Err(error) => {
             // What does not stand still may be tried again: it stays known.
@@ -186,7 +224,7 @@ pub(super) async fn share(peer: &Inner, path: &Path, led_to: Option<PathBuf>) ->
             return Err(error);
         }
     };
-    shares.by_path.insert(path.to_owned(), Root { key: shared.key, led_to });
+    shares.by_path.insert(path.to_owned(), root);
     let all = shares.of(path);
     withdraw(peer, &mut shares, path, all.difference(&offered)).await;
     drop(shares);
@@ -194,15 +232,15 @@ pub(super) async fn share(peer: &Inner, path: &Path, led_to: Option<PathBuf>) ->
     Ok(shared)
 }
 
-/// Hashes what is at a path and offers it on the way. Returns where the path leads, and all that was offered.
+/// Hashes what is at a path and offers it on the way. Returns what it came to, and all that was offered.
 async fn hash(
     peer: &Inner,
     path: &Path,
     led_to: Option<PathBuf>,
-) -> Result<(Shared, PathBuf, BTreeSet<ContentKey>), ShareError> {
+) -> Result<(Shared, Root, BTreeSet<ContentKey>), ShareError> {
     let given = path.to_owned();
     let plan = peer.crews.sharing.call(move || scan(&given)).await?;
-    let leads_to = plan.root.clone();
+    let (leads_to, look) = (plan.root.clone(), look_of(&plan));
     if led_to.is_some_and(|led_to| led_to != leads_to) {
         return Err(ScanError::Led { path: path.to_owned() }.into());
     }
@@ -218,7 +256,9 @@ async fn hash(
     };
     let hashing = peer.crews.sharing.call(move || job.run(&plan));
     let (shared, offered) = tokio::join!(hashing, offer_each(peer, path, hashed));
-    Ok((shared?, leads_to, offered))
+    let shared = shared?;
+    let root = Root { key: shared.key, led_to: leads_to, look };
+    Ok((shared, root, offered))
 }
 
 /// Offers what was hashed, as it comes.
@@ -325,9 +365,6 @@ pub(super) async fn reshare(peer: Weak<Inner>, mut changed: mpsc::UnboundedRecei
     }
 }
 
-/// The file that a path offers as a content, and what it was when it was hashed.
-type Shown = (ContentKey, PathBuf, PathBuf, FileIdentity);
-
 /// Paths that are not to be looked at before some time, since they change often.
 type Restless = HashMap<PathBuf, (Instant, Duration)>;
 
@@ -341,13 +378,13 @@ pub(super) async fn look_after(peer: Weak<Inner>) {
         let Some(peer) = peer.upgrade() else { return };
         let began = Instant::now();
         restless.retain(|_, (then, pause)| *then + *pause > began);
-        let mut sources = peer.shares.lock().await.unwatched();
-        sources.retain(|(_, path, ..)| restless.get(path).is_none_or(|(then, _)| *then <= began));
+        let mut shown = peer.shares.lock().await.unwatched();
+        shown.retain(|shown| restless.get(&shown.path).is_none_or(|(then, _)| *then <= began));
         let look = move || {
-            sources.retain(|(_, _, file, identity)| FileIdentity::at(file).ok() != Some(*identity));
-            sources
+            shown.retain(Shown::is_another);
+            shown
         };
-        for (key, path, ..) in peer.crews.storage.call(look).await {
+        for Shown { key, path, .. } in peer.crews.storage.call(look).await {
             let (then, pause) = restless.entry(path).or_insert((began, LOOK_EVERY));
             if *then <= began {
                 *pause = (*pause * 2).min(LOOK_EVERY_MAX);
@@ -495,8 +532,12 @@ mod tests {
             let source = Source::File { path: path.into(), identity };
             shares.add(Path::new(path), KEY, Offer { source, ..offer("f", false) });
         }
-        let looked_at: Vec<_> = shares.unwatched().into_iter().map(|(_, path, ..)| path).collect();
-        assert_eq!(looked_at, [Path::new("/dir/tree/by its own path"), Path::new("/elsewhere")]);
+        for path in ["/dir/tree", "/tree"] {
+            let look = Some(blake3::hash(b"what was in it"));
+            shares.by_path.insert(path.into(), Root { key: KEY, led_to: path.into(), look });
+        }
+        let looked_at: Vec<_> = shares.unwatched().into_iter().map(|shown| shown.path).collect();
+        assert_eq!(looked_at, ["/dir/tree/by its own path", "/elsewhere", "/tree"].map(Path::new));
     }
 
     #[test]
