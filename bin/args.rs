@@ -107,6 +107,22 @@ pub(crate) enum Verb {
     Man(ManArgs),
 }
 
+impl Verb {
+    /// A name that was typed is meant; one that is set for all verbs may be that of a peer which runs beside this one. So those
+    /// that are done soon take one like it. `typed`: it was.
+    pub(crate) fn insist_on_name(&mut self, typed: bool) {
+        match self {
+            Self::Share(ShareArgs { serve, .. })
+            | Self::Get(GetArgs { serve, .. })
+            | Self::Push(PushArgs { serve, .. }) => serve.any_name = !typed,
+            Self::Peer(PeerArgs { serve, .. }) | Self::Doctor(DoctorArgs { serve, .. }) => {
+                serve.any_name = serve.name.is_none();
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Flags of every verb that talks to a network.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Network")]
@@ -127,6 +143,9 @@ pub(crate) struct ServeArgs {
     /// Name to be known by (default: user@host, or one like it that is free)
     #[arg(long = "as", value_name = "PEERNAME", env = "POTLUCK_AS", hide_env = true, value_parser = peer_name)]
     pub(crate) name: Option<String>,
+    /// Where the name is taken, one like it will do.
+    #[arg(skip)]
+    pub(crate) any_name: bool,
     /// Address to accept links at; port 0 picks a free one
     #[arg(long, value_name = "ADDR", env = "POTLUCK_LISTEN", hide_env = true, default_value = "0.0.0.0:0",
         value_parser = listen_addr::<0>)]
@@ -248,6 +267,9 @@ pub(crate) struct PeerArgs {
     /// Fetch into DIR what these peers push, or what `all` do (default: nobody)
     #[arg(long, value_name = "PEER", env = "POTLUCK_ACCEPT_FROM", hide_env = true, num_args = 1.., value_delimiter = ',')]
     pub(crate) accept_from: Vec<String>,
+    /// From a pipe: how long to wait for a holder of what is missing
+    #[arg(long, value_name = "SECONDS", env = "POTLUCK_WAIT", hide_env = true, default_value_t = 30)]
+    pub(crate) wait: u32,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
 }

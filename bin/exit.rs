@@ -54,6 +54,11 @@ impl Failure {
         self
     }
 
+    /// Adds to the JSON object names that may have been meant, if there are any.
+    pub(crate) fn suggesting(self, near: &[String]) -> Self {
+        if near.is_empty() { self } else { self.field("near", near.into()) }
+    }
+
     /// Adds a field to the JSON object.
     pub(crate) fn field(mut self, name: &str, value: Value) -> Self {
         self.fields.insert(name.to_owned(), value);

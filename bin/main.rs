@@ -1,9 +1,9 @@
 //! The `potluck` command: reads what was typed, runs it over the libraries, and says what came of it.
 //!
 //! Nothing that decides anything about the protocol lives here. [`mod@args`] is the command line, [`config`] the file of
-//! defaults, [`commands`] has a file per verb, [`ui`] is everything that is printed, [`exit`] the exit codes, [`what`] how
-//! names, ids and tickets become a content, [`session`] a running peer with the events that all serving verbs share,
-//! [`shell`] what a person types to one.
+//! defaults, [`environment`] what variables add to it, [`commands`] has a file per verb, [`ui`] is everything that is printed,
+//! [`exit`] the exit codes, [`what`] how names, ids and tickets become a content, [`session`] a running peer with the events
+//! that all serving verbs share, [`shell`] what a person types to one.
 
 #![forbid(unsafe_code)]
 // A driver must see every effect; a verb tells what concerns it.
@@ -13,6 +13,7 @@ mod addresses;
 mod args;
 mod commands;
 mod config;
+mod environment;
 mod exit;
 mod log;
 mod near;
@@ -26,7 +27,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
+use clap::error::{ContextKind, ContextValue};
+use clap::parser::ValueSource;
+use clap::{ColorChoice, Command, CommandFactory as _, FromArgMatches as _};
 use potluck_core::content::escape;
 
 use crate::args::Potluck;
@@ -87,16 +90,33 @@ fn args() -> Result<Potluck, Unusable> {
         Err(_) if std::env::args_os().skip(1).any(asks_for_help) => Config::default(),
         config => config.map_err(Unusable::Config)?,
     };
-    let mut command = config.apply(command);
+    let mut command = config.apply(environment::without_empty(command));
     let matches = command.try_get_matches_from_mut(std::env::args_os()).map_err(|mut error| {
         near::suggest(&mut error, &command);
+        let mut verb = verb(&mut command);
+        environment::blame(&mut error, &verb);
+        // The usage that comes with it has every flag that is set, as if it were required.
+        if error.get(ContextKind::Usage).is_some() {
+            error.insert(ContextKind::Usage, ContextValue::StyledStr(verb.render_usage()));
+        }
         Unusable::Words(error)
     })?;
     let mut args =
         Potluck::from_arg_matches(&matches).map_err(|error| Unusable::Words(error.format(&mut command)))?;
+    let verb = matches.subcommand().map(|(_, verb)| verb);
+    let names = verb.filter(|verb| verb.try_contains_id("name").is_ok());
+    let name_typed = names.and_then(|verb| verb.value_source("name")) == Some(ValueSource::CommandLine);
+    args.verb.insist_on_name(name_typed);
     // Who asks for more is not to be answered by what the configuration says.
     args.global.quiet &= args.global.verbose == 0;
     Ok(args)
+}
+
+/// The verb that was typed, as far as it is one.
+fn verb(command: &mut Command) -> Command {
+    command.build();
+    let words = std::env::args_os().skip(1);
+    words.fold(&*command, |verb, word| verb.find_subcommand(word).unwrap_or(verb)).clone()
 }
 
 /// Help and usage errors are printed while the flags are still being read.

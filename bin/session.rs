@@ -83,7 +83,7 @@ impl Session {
     pub(crate) async fn start(args: &ServeArgs, tracker: HostPort, out: &Out) -> anyhow::Result<Self> {
         let name = args.name.clone().unwrap_or_else(usual_name);
         let options = PeerOptions {
-            any_name: args.name.is_none(),
+            any_name: args.any_name,
             name: name.clone(),
             listen: args.listen,
             up_rate: args.limit_up,

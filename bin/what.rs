@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::args::{HostPort, NetworkArgs};
 use crate::exit::{Code, Failure};
+use crate::near;
 use crate::ui::{self, CONTENT_HEADING, ContentRow, Table};
 
 /// Hex digits of an id that are enough to mean it.
@@ -32,12 +33,8 @@ const PREFIX_DIGITS_MIN: usize = 8;
 const ID_DIGITS: usize = 64;
 /// Rows looked at for one WHAT: more candidates than that help nobody.
 pub(crate) const ROWS_MAX: u32 = 1024;
-/// Near names that are suggested.
-const SUGGESTIONS: usize = 5;
 /// Time that one of several addresses has to accept: all of them are tried within the time that a request has.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1200);
-/// How alike two names must be to suggest one for the other (Jaro-Winkler, 1 is equal).
-const ALIKE: f64 = 0.84;
 
 /// What to do where the tracker does not answer.
 pub(crate) const UNREACHABLE: &str =
@@ -196,8 +193,7 @@ pub(crate) async fn not_found(tracker: &TrackerAt, what: &What) -> Failure {
         What::Text(text) => near_names(tracker, text).await,
     };
     let failure = Failure::new(Code::NotFound, format!("nobody shares `{what}`"));
-    let failure = failure.hint(did_you_mean(&near, "`potluck list` shows what is shared."));
-    if near.is_empty() { failure } else { failure.field("near", json!(near)) }
+    failure.hint(did_you_mean(&near, "`potluck list` shows what is shared.")).suggesting(&near)
 }
 
 /// Suggests names, or says something else where there is none to suggest.
@@ -216,21 +212,28 @@ async fn near_names(tracker: &TrackerAt, wanted: &str) -> Vec<String> {
         // A suggestion is a kindness: without an answer there is none.
         rows.extend(tracker.contents(matching, false, ROWS_MAX).await.unwrap_or_default());
     }
-    near(wanted, rows.iter().map(|row| row.name.as_str()))
+    near::names(wanted, rows.iter().map(|row| row.name.as_str()))
 }
 
-/// Of some names those like `wanted`, the most alike first.
-pub(crate) fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let wanted = wanted.to_lowercase();
-    let likeness = |name: &str| {
-        let name = name.to_lowercase();
-        if name.contains(&wanted) { 1.0 } else { strsim::jaro_winkler(&wanted, &name) }
-    };
-    let alike = names.map(|name| (likeness(name), name)).filter(|(alike, _)| *alike >= ALIKE);
-    let mut names: Vec<(f64, &str)> = alike.collect();
-    names.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-    names.dedup_by(|a, b| a.1 == b.1);
-    names.into_iter().take(SUGGESTIONS).map(|(_, name)| name.to_owned()).collect()
+/// A peer that was named, and is not here.
+#[derive(Debug)]
+pub(crate) struct UnknownPeer<'a> {
+    pub(crate) name: &'a str,
+    /// Peers that are called nearly so.
+    pub(crate) near: Vec<String>,
+}
+
+/// Of the peers that are named, those that are not here.
+pub(crate) fn unknown_peers<'a>(named: &'a [String], here: &[&str]) -> Vec<UnknownPeer<'a>> {
+    let unknown = named.iter().map(String::as_str).filter(|name| !here.contains(name));
+    unknown.map(|name| UnknownPeer { name, near: near::names(name, here.iter().copied()) }).collect()
+}
+
+impl fmt::Display for UnknownPeer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "No peer is called `{}` at present.", ui::name(self.name))?;
+        self.near.first().map_or(Ok(()), |near| write!(f, " Did you mean {}?", ui::name(near)))
+    }
 }
 
 /// The tracker that a flag or the environment names, else one of a ticket's, else the usual one.
@@ -318,7 +321,7 @@ impl TrackerAt {
     }
 
     fn silent(&self) -> Failure {
-        unreachable(format!("the tracker at {} does not answer", self.written))
+        silent(&self.written)
     }
 
     /// Looks up where a tracker is.
@@ -459,6 +462,11 @@ fn unexpected(answer: &Answer) -> anyhow::Error {
     }
 }
 
+/// The failure of asking a tracker that is known not to answer.
+pub(crate) fn silent(tracker: &HostPort) -> Failure {
+    unreachable(format!("the tracker at {tracker} does not answer"))
+}
+
 /// The failure of asking a tracker that does not answer.
 pub(crate) fn unreachable(message: String) -> Failure {
     Failure::new(Code::Unreachable, message).hint(UNREACHABLE)
@@ -506,6 +514,16 @@ mod tests {
     #[test]
     fn nothing_is_nothing() {
         assert_eq!(one_of(&[], &text("a")).unwrap(), None);
+    }
+
+    #[test]
+    fn peers_that_are_not_here_are_told_with_those_that_may_be_meant() {
+        let named = ["ann", "bne", "x"].map(str::to_owned);
+        let told: Vec<_> = unknown_peers(&named, &["ann", "ben"]).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            ["No peer is called `bne` at present. Did you mean ben?", "No peer is called `x` at present.",]
+        );
     }
 
     #[test]

@@ -46,6 +46,48 @@ fn the_file_names_the_peer_and_the_folder() {
     assert!(out.join("f").exists());
 }
 
+/// A peer that runs under the configured name has it.
+#[test]
+fn beside_a_peer_of_ones_own_others_take_a_name_like_it() {
+    let net = Net::new();
+    let path = net.file("src/f", 10, 1);
+    let _me = net.shell("me", &[]);
+    let (_holder, id) = net.share("h", &path, &[]);
+    configure(&net, &format!("tracker = \"{}\"\nas = \"me\"\nlisten = \"127.0.0.1:0\"", net.addr));
+    let ran = net.run(&["get", &id, "--out", "one/"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let taken = text(ran.one("joined"), "as");
+    assert!(taken.starts_with("me") && taken != "me", "{taken}");
+    let mut get = net.bare(&["get", &id, "--out", "two/", "--json"]);
+    assert_eq!(get.env("POTLUCK_AS", "h").output().unwrap().status.code(), Some(0), "from the environment");
+    assert_eq!(
+        net.run(&["get", &id, "--out", "three/", "--as", "me"]).code,
+        Some(1),
+        "who types it, means it"
+    );
+    assert_eq!(net.run(&["peer", "--dir", "four"]).code, Some(1), "a peer is found by its name");
+}
+
+#[test]
+fn a_wrong_variable_is_blamed_and_an_empty_one_is_none() {
+    let net = Net::new();
+    configure(&net, &format!("tracker = \"{}\"", net.addr));
+    let stderr = |words: &[&str], name: &str, value: &str| {
+        let output = net.bare(words).env(name, value).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, told) = stderr(&["get", "x"], "POTLUCK_LISTEN", "bad");
+    assert!(code == Some(2) && told.contains("'POTLUCK_LISTEN'") && !told.contains("--listen"), "{told}");
+    let (code, told) = stderr(&["get", "x", "--listen=worse"], "POTLUCK_LISTEN", "bad");
+    assert!(code == Some(2) && told.contains("'worse' for '--listen <ADDR>'"), "{told}");
+    let (code, told) = stderr(&["list", "--no-such"], "POTLUCK_TRACKER", &net.addr);
+    assert!(code == Some(2) && told.contains("Usage: potluck list [OPTIONS]\n"), "{told}");
+    for name in ["POTLUCK_TRACKER", "POTLUCK_COLOR"] {
+        let (code, told) = stderr(&["list"], name, "");
+        assert!(code == Some(0) && told.starts_with("Nothing is shared"), "{name}: {told}");
+    }
+}
+
 #[test]
 fn a_wrong_file_is_a_usage_error_that_says_what_is_wrong() {
     let net = Net::without_tracker();

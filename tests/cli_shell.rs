@@ -110,6 +110,86 @@ fn what_failed_of_a_script_makes_its_exit_code() {
 }
 
 #[test]
+fn a_choice_that_a_script_does_not_make_is_a_failure() {
+    let net = Net::new();
+    net.file("a/f", 1000, 1);
+    net.file("a/same", 1000, 2);
+    net.file("b/same", 1000, 3);
+    let (_a, _b) = (net.shell("a", &[]), net.shell("b", &[]));
+    net.until_holders("f", &["a"]);
+    until("both are listed", || net.ask(&["list"]).all("content").count() == 3);
+    for (number, (script, code)) in [
+        ("get same", 5),
+        ("get same\n9\n9\n9", 5),
+        ("get same\ncancel", 0),
+        ("get f --choose", 1),
+        ("get f --choose\ncancel", 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut shell = net.shell(&format!("s{number}"), &["--no-share"]);
+        shell.types(script).end_of_input();
+        assert_eq!(shell.code(), Some(code), "{script}\n{}", shell.told());
+        assert!(shell.has_said("Nothing is fetched."), "{script}\n{}", shell.told());
+    }
+}
+
+#[test]
+fn of_those_to_fetch_from_somebody_must_be_here_and_have_it() {
+    let net = Net::new();
+    net.file("anna/f", 1000, 1);
+    let _anna = net.shell("anna", &[]);
+    let _idle = net.shell("idle", &[]);
+    net.until_holders("f", &["anna"]);
+    for (number, (script, code, says)) in [
+        ("get f --from ana", 3, &["no other peer is called `ana`", "  anna"][..]),
+        ("get f --from s1 x", 3, &["no other peer is called `s1` or `x`"]),
+        ("get f --from ana,anna", 0, &["No peer is called `ana` at present. Did you mean anna?"]),
+        ("get f --from idle", 4, &["f is not complete: no holder is in reach", "Only idle was asked"]),
+        ("get f --from idle\nwait\nstop", 4, &["f is not complete: no holder is in reach", "f is stopped"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut shell = net.shell(&format!("s{number}"), &["--no-share", "--wait", "1"]);
+        shell.types(script).end_of_input();
+        assert_eq!(shell.code(), Some(code), "{script}\n{}", shell.told());
+        for words in says {
+            assert!(shell.has_said(words), "{words}\n{}", shell.told());
+        }
+    }
+}
+
+#[test]
+fn a_folder_on_its_way_is_listed_as_one_and_nothing_is_done_at_once() {
+    let net = Net::new();
+    net.file("a/tree/one", 4 * MIB, 1);
+    net.file("a/tree/two", 4 * MIB, 2);
+    net.file("a/empty", 0, 0);
+    let _a = net.shell("a", &["--limit-up", "1M"]);
+    net.until_holders("tree", &["a"]);
+    net.until_holders("empty", &["a"]);
+    let mut b = net.shell("b", &[]);
+    b.types("get empty tree").says(&["Fetching tree"]);
+    b.until_percent("tree", 10);
+    let row = |list: &str, name: &str| {
+        list.lines().find(|line| line.starts_with(name)).map(str::to_owned).unwrap_or_default()
+    };
+    let downloads = b.answers("downloads");
+    assert!(row(&downloads, "empty").contains("100%"), "{downloads}");
+    for (line, how) in [("local", "on its way"), ("stop tree", ""), ("local", "stopped")] {
+        let said = b.answers(line);
+        let row = row(&said, "tree/");
+        assert!(how.is_empty() || (row.contains("8.00 MiB") && row.contains(how)), "{said}");
+    }
+    b.quits();
+    // Its listing is not read before it goes on.
+    let local = net.shell("b", &[]).answers("local");
+    assert!(row(&local, "tree/").contains('?'), "{local}");
+}
+
+#[test]
 fn what_is_shared_by_name_is_told_once() {
     let net = Net::new();
     net.file("a/f", 1000, 1);
@@ -159,6 +239,34 @@ fn what_happens_in_the_folder_reaches_the_tracker_by_itself() {
         names == ["other", "quick"]
     });
     assert!(a.answers("local").contains("quick"));
+}
+
+#[test]
+fn what_is_shared_from_elsewhere_is_looked_after_too() {
+    let net = Net::new();
+    let far = net.file("elsewhere/far", 30, 1);
+    net.file("elsewhere/tree/leaf", 40, 2);
+    let mut a = net.shell("a", &[]);
+    let listed = || -> Vec<(String, String)> {
+        net.ask(&["list"]).all("content").map(|row| (text(row, "name"), text(row, "id"))).collect()
+    };
+    a.types("share elsewhere/far").says(&["far is shared"]);
+    a.types("share elsewhere/tree").says(&["tree is shared"]);
+    fs::write(&far, content(50, 3)).unwrap();
+    a.says(&["Sharing far (50 B"]);
+    until("far is listed as what it is", || listed().contains(&("far".to_owned(), b3sum(&far))));
+    let local = a.answers("local");
+    assert!(local.lines().any(|row| row.contains("/far ") && row.contains(&b3sum(&far)[..12])), "{local}");
+    fs::write(net.path("elsewhere/tree/leaf"), content(60, 4)).unwrap();
+    a.says(&["Sharing tree (60 B"]);
+    net.file("elsewhere/tree/twig", 5, 5);
+    a.says(&["Sharing tree (65 B"]);
+    fs::remove_file(&far).unwrap();
+    a.says(&["far is gone, and shared no longer."]);
+    until("far is not listed", || listed().iter().all(|(name, _)| name == "tree"));
+    let local = a.answers("local");
+    assert!(local.contains("tree") && !local.contains("/far "), "{local}");
+    assert_eq!(a.answers("unshare far").matches("there is no far here").count(), 1, "{}", a.told());
 }
 
 #[test]
@@ -248,6 +356,7 @@ fn without_a_tracker_nothing_is_asked_of_it_and_no_more_is_promised_than_is_done
     b.is_done();
     assert!(!b.has_said("tried on"), "{}", b.told());
     b.types("get nosuch").says(&["nobody shares `nosuch`"]);
+    b.says(&["`list` shows what is shared."]);
     net.tracker().kill();
     b.says(&["does not answer; trying on"]);
     let typed = Instant::now();
@@ -318,6 +427,10 @@ fn downloads_are_stopped_paused_explained_and_go_on() {
     c.until_percent("f.bin", 30);
     c.types("leave").says(&["One download is paused"]);
     c.types("downloads").says(&["f.bin", "paused until you join again"]);
+    c.types("wait").says(&["f.bin is paused since you left the network"]);
+    assert!(c.has_said("`join` goes on with it"), "{}", c.told());
+    net.file("c/own", 10, 9);
+    c.types("share own").says(&["own is shared", "the tracker hears of it once you `join`"]);
     c.types("list").says(&["you have left the network"]);
     c.types("join").says(&["Joined the tracker"]);
     c.adds("wait").says(&["f.bin", "12.00 MiB in"]);
@@ -347,7 +460,13 @@ fn names_rates_and_searches() {
     a.types("rename ada").says(&["You are ada"]);
     net.until_holders("photo 2.jpg", &["ada"]);
     b.says(&["a is ada now"]);
-    for (line, said) in [("lisst", "'list'"), ("help explain", "as fast or slow"), ("get 'x", "quote")] {
+    for (line, said) in [
+        ("lisst", "'list'"),
+        ("ref", "'refresh'"),
+        ("dwnlds", "'downloads'"),
+        ("help explain", "as fast or slow"),
+        ("get 'x", "quote"),
+    ] {
         b.types(line).says(&[said]);
     }
 }

@@ -15,6 +15,7 @@ use potluck_transport_tcp::Shared;
 use super::Context;
 use crate::args::{EVERYBODY, PushArgs};
 use crate::exit::{Code, Failure};
+use crate::near;
 use crate::session::Session;
 use crate::signals::interrupted;
 use crate::ui::{self, PeerBar, Table, number};
@@ -133,7 +134,7 @@ impl Pushing<'_> {
         let everybody = names.iter().any(|name| name == EVERYBODY);
         let unknown = names.iter().find(|name| others.iter().all(|row| row.name != **name));
         if let Some(name) = unknown.filter(|_| !everybody) {
-            let near = what::near(name, others.iter().map(|row| row.name.as_str()));
+            let near = near::names(name, others.iter().map(|row| row.name.as_str()));
             let hint = match near.first() {
                 Some(near) => format!("Did you mean {}? `potluck peers` lists who is here.", ui::name(near)),
                 None => "`potluck peers` lists who is here.".to_owned(),

@@ -15,6 +15,17 @@ pub(super) struct Choice {
     pub(super) about: String,
 }
 
+/// What came of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Chosen {
+    /// This one.
+    One(usize),
+    /// None of them: the person said so.
+    Cancelled,
+    /// Nothing: three wrong answers, or nobody there to answer.
+    Nothing,
+}
+
 /// What a person answered.
 #[derive(Debug, PartialEq, Eq)]
 enum Answered {
@@ -23,13 +34,13 @@ enum Answered {
     Wrong,
 }
 
-/// Shows the choices and asks for one. `None`: cancelled, three wrong answers, or nobody there to answer.
+/// Shows the choices and asks for one.
 pub(super) async fn choose(
     heading: &str,
     choices: &[Choice],
     lines: &mut Lines,
     out: &Out,
-) -> Result<Option<usize>, OutputFault> {
+) -> Result<Chosen, OutputFault> {
     let names: Vec<&str> = choices.iter().map(|choice| choice.name.as_str()).collect();
     out.event(&Event::Choose { choices: &names })?;
     out.line(heading)?;
@@ -46,8 +57,8 @@ pub(super) async fn choose(
     for left in (0..TRIES).rev() {
         let Some(line) = lines.ask(&asks, out).await else { break };
         match answered(&line, &names) {
-            Answered::Chose(index) => return Ok(Some(index)),
-            Answered::Cancelled => break,
+            Answered::Chose(index) => return Ok(Chosen::One(index)),
+            Answered::Cancelled => return Ok(Chosen::Cancelled),
             Answered::Wrong => {
                 let shown = ui::name(line.trim());
                 let tries = match left {
@@ -59,7 +70,7 @@ pub(super) async fn choose(
             }
         }
     }
-    Ok(None)
+    Ok(Chosen::Nothing)
 }
 
 fn answered(line: &str, names: &[&str]) -> Answered {
@@ -96,11 +107,11 @@ mod tests {
     async fn three_tries_and_no_more() {
         let choices = ["a", "b"].map(|name| Choice { name: name.to_owned(), about: String::new() });
         for (typed, chosen, left) in [
-            (&["2", "x"][..], Some(1), Some("x")),
-            (&["9", "nine", "a", "x"], Some(0), Some("x")),
-            (&["9", "nine", "", "a"], None, Some("a")),
-            (&["cancel", "a"], None, Some("a")),
-            (&["9"], None, None),
+            (&["2", "x"][..], Chosen::One(1), Some("x")),
+            (&["9", "nine", "a", "x"], Chosen::One(0), Some("x")),
+            (&["9", "nine", "", "a"], Chosen::Nothing, Some("a")),
+            (&["cancel", "a"], Chosen::Cancelled, Some("a")),
+            (&["9"], Chosen::Nothing, None),
         ] {
             let mut lines = Lines::of(typed);
             let got = choose("which?", &choices, &mut lines, &Out::json()).await.unwrap();

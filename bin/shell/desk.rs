@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use potluck_core::content::Kind;
 use potluck_core::ids::{ContentId, ContentKey, DownloadId, PeerId};
 use potluck_core::wire::tracker::Reach;
 use potluck_transport_tcp::folder::{SharedFolder, Standing};
@@ -15,6 +17,7 @@ use crate::args::HostPort;
 use crate::commands::Context;
 use crate::commands::get::Job;
 use crate::exit::{Code, Failure};
+use crate::near;
 use crate::session::Tracking;
 use crate::ui::{self, Out};
 use crate::what::{self, TrackerAt, What};
@@ -29,7 +32,9 @@ pub(super) struct Desk {
     pub(super) folder: SharedFolder,
     /// How it stands with the tracker.
     pub(super) tracking: watch::Sender<Tracking>,
-    /// A download has ended, or was stopped.
+    /// How long a script waits for a download that cannot go on; a person (`None`) waits as long as it pleases.
+    pub(super) patience: Option<Duration>,
+    /// A download has ended, was stopped, waits, or goes on.
     pub(super) moved: Notify,
     state: Mutex<State>,
 }
@@ -64,6 +69,7 @@ pub(super) struct State {
 pub(super) struct Download {
     pub(super) id: DownloadId,
     pub(super) key: ContentKey,
+    pub(super) kind: Kind,
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) job: Job,
@@ -89,10 +95,11 @@ impl Desk {
         peer: Peer,
         folder: SharedFolder,
         tracking: watch::Sender<Tracking>,
+        patience: Option<Duration>,
         state: State,
     ) -> Arc<Self> {
         let (ctx, state) = (ctx.clone(), Mutex::new(state));
-        Arc::new(Self { ctx, peer, folder, tracking, moved: Notify::new(), state })
+        Arc::new(Self { ctx, peer, folder, tracking, patience, moved: Notify::new(), state })
     }
 
     pub(super) fn out(&self) -> &Out {
@@ -111,26 +118,34 @@ impl Desk {
 
     /// The failure of a command, with what helps in a shell in place of what helps who typed one command.
     pub(super) fn failure_of(&self, error: anyhow::Error) -> Failure {
-        let failure = Failure::of(error);
-        let left = *self.tracking.borrow() == Tracking::Left;
+        let mut failure = Failure::of(error);
         let usual = failure.hint.as_deref().is_none_or(|hint| hint == what::UNREACHABLE);
-        match failure.code {
-            Code::Unreachable if !left && usual => failure.hint(UNREACHABLE),
-            _ => failure,
+        if failure.code == Code::Unreachable && !self.has_left() && usual {
+            return failure.hint(UNREACHABLE);
         }
+        // Here a verb is typed without it.
+        failure.hint = failure.hint.map(|hint| hint.replace("`potluck ", "`"));
+        failure
     }
 
     /// The tracker, asked by this very peer.
+    ///
+    /// # Errors
+    /// It is known not to answer, or was left.
     pub(super) fn tracker(&self) -> Result<TrackerAt, Failure> {
         let written = self.state().tracker.clone();
         let tracking = *self.tracking.borrow();
         match tracking {
             Tracking::Left => Err(Failure::new(Code::Unreachable, "you have left the network")
                 .hint("`join` comes back, `join HOST:PORT` goes elsewhere.")),
-            Tracking::Joined(_) | Tracking::Joining | Tracking::Lost => {
-                Ok(TrackerAt::over(written, self.peer.clone()))
-            }
+            Tracking::Lost => Err(what::silent(&written)),
+            Tracking::Joined(_) | Tracking::Joining => Ok(TrackerAt::over(written, self.peer.clone())),
         }
+    }
+
+    /// Has the person left the network?
+    pub(super) fn has_left(&self) -> bool {
+        *self.tracking.borrow() == Tracking::Left
     }
 
     /// Is the tracker known not to answer?
@@ -180,7 +195,7 @@ impl Desk {
             (true, Some(last)) => Ok(vec![last.id]),
             (true, None) => {
                 let names = state.downloads.iter().map(|d| d.name.as_str());
-                let near = what::near(&what.to_string(), names);
+                let near = near::names(&what.to_string(), names);
                 Err(Failure::new(Code::NotFound, format!("`{what}` is not being downloaded"))
                     .hint(what::did_you_mean(&near, "`downloads` lists what is.")))
             }
@@ -216,5 +231,31 @@ impl State {
 impl Download {
     pub(super) fn is_meant_by(&self, what: &What) -> bool {
         what.means(self.key.id, &self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use potluck_transport_tcp::PeerOptions;
+
+    use super::*;
+    use crate::signals::Interrupts;
+
+    #[tokio::test]
+    async fn a_tracker_that_is_known_not_to_answer_is_not_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = PeerOptions { listen: "127.0.0.1:0".parse().unwrap(), ..PeerOptions::default() };
+        let (peer, _events) = Peer::start(options).await.unwrap();
+        let (folder, _changes) = SharedFolder::start(peer.clone(), dir.path(), false).unwrap();
+        let interrupts = Interrupts::listen(false).unwrap();
+        let ctx = Context { out: Out::json(), interrupts, while_stdin: false };
+        let (tracking, _) = watch::channel(Tracking::Joining);
+        let desk = Desk::new(&ctx, peer, folder, tracking, None, State::default());
+        assert!(desk.tracker().is_ok(), "it may answer yet");
+        for (now, says) in [(Tracking::Lost, "does not answer"), (Tracking::Left, "you have left")] {
+            desk.tracking.send_replace(now);
+            let failure = desk.tracker().unwrap_err();
+            assert!(failure.code == Code::Unreachable && failure.message.contains(says), "{failure}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Commands about downloads: beginning, stopping, going on, waiting, and how they stand.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use comfy_table::Cell;
 use potluck_core::content::{Geometry, Kind};
@@ -8,21 +9,25 @@ use potluck_core::ids::DownloadId;
 use potluck_core::peer::{Answer, FetchOptions, Question};
 use potluck_core::wire::peer::Offer;
 use potluck_core::wire::tracker::Row;
-use serde_json::json;
 
-use super::choose::{Choice, choose};
+use super::choose::{Choice, Chosen, choose};
 use super::desk::{Desk, Download, Phase};
 use super::input::Lines;
 use super::parse::GetWords;
-use crate::commands::get::{Job, Place, Wanted, by_part, by_ticket, by_tracker};
+use crate::commands::get::{Job, Place, Wanted, by_part, by_ticket, by_tracker, until};
 use crate::exit::{Code, Failure, OutputFault};
+use crate::near;
 use crate::ui::{self, Event, Table, number, size};
 use crate::what::{self, What};
+
+/// What comes of a choice that is not made.
+const NOTHING_IS_FETCHED: &str = "Nothing is fetched.";
 
 /// Begins downloads, or goes on with what was stopped. What fails keeps none of the others from being fetched.
 pub(super) async fn get(desk: &Desk, lines: &mut Lines, words: GetWords) -> anyhow::Result<()> {
     let out = words.out.clone().unwrap_or_else(|| desk.folder.dir().to_owned());
     let place = Place::of(&out)?;
+    somebody_is_here(desk, &words.from).await?;
     // The last failure is the command's answer; those before it are told as they are.
     let mut failed: Option<anyhow::Error> = None;
     for what in &words.what {
@@ -39,6 +44,30 @@ pub(super) async fn get(desk: &Desk, lines: &mut Lines, words: GetWords) -> anyh
     failed.map_or(Ok(()), Err)
 }
 
+/// Of the peers that are to be fetched from, at least one must be here: nobody is waited for by a slip of the fingers.
+async fn somebody_is_here(desk: &Desk, from: &[String]) -> anyhow::Result<()> {
+    if from.is_empty() {
+        return Ok(());
+    }
+    // Without a tracker nobody knows who is here.
+    let Ok(tracker) = desk.tracker() else { return Ok(()) };
+    let Ok(peers) = tracker.peers().await else { return Ok(()) };
+    let me = desk.peer.id();
+    let others = peers.iter().filter(|(row, _)| row.peer != me);
+    let here: Vec<&str> = others.map(|(row, _)| row.name.as_str()).collect();
+    let unknown = what::unknown_peers(from, &here);
+    if unknown.len() < from.len() {
+        for unknown in unknown {
+            desk.out().note(unknown);
+        }
+        return Ok(());
+    }
+    let names: Vec<_> = unknown.iter().map(|unknown| format!("`{}`", ui::name(unknown.name))).collect();
+    let near: Vec<String> = unknown.into_iter().flat_map(|unknown| unknown.near).collect();
+    let failure = Failure::new(Code::NotFound, format!("no other peer is called {}", names.join(" or ")));
+    Err(failure.hint(what::did_you_mean(&near, "`peers` lists who is here.")).suggesting(&near).into())
+}
+
 async fn get_one(
     desk: &Desk,
     lines: &mut Lines,
@@ -50,7 +79,7 @@ async fn get_one(
         return Ok(());
     }
     let Some(wanted) = find(desk, lines, what, place).await? else {
-        desk.out().line("Nothing is fetched.")?;
+        desk.out().line(NOTHING_IS_FETCHED)?;
         return Ok(());
     };
     let mut from = words.from.clone();
@@ -58,7 +87,7 @@ async fn get_one(
         match choose_holder(desk, lines, &wanted).await? {
             Some(holder) => from = vec![holder],
             None => {
-                desk.out().line("Nothing is fetched.")?;
+                desk.out().line(NOTHING_IS_FETCHED)?;
                 return Ok(());
             }
         }
@@ -87,14 +116,17 @@ async fn goes_on(desk: &Desk, what: &What) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// What is meant; `None`: several are, and none was chosen.
+/// What is meant; `None`: several are, and the person wants none of them.
 async fn find(desk: &Desk, lines: &mut Lines, what: &What, place: &Place) -> anyhow::Result<Option<Wanted>> {
     if let What::Ticket(ticket) = what {
         let tracker = desk.state().tracker.clone();
         return by_ticket(ticket, place, &tracker).await.map(Some);
     }
-    let tracker = desk.tracker()?;
-    let rows = if desk.is_lost() { ask_around(desk, what).await } else { what::rows(&tracker, what).await };
+    let tracker = if desk.is_lost() { None } else { Some(desk.tracker()?) };
+    let rows = match &tracker {
+        Some(tracker) => what::rows(tracker, what).await,
+        None => ask_around(desk, what).await,
+    };
     let rows = match rows {
         Ok(rows) => rows,
         Err(error) => match place.part(what)? {
@@ -106,11 +138,11 @@ async fn find(desk: &Desk, lines: &mut Lines, what: &What, place: &Place) -> any
     let row = match contents.len() {
         0 => match place.part(what)? {
             Some(part) => return by_part(part, place).map(Some),
-            None => match place.standing(what).await {
-                Some(standing) => return Ok(Some(standing)),
+            None => match (place.standing(what).await, &tracker) {
+                (Some(standing), _) => return Ok(Some(standing)),
+                (None, Some(tracker)) => return Err(what::not_found(tracker, what).await.into()),
                 // A tracker that is lost has no names to tell, and to wait for.
-                None if desk.is_lost() => return Err(unknown_here(desk, what).into()),
-                None => return Err(what::not_found(&tracker, what).await.into()),
+                (None, None) => return Err(unknown_here(desk, what).into()),
             },
         },
         1 => contents.remove(0),
@@ -126,11 +158,11 @@ async fn find(desk: &Desk, lines: &mut Lines, what: &What, place: &Place) -> any
 fn unknown_here(desk: &Desk, what: &What) -> Failure {
     let near = {
         let state = desk.state();
-        what::near(&what.to_string(), state.listed.values().map(String::as_str))
+        near::names(&what.to_string(), state.listed.values().map(String::as_str))
     };
     let of_known = Failure::new(Code::NotFound, format!("no peer that is known has `{what}`"));
-    let failure = of_known.hint(what::did_you_mean(&near, "`get` asks the tracker again once it answers."));
-    if near.is_empty() { failure } else { failure.field("near", json!(near)) }
+    let otherwise = "`get` asks the tracker again once it answers.";
+    of_known.hint(what::did_you_mean(&near, otherwise)).suggesting(&near)
 }
 
 /// Without a tracker: every peer that is known says whether it has it.
@@ -179,7 +211,14 @@ async fn choose_content(
     };
     let choices: Vec<_> = contents.iter().map(of).collect();
     let heading = format!("`{what}` means several contents:");
-    Ok(choose(&heading, &choices, lines, desk.out()).await?)
+    match choose(&heading, &choices, lines, desk.out()).await? {
+        Chosen::One(index) => Ok(Some(index)),
+        Chosen::Cancelled => Ok(None),
+        Chosen::Nothing => {
+            let message = format!("`{what}` means several contents, and none of them was chosen");
+            Err(Failure::new(Code::Ambiguous, message).hint(NOTHING_IS_FETCHED).into())
+        }
+    }
 }
 
 async fn choose_holder(desk: &Desk, lines: &mut Lines, wanted: &Wanted) -> anyhow::Result<Option<String>> {
@@ -196,8 +235,14 @@ async fn choose_holder(desk: &Desk, lines: &mut Lines, wanted: &Wanted) -> anyho
         return Err(Failure::new(Code::NotFound, format!("nobody else holds {shown} at present")).into());
     }
     let heading = format!("{shown} is held by:");
-    let chosen = choose(&heading, &choices, lines, desk.out()).await?;
-    Ok(chosen.and_then(|index| choices.into_iter().nth(index)).map(|choice| choice.name))
+    match choose(&heading, &choices, lines, desk.out()).await? {
+        Chosen::One(index) => Ok(choices.into_iter().nth(index).map(|choice| choice.name)),
+        Chosen::Cancelled => Ok(None),
+        Chosen::Nothing => {
+            let message = format!("no holder of {shown} was chosen");
+            Err(Failure::new(Code::Failed, message).hint(NOTHING_IS_FETCHED).into())
+        }
+    }
 }
 
 async fn begin(desk: &Desk, wanted: &Wanted, from: Vec<String>) -> anyhow::Result<()> {
@@ -220,8 +265,9 @@ async fn begin(desk: &Desk, wanted: &Wanted, from: Vec<String>) -> anyhow::Resul
     let how = FetchOptions { only_from: from, ..FetchOptions::default() };
     let id = desk.peer.fetch(wanted.fetch(&how, wanted.target.clone())).await;
     let job = Job::new(id, wanted, &how, desk.out());
-    let phase = if desk.tracker().is_ok() { Phase::Running } else { Phase::Left };
-    desk.state().downloads.push(Download { id, key: wanted.key, name, path, job, phase });
+    let phase = if desk.has_left() { Phase::Left } else { Phase::Running };
+    let (key, kind) = (wanted.key, wanted.kind);
+    desk.state().downloads.push(Download { id, key, kind, name, path, job, phase });
     Ok(())
 }
 
@@ -297,29 +343,30 @@ pub(super) async fn resume(desk: &Desk, what: Option<&What>) -> anyhow::Result<(
 }
 
 async fn resume_one(desk: &Desk, id: DownloadId) -> anyhow::Result<()> {
-    let joined = desk.tracker().is_ok();
-    set_phase(desk, id, if joined { Phase::Running } else { Phase::Left });
+    let left = desk.has_left();
+    set_phase(desk, id, if left { Phase::Left } else { Phase::Running });
     desk.peer.resume(id).await;
     let (name, _) = named(desk, id);
-    let goes = if joined { "goes on" } else { "goes on once you `join`" };
+    let goes = if left { "goes on once you `join`" } else { "goes on" };
     desk.out().line(format_args!("{name} {goes}."))?;
     Ok(())
 }
 
 /// Waits until downloads have ended.
 pub(super) async fn wait(desk: &Desk, what: Option<&What>) -> anyhow::Result<()> {
-    let meant = desk.meant(what, |phase| phase == Phase::Running)?;
+    let meant = desk.meant(what, |phase| matches!(phase, Phase::Running | Phase::Left))?;
     for id in meant {
-        match ended(desk, id).await {
-            Phase::Failed(code) => {
-                let (name, _) = named(desk, id);
-                return Err(Failure::new(code, format!("{name} was not fetched")).into());
+        let phase = ended(desk, id).await?;
+        let (name, _) = named(desk, id);
+        let incomplete = |why: &str| Failure::new(Code::Incomplete, format!("{name} is {why}"));
+        match phase {
+            Phase::Failed(code) => return Err(Failure::new(code, format!("{name} was not fetched")).into()),
+            Phase::Stopped => {
+                return Err(incomplete("stopped; progress is kept").hint("`resume` goes on with it.").into());
             }
-            Phase::Stopped | Phase::Left => {
-                let (name, _) = named(desk, id);
-                return Err(Failure::new(Code::Incomplete, format!("{name} is stopped; progress is kept"))
-                    .hint("`resume` goes on with it.")
-                    .into());
+            Phase::Left => {
+                let failure = incomplete("paused since you left the network; progress is kept");
+                return Err(failure.hint("`join` goes on with it.").into());
             }
             Phase::Running | Phase::Done => {}
         }
@@ -328,16 +375,32 @@ pub(super) async fn wait(desk: &Desk, what: Option<&What>) -> anyhow::Result<()>
 }
 
 /// Waits until a download runs no more.
-pub(super) async fn ended(desk: &Desk, id: DownloadId) -> Phase {
+///
+/// # Errors
+/// Of a script: it has not got on for longer than that has patience.
+pub(super) async fn ended(desk: &Desk, id: DownloadId) -> Result<Phase, Failure> {
     loop {
         let moved = desk.moved.notified();
         tokio::pin!(moved);
         moved.as_mut().enable();
-        let (_, phase) = named(desk, id);
-        if phase != Phase::Running {
-            return phase;
+        let give_up = {
+            let mut state = desk.state();
+            let Some(download) = state.download(id) else { return Ok(Phase::Done) };
+            if download.phase != Phase::Running {
+                return Ok(download.phase);
+            }
+            let give_up = desk.patience.and_then(|patience| download.job.waits_until(patience));
+            if give_up.is_some_and(|then| then <= Instant::now())
+                && let Some(failure) = download.job.why_it_waits()
+            {
+                return Err(failure);
+            }
+            give_up
+        };
+        tokio::select! {
+            () = moved => {}
+            () = until(give_up) => {}
         }
-        moved.await;
     }
 }
 
@@ -372,6 +435,8 @@ pub(super) async fn list(desk: &Desk) -> anyhow::Result<()> {
         })?;
         let (done, size) = match phase {
             Phase::Failed(_) => ("-".to_owned(), "-".to_owned()),
+            // Of nothing, all is here.
+            Phase::Done => (ui::percent(1, 1), ui::bytes(total)),
             _ => (ui::percent(bytes, total), ui::bytes(total)),
         };
         let (name, words) = (Cell::new(ui::name(&name)), Cell::new(words));

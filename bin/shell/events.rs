@@ -20,7 +20,12 @@ use crate::session::Session;
 use crate::ui;
 
 /// Tells what became of the peer.
-pub(super) async fn tell(desk: &Arc<Desk>, session: &Session, event: Event) -> anyhow::Result<()> {
+pub(super) async fn tell(
+    desk: &Arc<Desk>,
+    session: &Session,
+    event: Event,
+    news: &mut News,
+) -> anyhow::Result<()> {
     match event {
         Event::Checking { download, bytes, total } => {
             if let Some(download) = desk.state().download(download) {
@@ -31,16 +36,28 @@ pub(super) async fn tell(desk: &Arc<Desk>, session: &Session, event: Event) -> a
             desk.out().event(&ui::Event::Hashing { path: &path.to_string_lossy(), bytes, total })?;
             desk.state().hashing = Some((path, bytes, total));
         }
-        // A ticket takes a look at the network: it is made only for who reads it.
-        Event::Shared(shared) if desk.out().is_json() => {
-            let tracker = desk.state().tracker.clone();
-            let ticket = Tickets::new(tracker, true).make(&shared, session).await?.to_string();
-            let (id, kind, name) = (shared.key.id, shared.kind, shared.name.as_str());
-            desk.out().event(&ui::Event::Sharing { id, kind, name, bytes: shared.bytes, ticket: &ticket })?;
+        Event::Shared(shared) => {
+            // A ticket takes a look at the network: it is made only for who reads it.
+            if desk.out().is_json() {
+                let tracker = desk.state().tracker.clone();
+                let ticket = Tickets::new(tracker, true).make(&shared, session).await?.to_string();
+                let (id, kind, name) = (shared.key.id, shared.kind, shared.name.as_str());
+                let bytes = shared.bytes;
+                desk.out().event(&ui::Event::Sharing { id, kind, name, bytes, ticket: &ticket })?;
+            }
+            // That it is shared at all is told by the command.
+            if let Some(known) = desk.state().outside.get_mut(&shared.path)
+                && known.key != shared.key
+            {
+                known.clone_from(&shared);
+                news.offered(shared, Instant::now());
+            }
         }
         Event::ShareLost { path, key, why } => {
             desk.out().event(&ui::Event::Withdrawn { id: key.id })?;
-            desk.state().outside.remove(&path);
+            if let Some(shared) = desk.state().outside.remove(&path) {
+                news.gone(shared, Instant::now());
+            }
             tracing::info!("{} is shared no longer: {}", ui::name(&path.to_string_lossy()), ui::name(&why));
         }
         Event::Peer(event) => of_peer(desk, session, event).await?,
@@ -67,6 +84,7 @@ async fn of_peer(desk: &Arc<Desk>, session: &Session, event: PeerEvent) -> anyho
             {
                 download.job.waiting(reason, missing)?;
             }
+            desk.moved.notify_waiters();
         }
         PeerEvent::Resumed { download } => {
             if let Some(download) = desk.state().download(download) {

@@ -126,11 +126,17 @@ fn reasons(e: &Explanation, rate: u64) -> Vec<String> {
         Stage::Fetching => {}
     }
     let reachable = e.missing_bytes.saturating_sub(e.unreachable_bytes);
-    if e.stage == Stage::Fetching && e.holders.is_empty() {
+    let asked = e.undecided > 0 || (e.holders.is_empty() && e.status.waiting.is_none());
+    if e.stage == Stage::Fetching && asked {
+        lines.push(match e.undecided {
+            0 => "Who has it is still being found out.".to_owned(),
+            1 => "What one more linked peer has is still being found out.".to_owned(),
+            peers => format!("What {peers} more linked peers have is still being found out."),
+        });
+    } else if e.stage == Stage::Fetching && e.holders.is_empty() {
         lines
             .push("No holder is linked: nothing can come. It goes on by itself when one appears.".to_owned());
-    }
-    if e.stage == Stage::Fetching && rate > 0 && reachable > 0 {
+    } else if e.stage == Stage::Fetching && rate > 0 && reachable > 0 {
         lines.push(bound(e, rate, reachable));
     }
     if e.down_rate_max > 0 {
@@ -140,6 +146,7 @@ fn reasons(e: &Explanation, rate: u64) -> Vec<String> {
         let missing =
             format!("Missing: {} in pieces {}", ui::bytes(e.missing_bytes), ui::pieces(&e.status.missing));
         lines.push(match e.unreachable_bytes {
+            _ if asked => format!("{missing}."),
             0 => format!("{missing}."),
             bytes => format!("{missing}; nobody in reach has {} of it.", ui::bytes(bytes)),
         });
@@ -223,7 +230,7 @@ fn explained(holder: &HolderExplained) -> Explained {
 mod tests {
     use super::*;
     use potluck_core::ids::{PeerId, PieceIndex};
-    use potluck_core::peer::DownloadStatus;
+    use potluck_core::peer::{DownloadStatus, WaitReason};
 
     fn holder(name: &str, rate: u64, needed: u64, only: u64) -> HolderExplained {
         HolderExplained {
@@ -249,6 +256,7 @@ mod tests {
             unreachable_bytes: 0,
             down_rate_max: 0,
             unlinked: 0,
+            undecided: 0,
             holders,
         }
     }
@@ -269,9 +277,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_known_yet_bounds_nothing() {
+        let mut e = explanation(Vec::new());
+        e.unreachable_bytes = 990;
+        let text = reasons(&e, 0).join("\n");
+        assert!(
+            text.starts_with("Who has it is still being found out.") && !text.contains("nobody"),
+            "{text}"
+        );
+        e.holders = vec![holder("a", 30, 490, 490)];
+        e.undecided = 2;
+        let text = reasons(&e, 30).join("\n");
+        assert!(text.starts_with("What 2 more linked peers have is still being found out."), "{text}");
+        assert!(!text.contains("Bound by") && !text.contains("nobody"), "{text}");
+    }
+
+    #[test]
     fn what_nobody_has_is_said() {
         let mut e = explanation(Vec::new());
         e.unreachable_bytes = 990;
+        e.status.waiting = Some(WaitReason::NoHolder);
         let text = reasons(&e, 0).join("\n");
         assert!(
             text.contains("No holder is linked") && text.contains("nobody in reach has 990 B of it"),

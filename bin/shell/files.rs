@@ -9,8 +9,10 @@ use potluck_transport_tcp::folder::{FolderError, Standing};
 use potluck_transport_tcp::store::find_parts;
 
 use super::desk::{Desk, Phase};
+use super::downloads::in_words;
 use super::network::{acknowledged, everything};
 use crate::exit::{Code, Failure};
+use crate::near;
 use crate::ui::{self, Event, Table, number};
 use crate::what::{self, What};
 
@@ -37,7 +39,7 @@ pub(super) async fn local(desk: &Desk) -> anyhow::Result<()> {
         let Local { name, kind, bytes, state, words, id } = row;
         desk.out().event(&Event::Local { name, kind: *kind, bytes: *bytes, state, id: *id })?;
         let slash = if *kind == Kind::Folder { "/" } else { "" };
-        let unknown = *kind == Kind::Folder && *bytes == 0 && id.is_none();
+        let unknown = *kind == Kind::Folder && *bytes == 0 && *state != "shared";
         let shown = if unknown { "?".to_owned() } else { ui::bytes(*bytes) };
         table.row([Cell::new(format!("{}{slash}", ui::name(name))), number(shown), Cell::new(words)]);
     }
@@ -78,23 +80,25 @@ async fn partial(desk: &Desk) -> Vec<Local> {
     let running: Vec<_> = {
         let state = desk.state();
         let open = |phase| matches!(phase, Phase::Running | Phase::Stopped | Phase::Left);
-        let of = |d: &super::desk::Download| (d.id, d.key, d.name.clone(), d.phase);
+        let of = |d: &super::desk::Download| (d.id, d.key, d.kind, d.name.clone(), d.phase);
         state.downloads.iter().filter(|d| open(d.phase)).map(of).collect()
     };
     let mut rows = Vec::new();
-    for (download, key, name, phase) in &running {
+    for (download, key, kind, name, phase) in &running {
         let Some(status) = desk.peer.status(*download).await else { continue };
         let percent = ui::percent(status.bytes, status.total);
-        let how = if *phase == Phase::Running { "" } else { ", stopped" };
-        let words = format!("partial, {percent}{how}");
-        let (kind, bytes, id) = (Kind::File, status.total, Some(key.id));
+        let how = if *phase == Phase::Running { "on its way" } else { in_words(*phase) };
+        let words = format!("partial, {percent}, {how}");
+        let (kind, bytes, id) = (*kind, status.total, Some(key.id));
         rows.push(Local { name: name.clone(), kind, bytes, state: "partial", words, id });
     }
     for part in find_parts(desk.folder.dir()) {
         if running.iter().all(|(_, key, ..)| *key != part.key) {
             let name = part.name.as_str().to_owned();
             let words = "partial, left by an earlier run; `get` goes on with it".to_owned();
-            let (kind, bytes, id) = (part.kind, part.key.length, Some(part.key.id));
+            // What is in a folder is not known before its listing is read.
+            let bytes = if part.kind == Kind::File { part.key.length } else { 0 };
+            let (kind, id) = (part.kind, Some(part.key.id));
             rows.push(Local { name, kind, bytes, state: "partial", words, id });
         }
     }
@@ -133,10 +137,9 @@ pub(super) async fn share(desk: &Desk, path: &Path) -> anyhow::Result<()> {
         desk.out().line(format_args!("{name} is already shared, id {}.", ui::short_id(shared.key.id)))?;
         return Ok(());
     }
-    let told = if acknowledged(desk).await {
-        "the tracker has it registered"
-    } else {
-        "the tracker hears of it once it answers"
+    let told = match acknowledged(desk).await {
+        true => "the tracker has it registered".to_owned(),
+        false => format!("the tracker hears of it {}", later(desk)),
     };
     let (bytes, id) = (ui::bytes(shared.bytes), ui::short_id(shared.key.id));
     desk.out().line(format_args!("{name} is shared ({bytes}, id {id}); {told}."))?;
@@ -148,7 +151,7 @@ async fn outside_path(desk: &Desk, path: &Path) -> anyhow::Result<(Shared, bool)
     let cannot =
         |why: String| Failure::new(Code::Failed, format!("cannot share {shown}: {}", ui::name(&why)));
     let absolute = path.canonicalize().map_err(|error| {
-        let near = what::near(&path.to_string_lossy(), local_names(desk).iter().map(String::as_str));
+        let near = near::names(&path.to_string_lossy(), local_names(desk).iter().map(String::as_str));
         cannot(error.to_string())
             .hint(what::did_you_mean(&near, "`local` lists what is in the shared folder."))
     })?;
@@ -197,10 +200,9 @@ fn outside_of(desk: &Desk, path: &Path) -> Option<PathBuf> {
 async fn not_ours(desk: &Desk, path: &Path) -> Failure {
     let text = path.to_string_lossy();
     let shown = ui::name(&text);
-    let near = what::near(&text, local_names(desk).iter().map(String::as_str));
+    let near = near::names(&text, local_names(desk).iter().map(String::as_str));
     let hint = what::did_you_mean(&near, "`local` lists what is yours.");
-    if !desk.is_lost()
-        && let (Ok(tracker), Ok(what)) = (desk.tracker(), text.parse::<What>())
+    if let (Ok(tracker), Ok(what)) = (desk.tracker(), text.parse::<What>())
         && let Ok(rows) = what::rows(&tracker, &what).await
         && !rows.is_empty()
     {
@@ -238,7 +240,13 @@ pub(super) fn local_names(desk: &Desk) -> Vec<String> {
 pub(super) async fn refresh(desk: &Desk) -> anyhow::Result<()> {
     desk.folder.refresh().await;
     if !acknowledged(desk).await {
-        desk.out().note("The folder was looked through; the tracker hears of it once it answers.");
+        let later = later(desk);
+        desk.out().note(format_args!("The folder was looked through; the tracker hears of it {later}."));
     }
     everything(desk).await
+}
+
+/// When a tracker hears of what it does not acknowledge now.
+fn later(desk: &Desk) -> &'static str {
+    if desk.has_left() { "once you `join`" } else { "once it answers" }
 }

@@ -48,8 +48,6 @@ use crate::ui;
 
 /// How often progress is told while it changes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// After the last line of a script a download that cannot go on is waited for this long.
-const END_WAIT: Duration = Duration::from_secs(30);
 /// The first line is read once what the folder has is shared, or after this long: hashing may take hours.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
 
@@ -69,11 +67,15 @@ pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
         ctx.out
             .note("Whoever reaches this machine can fetch what is in the folder; nothing is encrypted yet.");
     }
+    let is_script = typist == Typist::Script && !std::io::stdin().is_terminal();
+    let patience = is_script.then(|| Duration::from_secs(args.wait.into()));
     let caps = (args.serve.limit_up, args.serve.limit_down);
     let initial = names_in(folder.dir());
     let name = session.name().to_owned();
     let state = State { name, tracker, caps, initial, ..State::default() };
-    let desk = Desk::new(ctx, session.peer.clone(), folder, session.tracking_sender(), state);
+    let desk = Desk::new(ctx, session.peer.clone(), folder, session.tracking_sender(), patience, state);
+    // What is shared from elsewhere nobody else looks after.
+    desk.peer.look_after_shares();
     desk.peer.watch_peers(true).await;
     desk.peer.accept_offers(args.accepting()).await;
     let (interrupted, interrupts) = mpsc::channel(4);
@@ -131,7 +133,7 @@ impl Shell {
                     if let Event::Peer(PeerEvent::NameTaken { offer }) = &event {
                         running = Some(self.another_name(offer.clone())?);
                     } else {
-                        events::tell(&self.desk, &self.session, event).await?;
+                        events::tell(&self.desk, &self.session, event, &mut self.news).await?;
                     }
                 }
                 Some(change) = self.changes.recv() => {
@@ -237,7 +239,7 @@ impl Shell {
 
     /// How a script ended. A person has seen it.
     fn verdict(&self) -> anyhow::Result<()> {
-        if self.typist != Typist::Script || std::io::stdin().is_terminal() {
+        if self.desk.patience.is_none() {
             return Ok(());
         }
         match self.desk.state().falls_short() {
@@ -256,11 +258,11 @@ impl Shell {
             let Some(status) = self.desk.peer.status(id).await else { continue };
             if let Some(download) = self.desk.state().download(id).filter(|d| d.phase == Phase::Running) {
                 download.job.tell(&status)?;
-                shown.push(status::line(&download.name, &status));
+                shown.push((download.name.clone(), status));
             }
         }
         if let Some(editor) = &self.editor {
-            editor.show(shown);
+            editor.show(status::lines(&shown));
         }
         Ok(())
     }
@@ -337,20 +339,8 @@ async fn obey(desk: &Desk, lines: &Mutex<Lines>, command: Command, typed: &str) 
 /// After the last line of a script: running downloads are waited for; one that cannot go on for long is given up.
 async fn finish(desk: Arc<Desk>) -> anyhow::Result<bool> {
     for id in desk.meant(None, |phase| phase == Phase::Running)? {
-        let mut waits: Option<Instant> = None;
-        while timeout(Duration::from_millis(250), downloads::ended(&desk, id)).await.is_err() {
-            let waiting = desk.peer.status(id).await.is_some_and(|status| status.waiting.is_some());
-            let since = *waits.get_or_insert_with(Instant::now);
-            if !waiting {
-                waits = None;
-            } else if since.elapsed() >= END_WAIT {
-                let (name, _) = downloads::named(&desk, id);
-                desk.fail(&Failure::new(
-                    Code::Incomplete,
-                    format!("{name} is not complete; progress is kept"),
-                ));
-                break;
-            }
+        if let Err(failure) = downloads::ended(&desk, id).await {
+            desk.fail(&failure);
         }
     }
     Ok(true)

@@ -14,9 +14,17 @@ const NAME: usize = 24;
 /// Holders named; the rest is counted.
 const HOLDERS: usize = 3;
 
-/// How a download stands: `f.bin  ━━━━━━━━        41%  12.5 MiB/s, 3.1 s left  [ann 60%, ben 40%]`.
-pub(super) fn line(name: &str, status: &DownloadStatus) -> String {
-    let name: String = ui::name(name).chars().take(NAME).collect();
+/// How downloads stand, each in a line: `f.bin  ━━━━━━━━        41%  12.5 MiB/s, 3.1 s left  [ann 60%, ben 40%]`.
+pub(super) fn lines(downloads: &[(String, DownloadStatus)]) -> Vec<String> {
+    let shown = |name: &str| -> String { ui::name(name).chars().take(NAME).collect() };
+    let names: Vec<String> = downloads.iter().map(|(name, _)| shown(name)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let lines =
+        names.iter().zip(downloads).map(|(name, (_, status))| line(&format!("{name:<width$}"), status));
+    lines.collect()
+}
+
+fn line(name: &str, status: &DownloadStatus) -> String {
     let filled = (status.bytes.saturating_mul(BAR) / status.total.max(1)).min(BAR);
     let bar: String = (0..BAR).map(|cell| if cell < filled { '━' } else { ' ' }).collect();
     let percent = ui::percent(status.bytes, status.total);
@@ -68,5 +76,15 @@ mod tests {
         assert!(text.ends_with("0%  2.00 KiB/s, 5.0 s left  [ben 75%, ann 25%]"), "{text}");
         status.waiting = Some(WaitReason::NoHolder);
         assert!(line("f", &status).ends_with("waits: no holder is in reach"));
+    }
+
+    #[test]
+    fn bars_stand_below_each_other() {
+        let status =
+            DownloadStatus { bytes: 1, total: 1, missing: Vec::new(), waiting: None, holders: Vec::new() };
+        let names = ["f", "é.txt", &"long".repeat(20)];
+        let lines = lines(&names.map(|name| (name.to_owned(), status.clone())));
+        let bars: Vec<_> = lines.iter().map(|line| line.chars().position(|c| c == '━')).collect();
+        assert_eq!(bars, [Some(NAME + 2); 3]);
     }
 }

@@ -21,6 +21,16 @@ impl DownloadBar {
         Self(bar)
     }
 
+    /// Leaves so much room for its name, that it stands below others.
+    pub(crate) fn align(&self, width: usize) {
+        self.0.set_prefix(format!("{:<width$}", self.0.prefix()));
+    }
+
+    /// Characters of its name.
+    pub(crate) fn width(&self) -> usize {
+        self.0.prefix().chars().count()
+    }
+
     /// What is being done before bytes flow, or why none do.
     pub(crate) fn say(&self, text: &str) {
         self.0.set_message(text.to_owned());
@@ -139,6 +149,13 @@ mod tests {
         assert_eq!(text, "[anna 75%, be\\u{1b}n 25%]");
         let many: Vec<_> = (0..7).map(|_| source("x", 0)).collect();
         assert!(shares(&many).ends_with("x 0%, 3 more]"));
+    }
+
+    #[test]
+    fn bars_are_aligned_by_the_longest_name() {
+        let bars = ["f", "é.txt"].map(|name| DownloadBar::new(&MultiProgress::new(), name, 1));
+        bars[0].align(bars[1].width());
+        assert_eq!(bars[0].0.prefix(), "f    ");
     }
 
     #[test]

@@ -72,6 +72,22 @@ impl FolderPlan {
     pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.identity.size))
     }
+
+    /// Names and identities of all that is in it, hashed: another hash, if any of it is another.
+    pub(crate) fn look(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        for file in &self.files {
+            let id = &file.identity;
+            hasher.update(file.path.as_str().as_bytes());
+            for number in [id.device, id.inode, id.size, id.mtime_ns as u64, id.ctime_ns as u64] {
+                hasher.update(&number.to_le_bytes());
+            }
+        }
+        for (path, mtime_ns) in &self.empty_folders {
+            hasher.update(path.as_str().as_bytes()).update(&mtime_ns.to_le_bytes());
+        }
+        hasher.finalize()
+    }
 }
 
 /// A regular file below a folder.

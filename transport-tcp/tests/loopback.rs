@@ -198,6 +198,27 @@ async fn a_change_is_seen_though_nobody_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_comes_into_a_shared_folder_and_goes_is_seen() {
+    let home = tempfile::tempdir().unwrap();
+    let (ada, mut events) = peer("ada", None).await;
+    write(home.path(), "folder/one", b"one");
+    let folder = home.path().join("folder");
+    let mut before = ada.share(&folder).await.unwrap();
+    assert_eq!(offered_anew(&mut events).await.as_ref(), Ok(&before));
+    ada.look_after_shares();
+    let two = folder.join("two");
+    let changes: [(&dyn Fn(), u64); 2] =
+        [(&|| std::fs::write(&two, b"two").unwrap(), 2), (&|| std::fs::remove_file(&two).unwrap(), 1)];
+    for (change, files) in changes {
+        change();
+        let after = offered_anew(&mut events).await.unwrap();
+        assert_eq!(after.files, files);
+        assert!(after.key != before.key && ada.open(before.key).is_none() && ada.open(after.key).is_some());
+        before = after;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_became_a_link_is_not_offered_as_what_it_leads_to() {
     let home = tempfile::tempdir().unwrap();
     let (ada, mut events) = peer("ada", None).await;

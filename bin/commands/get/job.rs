@@ -99,6 +99,13 @@ impl Job {
         }
     }
 
+    /// Has the bars of several stand below each other.
+    pub(crate) fn align(jobs: &[Self]) {
+        let bars = || jobs.iter().filter_map(|job| job.bar.as_ref());
+        let width = bars().map(DownloadBar::width).max().unwrap_or(0);
+        bars().for_each(|bar| bar.align(width));
+    }
+
     /// For somebody who wants the listing of a folder, and nothing of what is in it.
     pub(crate) fn for_listing(self) -> Self {
         Self { for_listing: true, ..self }
@@ -285,12 +292,19 @@ impl Job {
 
     /// It has waited long enough.
     pub(crate) fn give_up(&mut self) {
-        let Some(waiting) = self.waiting.take() else { return };
-        let failure = match waiting.reason {
+        if let Some(failure) = self.why_it_waits() {
+            self.waiting = None;
+            self.end(failure);
+        }
+    }
+
+    /// The failure that it is to wait no longer, while it waits.
+    pub(crate) fn why_it_waits(&self) -> Option<Failure> {
+        let waiting = self.waiting.as_ref()?;
+        Some(match waiting.reason {
             WaitReason::Storage(fault) => storage_failure(fault, &ui::name(&self.path.to_string_lossy())),
             reason => self.incomplete(reason, &waiting.missing),
-        };
-        self.end(failure);
+        })
     }
 
     fn incomplete(&self, reason: WaitReason, missing: &[(PieceIndex, PieceIndex)]) -> Failure {

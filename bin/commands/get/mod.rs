@@ -82,10 +82,8 @@ async fn check_names(args: &GetArgs, tracker: &HostPort, ctx: &Context) {
     let Ok(tracker) = TrackerAt::resolve(tracker.clone()).await else { return };
     let Ok(peers) = tracker.peers().await else { return };
     let here: Vec<&str> = peers.iter().map(|(row, _)| row.name.as_str()).collect();
-    for name in args.from.iter().filter(|name| !here.contains(&name.as_str())) {
-        let near = what::near(name, here.iter().copied());
-        let near = near.first().map(|near| format!(" Did you mean {}?", ui::name(near))).unwrap_or_default();
-        ctx.out.note(format_args!("No peer is called `{}` at present.{near}", ui::name(name)));
+    for unknown in what::unknown_peers(&args.from, &here) {
+        ctx.out.note(unknown);
     }
 }
 
@@ -136,6 +134,7 @@ impl<'a> Getting<'a> {
             }
             self.jobs.push(Job::new(download, &wanted, &how, &self.ctx.out));
         }
+        Job::align(&self.jobs);
         self.until_all_ended().await?;
         if let Some(failure) = self.jobs.iter_mut().find_map(Job::take_failure) {
             return Err(failure.into());
@@ -286,7 +285,7 @@ async fn streamed(stream: &mut Option<Stream>) -> anyhow::Result<()> {
 }
 
 /// Waits until then; for ever, if there is no then.
-async fn until(then: Option<Instant>) {
+pub(crate) async fn until(then: Option<Instant>) {
     match then {
         Some(then) => sleep_until(then.into()).await,
         None => std::future::pending().await,

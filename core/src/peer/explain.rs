@@ -1,6 +1,6 @@
 //! Why a download is as fast or as slow as it is. Looked at when a person asks; costs a walk over what is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -25,7 +25,9 @@ pub struct Explanation {
     pub down_rate_max: u64,
     /// Possible holders that are known and not linked.
     pub unlinked: u32,
-    /// Everybody who is linked for it, by name.
+    /// Peers that are linked for it and have not said yet what they hold.
+    pub undecided: u32,
+    /// Everybody else who is linked for it, by name.
     pub holders: Vec<HolderExplained>,
 }
 
@@ -63,9 +65,9 @@ pub struct HolderExplained {
     pub only: u64,
     /// Verified bytes that it delivered.
     pub delivered: u64,
-    /// Bytes per second at present, over all downloads.
+    /// Bytes per second at present, for this download.
     pub rate: u64,
-    /// Bytes asked of it and not arrived.
+    /// Bytes asked of it for this download and not arrived.
     pub inflight: u64,
     /// Shortest round trip measured.
     pub round_trip: Option<Duration>,
@@ -116,14 +118,18 @@ impl Peer {
             unlinked: self
                 .root_swarm(id)
                 .map_or(0, |s| s.candidates.len().saturating_sub(s.partners.len()) as u32),
+            undecided: 0,
             holders: Vec::new(),
         };
         let mut holders: BTreeMap<LinkId, HolderExplained> = BTreeMap::new();
+        let mut undecided: BTreeSet<LinkId> = BTreeSet::new();
         for (_, swarm) in self.fetched() {
             if let Some(fetching) = swarm.fetching.as_deref().filter(|f| f.download == id) {
                 self.explain_swarm(swarm, fetching, &mut explained, &mut holders);
+                undecided.extend(swarm.partners.iter().filter(|(_, p)| !p.told).map(|(link, _)| *link));
             }
         }
+        explained.undecided = undecided.iter().filter(|link| !holders.contains_key(link)).count() as u32;
         explained.holders.extend(holders.into_values());
         explained.holders.sort_by(|a, b| (&a.name, a.peer).cmp(&(&b.name, b.peer)));
         Some(explained)
@@ -157,26 +163,29 @@ impl Peer {
             Some(held) => held.iter_missing().collect(),
             None => nothing.iter().collect(),
         };
-        for (link, partner) in &swarm.partners {
+        for (link, partner) in swarm.partners.iter().filter(|(_, partner)| partner.told) {
             let Some(l) = self.links.get(link) else { continue };
-            let told = self.downloads.get(&fetching.download);
-            let holder = holders.entry(*link).or_insert_with(|| HolderExplained {
-                peer: l.peer,
-                name: self.peer_name(l.peer).unwrap_or_default().to_owned(),
-                addr: l.addr,
-                needed: 0,
-                only: 0,
-                delivered: told.and_then(|d| d.delivered.get(&l.peer)).copied().unwrap_or(0),
-                rate: l.down.rate(self.now) as u64,
-                inflight: l.inflight,
-                round_trip: l.rtt,
-                state: HolderState::NothingNew,
+            let download = self.downloads.get(&fetching.download);
+            let holder = holders.entry(*link).or_insert_with(|| {
+                let (inflight, rate) = self.part_of(*link, fetching.download);
+                HolderExplained {
+                    peer: l.peer,
+                    name: self.peer_name(l.peer).unwrap_or_default().to_owned(),
+                    addr: l.addr,
+                    needed: 0,
+                    only: 0,
+                    delivered: download.and_then(|d| d.delivered.get(&l.peer)).copied().unwrap_or(0),
+                    rate,
+                    inflight,
+                    round_trip: l.rtt,
+                    state: HolderState::NothingNew,
+                }
             });
             if partner.dropped {
                 holder.state = HolderState::Dropped;
-            } else if l.inflight > 0 && (l.is_stuck(self.now) || partner.strikes > 0) {
+            } else if holder.inflight > 0 && (l.is_stuck(self.now) || partner.strikes > 0) {
                 holder.state = HolderState::Silent;
-            } else if l.inflight > 0 {
+            } else if holder.inflight > 0 {
                 holder.state = if l.delivered { HolderState::Sending } else { HolderState::Asked };
             } else if !partner.is_askable(self.now) {
                 holder.state = if partner.strikes > 0 { HolderState::Silent } else { HolderState::Busy };

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::content::PieceSet;
-use crate::ids::{ContentKey, DownloadId, PeerId, PieceIndex};
+use crate::ids::{ContentKey, DownloadId, LinkId, PeerId, PieceIndex};
 
-use super::swarm::{Held, Partner, Swarm};
+use super::swarm::{Held, Partner, Swarm, SwarmId};
 use super::{Peer, WaitReason};
 
 /// How a download is doing.
@@ -34,9 +34,9 @@ pub struct HolderStatus {
     pub linked: bool,
     /// Verified bytes that it delivered.
     pub bytes: u64,
-    /// Bytes per second at present.
+    /// Bytes per second at present, for this download.
     pub rate: u64,
-    /// Bytes asked of it and not arrived.
+    /// Bytes asked of it for this download and not arrived.
     pub inflight: u64,
 }
 
@@ -63,7 +63,7 @@ impl Peer {
         };
         let mut holders: Vec<HolderStatus> = Vec::new();
         for (peer, bytes) in &d.delivered {
-            holders.push(self.holder_status(*peer, *bytes));
+            holders.push(self.holder_status(id, *peer, *bytes));
         }
         let root = self.root_swarm(id);
         let linked = root.map(|s| s.partners.iter()).into_iter().flatten();
@@ -72,21 +72,42 @@ impl Peer {
             if partner.have.is_none() || d.delivered.contains_key(&peer) {
                 continue;
             }
-            holders.push(self.holder_status(peer, 0));
+            holders.push(self.holder_status(id, peer, 0));
         }
         let waiting = d.waiting.as_ref().map(|(reason, _)| *reason);
         Some(DownloadStatus { bytes: d.bytes, total, missing: self.missing_ranges(id), waiting, holders })
     }
 
-    fn holder_status(&self, peer: PeerId, bytes: u64) -> HolderStatus {
-        let link = self.by_peer.get(&peer).and_then(|l| self.links.get(l));
-        HolderStatus {
-            peer,
-            name: self.peer_name(peer).unwrap_or_default().to_owned(),
-            linked: link.is_some(),
-            bytes,
-            rate: link.map_or(0, |l| l.down.rate(self.now) as u64),
-            inflight: link.map_or(0, |l| l.inflight),
+    fn holder_status(&self, id: DownloadId, peer: PeerId, bytes: u64) -> HolderStatus {
+        let link = self.by_peer.get(&peer).filter(|link| self.links.contains_key(link));
+        let (inflight, rate) = link.map_or((0, 0), |link| self.part_of(*link, id));
+        let name = self.peer_name(peer).unwrap_or_default().to_owned();
+        HolderStatus { peer, name, linked: link.is_some(), bytes, rate, inflight }
+    }
+
+    /// What a link owes a download, and its rate in that proportion: what is asked for is what comes.
+    pub(super) fn part_of(&self, link: LinkId, id: DownloadId) -> (u64, u64) {
+        let Some(l) = self.links.get(&link) else { return (0, 0) };
+        let rate = l.down.rate(self.now) as u64;
+        let others = self.downloads.iter().filter(|(other, d)| **other != id && !d.done && !d.stopped);
+        let others = others.count() as u64;
+        if others == 0 {
+            return (l.inflight, rate);
+        }
+        let is_for = |swarm: SwarmId| {
+            let fetching = self.swarms.get(&swarm).and_then(|s| s.fetching.as_ref());
+            fetching.is_some_and(|f| f.download == id)
+        };
+        let runs = l.queue.iter().filter_map(|op| self.asked.get(op));
+        let runs = runs.filter(|run| !run.taken_back && run.choice.is_none() && is_for(run.swarm));
+        let choices = l.mine.values().filter(|swarm| is_for(**swarm)).map(|swarm| {
+            let partner = self.swarms.get(swarm).and_then(|s| s.partners.get(&link));
+            partner.map_or(0, |p| p.choices.len() as u64) * self.choice_bytes(*swarm)
+        });
+        let owed = runs.map(|run| self.outstanding_bytes(run)).sum::<u64>() + choices.sum::<u64>();
+        match l.inflight {
+            0 => (0, rate / (others + 1)),
+            all => (owed, (u128::from(rate) * u128::from(owed) / u128::from(all)) as u64),
         }
     }
 

@@ -78,6 +78,8 @@ pub(super) struct Partner {
     /// Its slot, once its `Join` came.
     pub(super) theirs: Option<Slot>,
     pub(super) have: Held,
+    /// It has said what it holds, or is taken to hold all.
+    pub(super) told: bool,
     /// It holds all of a folder, members included.
     pub(super) everything: bool,
     /// It can give the piece table, as far as is known.
@@ -120,6 +122,7 @@ impl Partner {
             joined: now,
             mine,
             theirs: None,
+            told: have.is_all(),
             have,
             everything: false,
             has_table: false,

@@ -197,6 +197,7 @@ impl Peer {
         }
         partner.everything = holding == Holding::Everything;
         partner.has_table = holding != Holding::Nothing;
+        partner.told = holding != Holding::Some;
         let fetches = holding != Holding::Everything;
         let has_all = !fetches || pieces == 0;
         if has_all && fetches && swarm.complete {
@@ -247,6 +248,7 @@ impl Peer {
         if have.merge_slice(first, bits).is_err() {
             return self.misbehaved(link, Misbehaviour::OutOfRange, None);
         }
+        partner.told = true;
         self.set_held(link, id, Held::Some(have));
         self.partner_filled(link, id);
         self.partner_news(link, id);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::case::*;
 use crate::synthetic::Synthetic;
-use potluck_core::ids::{ChunkRun, LinkId, OpId, PeerId, PieceIndex, Slot};
+use potluck_core::content::{Kind, PieceSet};
+use potluck_core::ids::{ChunkRun, DownloadId, LinkId, OpId, PeerId, PieceIndex, Slot};
 use potluck_core::limits;
 use potluck_core::peer::*;
 use potluck_core::wire::peer::{Holding, KnownPeer, PeerMessage};
@@ -324,6 +325,56 @@ fn an_answer_to_an_older_ping_is_no_round_trip() {
         let told = case.peer.explain(DOWNLOAD).unwrap();
         assert_eq!(told.holders[0].round_trip.is_some(), measured);
     }
+}
+
+#[test]
+fn what_is_not_said_yet_explains_nothing() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, "..."));
+    let one = case.meet(1);
+    let explained = |case: &Case| {
+        let told = case.peer.explain(DOWNLOAD).unwrap();
+        (told.undecided, told.holders.len())
+    };
+    let (slot, key) = (Slot(1), content.key);
+    case.says(one, PeerMessage::Join { slot, key, holding: Holding::Some });
+    assert_eq!(explained(&case), (1, 0), "what it has follows");
+    case.holds(1, &content, "#..");
+    assert_eq!(explained(&case), (0, 1));
+    let two = case.meet(2);
+    case.says(two, PeerMessage::Join { slot: Slot(2), key, holding: Holding::Nothing });
+    assert_eq!(explained(&case), (0, 2), "that it has nothing is known, too");
+}
+
+/// One link serves two downloads: what comes over it is told once.
+#[test]
+fn the_rate_of_a_link_is_shared_out_among_its_downloads() {
+    let (small, big) = (Synthetic::new(limits::CHUNK_BYTES, 2), pieces(3));
+    let mut case = Case::new();
+    case.fetch(&big, set(&big, "..."));
+    let one = case.meet(1);
+    case.holds(1, &big, "###");
+    let alone = case.peer.status(DOWNLOAD).unwrap().holders.remove(0);
+    assert_eq!(alone.inflight, case.peer.inflight(), "all of it is for the only download");
+    let (other, peers, how) = (DownloadId(2), Vec::new(), FetchOptions::default());
+    let (key, kind, name) = (small.key, Kind::File, "small".to_owned());
+    case.command(Command::Fetch { download: other, key, kind, name, peers, how });
+    case.open(Opening::Part { table: None, have: PieceSet::empty(1) });
+    case.says(one, PeerMessage::Join { slot: Slot(7), key, holding: Holding::Everything });
+    case.pass(Duration::from_millis(100));
+    let (op, run) = case.expected(one)[0];
+    case.arrive(&big, op, run.piece.0, true);
+    let part = |case: &Case, id| case.peer.status(id).unwrap().holders.remove(0);
+    let (first, second) = (part(&case, DOWNLOAD), part(&case, other));
+    assert!(first.inflight > 0 && second.inflight == limits::CHUNK_BYTES, "{first:?} {second:?}");
+    assert_eq!(first.inflight + second.inflight, case.peer.inflight());
+    assert!(first.rate > 0 && second.rate > 0, "{first:?} {second:?}");
+    let told = case.peer.explain(other).unwrap().holders.remove(0);
+    assert_eq!((told.rate, told.inflight), (second.rate, second.inflight));
+    case.command(Command::Stop { download: other });
+    let whole = part(&case, DOWNLOAD).rate;
+    assert!(whole.abs_diff(first.rate + second.rate) <= 1, "{whole}: {first:?} {second:?}");
 }
 
 fn joins(effects: &[PeerEffect], link: LinkId) -> bool {

@@ -52,7 +52,7 @@ pub(super) fn look_at(path: &Path) -> io::Result<Look> {
         (Nature::Symlink, 0)
     } else if kind.is_dir() {
         // A folder that cannot be shared looks the same until it changes itself.
-        (Nature::Folder, scan(path).map_or(0, |plan| hash_folder(&plan.found, &mut hasher)))
+        (Nature::Folder, scan(path).map_or(0, |plan| look_in(&plan.found, &mut hasher)))
     } else {
         return Err(io::ErrorKind::NotFound.into());
     };
@@ -61,18 +61,9 @@ pub(super) fn look_at(path: &Path) -> io::Result<Look> {
 }
 
 /// Hashes what is in a folder; returns the bytes of its files.
-fn hash_folder(found: &Found, hasher: &mut blake3::Hasher) -> u64 {
+fn look_in(found: &Found, hasher: &mut blake3::Hasher) -> u64 {
     let Found::Folder(folder) = found else { return 0 };
-    for file in &folder.files {
-        let id = &file.identity;
-        hasher.update(file.path.as_str().as_bytes());
-        for number in [id.device, id.inode, id.size, id.mtime_ns as u64, id.ctime_ns as u64] {
-            hasher.update(&number.to_le_bytes());
-        }
-    }
-    for (path, mtime_ns) in &folder.empty_folders {
-        hasher.update(path.as_str().as_bytes()).update(&mtime_ns.to_le_bytes());
-    }
+    hasher.update(folder.look().as_bytes());
     folder.bytes()
 }
 

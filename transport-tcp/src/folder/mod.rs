@@ -523,6 +523,7 @@ fn watcher(dir: &Path, hear: impl notify::EventHandler) -> notify::Result<Recomm
 
 /// Looks at what is due, until the folder is dropped.
 async fn watch(inner: Arc<Inner>) {
+    inner.peer.watches(&inner.dir).await;
     let hearing = Arc::downgrade(&inner);
     let watched = watcher(&inner.dir, move |event| {
         if let Some(inner) = hearing.upgrade() {

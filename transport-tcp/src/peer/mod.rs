@@ -385,9 +385,15 @@ impl Peer {
     }
 
     /// Looks every two seconds whether what is shared is still what was hashed, for as long as the peer runs, and offers
-    /// what changed as what it is by then. Without this a change shows when somebody asks for the file.
+    /// what changed as what it is by then; what a [`SharedFolder`](crate::folder::SharedFolder) shares is left to that. Without
+    /// this a change shows when somebody asks for the file.
     pub fn look_after_shares(&self) {
         tokio::spawn(share::look_after(Arc::downgrade(&self.0)));
+    }
+
+    /// Somebody sees by itself what becomes of what lies directly in a folder.
+    pub(crate) async fn watches(&self, folder: &Path) {
+        share::watches(&self.0, folder).await;
     }
 
     /// Offers a content no longer; of a folder, none of its files that are not shared otherwise, too.

@@ -83,6 +83,40 @@ struct Root {
     /// Where it led: absolute, without symbolic links. It is offered anew only from there: whoever may put a link in its
     /// place could else have any file of this user's offered.
     led_to: PathBuf,
+    /// Of a folder: what was in it.
+    look: Option<blake3::Hash>,
+}
+
+/// Something that is shared, as it was when it was hashed.
+#[derive(Debug)]
+struct Shown {
+    key: ContentKey,
+    path: PathBuf,
+    was: Was,
+}
+
+#[derive(Debug)]
+enum Was {
+    /// This file.
+    File(PathBuf, FileIdentity),
+    /// A folder with all that is in it.
+    Folder(blake3::Hash),
+}
+
+impl Shown {
+    fn is_another(&self) -> bool {
+        match &self.was {
+            Was::File(file, identity) => FileIdentity::at(file).ok() != Some(*identity),
+            Was::Folder(look) => scan(&self.path).ok().and_then(|plan| look_of(&plan)) != Some(*look),
+        }
+    }
+}
+
+fn look_of(plan: &ScanPlan) -> Option<blake3::Hash> {
+    match &plan.found {
+        Found::File(_) => None,
+        Found::Folder(folder) => Some(folder.look()),
+    }
 }
 
 /// What is shared, by path and by content.
@@ -95,6 +129,8 @@ pub(super) struct Shares {
     by_key: HashMap<ContentKey, Vec<(PathBuf, Offer)>>,
     /// The same the other way round. Never empty.
     keys_of: HashMap<PathBuf, BTreeSet<ContentKey>>,
+    /// Folders whose owner sees by itself what becomes of what lies directly in them.
+    watched: BTreeSet<PathBuf>,
 }
 
 impl Shares {
@@ -124,6 +160,25 @@ impl Shares {
             return None;
         }
         self.by_key.get(&key).and_then(|offers| best(offers))
+    }
+
+    /// Files and folders that are shared, but for what a watched folder shares.
+    fn unwatched(&self) -> Vec<Shown> {
+        let mut shown = Vec::new();
+        for (key, offers) in &self.by_key {
+            for (path, offer) in offers {
+                if let Source::File { path: file, identity } = &offer.source {
+                    let was = Was::File(file.clone(), *identity);
+                    shown.push(Shown { key: *key, path: path.clone(), was });
+                }
+            }
+        }
+        let folders = self.by_path.iter().filter_map(|(path, root)| {
+            Some(Shown { key: root.key, path: path.clone(), was: Was::Folder(root.look?) })
+        });
+        shown.extend(folders);
+        shown.retain(|shown| shown.path.parent().is_none_or(|folder| !self.watched.contains(folder)));
+        shown
     }
 
     /// Every content that `path` offers.
@@ -159,7 +214,7 @@ pub(super) async fn share(peer: &Inner, path: &Path, led_to: Option<PathBuf>) ->
     let _turn = peer.share_turn.lock().await;
     let hashed = hash(peer, path, led_to).await;
     let mut shares = peer.shares.lock().await;
-    let (shared, led_to, offered) = match hashed {
+    let (shared, root, offered) = match hashed {
         Ok(hashed) => hashed,
         Err(error) => {
             // What does not stand still may be tried again: it stays known.
@@ -169,7 +224,7 @@ pub(super) async fn share(peer: &Inner, path: &Path, led_to: Option<PathBuf>) ->
             return Err(error);
         }
     };
-    shares.by_path.insert(path.to_owned(), Root { key: shared.key, led_to });
+    shares.by_path.insert(path.to_owned(), root);
     let all = shares.of(path);
     withdraw(peer, &mut shares, path, all.difference(&offered)).await;
     drop(shares);
@@ -177,15 +232,15 @@ pub(super) async fn share(peer: &Inner, path: &Path, led_to: Option<PathBuf>) ->
     Ok(shared)
 }
 
-/// Hashes what is at a path and offers it on the way. Returns where the path leads, and all that was offered.
+/// Hashes what is at a path and offers it on the way. Returns what it came to, and all that was offered.
 async fn hash(
     peer: &Inner,
     path: &Path,
     led_to: Option<PathBuf>,
-) -> Result<(Shared, PathBuf, BTreeSet<ContentKey>), ShareError> {
+) -> Result<(Shared, Root, BTreeSet<ContentKey>), ShareError> {
     let given = path.to_owned();
     let plan = peer.crews.sharing.call(move || scan(&given)).await?;
-    let leads_to = plan.root.clone();
+    let (leads_to, look) = (plan.root.clone(), look_of(&plan));
     if led_to.is_some_and(|led_to| led_to != leads_to) {
         return Err(ScanError::Led { path: path.to_owned() }.into());
     }
@@ -201,7 +256,9 @@ async fn hash(
     };
     let hashing = peer.crews.sharing.call(move || job.run(&plan));
     let (shared, offered) = tokio::join!(hashing, offer_each(peer, path, hashed));
-    Ok((shared?, leads_to, offered))
+    let shared = shared?;
+    let root = Root { key: shared.key, led_to: leads_to, look };
+    Ok((shared, root, offered))
 }
 
 /// Offers what was hashed, as it comes.
@@ -220,6 +277,11 @@ async fn offer_each(
         offered.insert(key);
     }
     offered
+}
+
+/// See [`Peer::watches`](super::Peer::watches).
+pub(super) async fn watches(peer: &Inner, folder: &Path) {
+    peer.shares.lock().await.watched.insert(folder.to_owned());
 }
 
 /// See [`Peer::unshare`](super::Peer::unshare).
@@ -316,20 +378,13 @@ pub(super) async fn look_after(peer: Weak<Inner>) {
         let Some(peer) = peer.upgrade() else { return };
         let began = Instant::now();
         restless.retain(|_, (then, pause)| *then + *pause > began);
-        let mut sources = Vec::new();
-        for (key, offers) in &peer.shares.lock().await.by_key {
-            for (path, offer) in offers {
-                if let Source::File { path: file, identity } = &offer.source {
-                    sources.push((*key, path.clone(), file.clone(), *identity));
-                }
-            }
-        }
-        sources.retain(|(_, path, ..)| restless.get(path).is_none_or(|(then, _)| *then <= began));
+        let mut shown = peer.shares.lock().await.unwatched();
+        shown.retain(|shown| restless.get(&shown.path).is_none_or(|(then, _)| *then <= began));
         let look = move || {
-            sources.retain(|(_, _, file, identity)| FileIdentity::at(file).ok() != Some(*identity));
-            sources
+            shown.retain(Shown::is_another);
+            shown
         };
-        for (key, path, ..) in peer.crews.storage.call(look).await {
+        for Shown { key, path, .. } in peer.crews.storage.call(look).await {
             let (then, pause) = restless.entry(path).or_insert((began, LOOK_EVERY));
             if *then <= began {
                 *pause = (*pause * 2).min(LOOK_EVERY_MAX);
@@ -466,6 +521,23 @@ mod tests {
         assert_eq!(shares.remove(file, KEY).unwrap().name, "in folder, renamed");
         assert!(shares.remove(folder, KEY).is_none());
         assert!(shares.by_key.is_empty() && shares.keys_of.is_empty());
+    }
+
+    #[test]
+    fn what_a_watched_folder_shares_is_not_looked_at_again() {
+        let mut shares = Shares::default();
+        shares.watched.insert("/dir".into());
+        let identity = FileIdentity { device: 0, inode: 0, size: 3, mtime_ns: 0, ctime_ns: 0 };
+        for path in ["/dir/f", "/dir/tree/by its own path", "/elsewhere"] {
+            let source = Source::File { path: path.into(), identity };
+            shares.add(Path::new(path), KEY, Offer { source, ..offer("f", false) });
+        }
+        for path in ["/dir/tree", "/tree"] {
+            let look = Some(blake3::hash(b"what was in it"));
+            shares.by_path.insert(path.into(), Root { key: KEY, led_to: path.into(), look });
+        }
+        let looked_at: Vec<_> = shares.unwatched().into_iter().map(|shown| shown.path).collect();
+        assert_eq!(looked_at, ["/dir/tree/by its own path", "/elsewhere", "/tree"].map(Path::new));
     }
 
     #[test]
