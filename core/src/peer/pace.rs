@@ -59,19 +59,6 @@ pub(super) struct ChunkDelay {
     delay: Duration,
 }
 
-/// How this peer stands among the partners of a swarm is counted anew after so long: it changes with every announcement, and
-/// only roughly matters.
-const STANDING_EVERY: Duration = Duration::from_millis(10);
-
-/// How long a chunk takes its way when nothing holds it up, on average over the complete holders that owe some; zero where others
-/// owe more.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct UsualDelay {
-    /// When it is taken anew.
-    next: Instant,
-    delay: Duration,
-}
-
 /// How this peer stands among the partners of a swarm.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Standing {
