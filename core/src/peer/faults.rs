@@ -108,13 +108,15 @@ impl Peer {
     }
 
     pub(super) fn places_again(&mut self, download: DownloadId) {
+        let filled = self.root_swarm(download).and_then(|s| s.fetching.as_ref());
+        let filled = filled.is_some_and(|f| f.phase == Phase::Filled && f.download == download);
         let Some(d) = self.downloads.get_mut(&download) else { return };
         let is_listed = d.folder.is_some();
         for place in std::mem::take(&mut d.again) {
-            if is_listed && place == Place::Root(download) {
-                self.start_members(download);
-            } else {
-                self.restart_follower(place);
+            match place {
+                Place::Root(_) if is_listed => self.start_members(download),
+                Place::Root(_) if filled => self.read_listing(download),
+                Place::Root(_) | Place::Member { .. } => self.restart_follower(place),
             }
         }
     }

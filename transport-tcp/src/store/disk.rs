@@ -61,6 +61,8 @@ pub(crate) trait Folder: Clone + fmt::Debug + Send + Sync + Sized + 'static {
     fn sync(&self) -> io::Result<()>;
     /// Makes everything below this folder durable: names and bytes.
     fn sync_tree(&self) -> io::Result<()>;
+    /// Bytes that can still be written in it.
+    fn free_bytes(&self) -> io::Result<u64>;
     /// Sets the time of the last change, in nanoseconds since 1970.
     fn set_mtime(&self, mtime_ns: i64) -> io::Result<()>;
 }
