@@ -1,5 +1,6 @@
 //! Being interrupted: the first signal asks for an orderly end, the second one kills.
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -13,6 +14,9 @@ pub(crate) struct Interrupts(watch::Receiver<Option<Code>>);
 impl Interrupts {
     /// Takes over SIGINT and SIGTERM; with `while_stdin` the end of standard input counts as a SIGTERM.
     pub(crate) fn listen(while_stdin: bool) -> std::io::Result<Self> {
+        // Not to be killed by a limit on the size of files: then the write fails, and is told like a full disk. Tokio's handler
+        // stays when nobody listens.
+        drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
         let (sender, receiver) = watch::channel(None);
         let mut int = signal(SignalKind::interrupt())?;
         let mut term = signal(SignalKind::terminate())?;

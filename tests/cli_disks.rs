@@ -70,6 +70,31 @@ fn a_full_disk_pauses_a_download_which_says_so_and_goes_on_when_there_is_space()
 }
 
 #[test]
+fn a_limit_on_the_size_of_files_pauses_a_download_and_kills_nobody() {
+    let net = Net::new();
+    let path = net.file("src/f", 12 * MIB, 1);
+    let (_sharer, id) = net.share("sharer", &path, &["--limit-up", "8M"]);
+    let mut getter = net.get("g", &id, &["--wait", "60"]);
+    getter.limit_file_size(Some(4 * MIB));
+    getter.event_where("waiting", |event| text(event, "reason") == "the disk is full");
+    getter.limit_file_size(None);
+    let ran = getter.ran();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(b3sum(&net.got("g", "f")), id);
+}
+
+#[test]
+fn a_limit_on_open_files_is_named_by_a_download_that_it_stops() {
+    let net = Net::new();
+    let files = net.path("src/many/f").parent().unwrap().to_owned();
+    (0..100).for_each(|n| fs::write(files.join(format!("f{n}")), [n]).unwrap());
+    let (_sharer, id) = net.share("sharer", &files, &[]);
+    let mut getter = net.get("g", &id, &["--wait", "60"]);
+    getter.limit_open_files(24);
+    getter.event_where("waiting", |event| text(event, "reason") == "as many files are open as may be");
+}
+
+#[test]
 fn what_somebody_does_to_a_part_file_under_a_download_yields_no_wrong_file() {
     type Deed = fn(&Path);
     let deeds: [(&str, Deed); 2] = [

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use support::processes::{Net, b3sum, text, until};
 
 const MIB: u64 = 1 << 20;
@@ -127,4 +128,37 @@ fn links_and_special_files_are_left_out_with_a_word() {
     assert_eq!(names, ["real"]);
     assert_eq!(net.ask(&["search", "secret"]).all("content").count(), 0);
     assert_eq!(net.run(&["share", pipe.to_str().unwrap()]).code, Some(1));
+}
+
+#[test]
+fn a_damaged_cache_of_hashes_is_told_in_one_line_and_made_anew() {
+    let net = Net::without_tracker();
+    let path = net.file("src/f", 5 * MIB, 1);
+    let cache = net.path("cache/potluck/hashes.redb");
+    let share = || {
+        let (node, id) = net.share("sharer", &path, &[]);
+        node.signal(Signal::TERM);
+        (id, node.ran().stderr)
+    };
+    let (id, _) = share();
+    // The hash of a file that may be changing still is not remembered.
+    until("the cache is written", || {
+        cache.exists() || {
+            share();
+            cache.exists()
+        }
+    });
+    let whole = fs::read(&cache).unwrap();
+    // Some of it shows by an error, some only by a panic of the library that reads it.
+    let mut flipped = whole.clone();
+    flipped.iter_mut().skip(4096).step_by(4096).for_each(|byte| *byte ^= 0x55);
+    for damaged in [&flipped[..], &whole[..whole.len() / 2], b"no cache"] {
+        fs::write(&cache, damaged).unwrap();
+        let (again, stderr) = share();
+        assert_eq!(again, id);
+        assert_eq!(stderr.matches("the hash cache starts anew").count(), 1, "{stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        let (_, stderr) = share();
+        assert!(!stderr.contains("the hash cache"), "it is right again: {stderr}");
+    }
 }

@@ -4,7 +4,9 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use potluck_core::ids::PeerId;
-use potluck_core::limits::{PEERS_PER_TRACKER, REQUEST_TIMEOUT, ROWS_PER_REPLY, SILENT_LINK};
+use potluck_core::limits::{
+    EMPTY_PAGES_MAX, PEERS_PER_TRACKER, REQUEST_TIMEOUT, ROWS_PER_REPLY, SILENT_LINK,
+};
 use potluck_core::peer::{Answer, CloseReason, DialError, Question};
 use potluck_core::wire::frame::{Header, encode_message};
 use potluck_core::wire::handshake::Seeks;
@@ -202,7 +204,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
     }
 
     /// Asks page after page, for at most `limit` rows, until the tracker has no more or refuses. Every page begins
-    /// beyond the one before: what leads in circles is no tracker.
+    /// beyond the one before, and some bring something: what leads in circles, or on and on, is no tracker.
     async fn pages<Row, C: Clone + Ord>(
         &mut self,
         limit: usize,
@@ -211,7 +213,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
         mut each: impl FnMut(Vec<Row>),
     ) -> Result<Option<RefusedRequest>, AskError> {
         let not_a_tracker = AskError::NotATracker { tracker: self.tracker };
-        let (mut left, mut after) = (limit, None::<C>);
+        let (mut left, mut after, mut empty) = (limit, None::<C>, 0);
         loop {
             self.seq += 1;
             let wanted = left.min(ROWS_PER_REPLY);
@@ -227,7 +229,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Visit<R, W> {
             }
             let (seq, rows, next) = page(reply).ok_or(not_a_tracker)?;
             let goes_on = next.as_ref().is_none_or(|next| after.as_ref().is_none_or(|after| after < next));
-            if seq != self.seq || rows.len() > wanted || !goes_on {
+            empty = if rows.is_empty() { empty + 1 } else { 0 };
+            let leads_on = next.is_some() && empty >= EMPTY_PAGES_MAX;
+            if seq != self.seq || rows.len() > wanted || !goes_on || leads_on {
                 return Err(not_a_tracker);
             }
             left -= rows.len();

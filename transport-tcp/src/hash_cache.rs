@@ -7,11 +7,12 @@
 //! A value is: size `u64`, mtime and ctime `i64` in nanoseconds, id, the piece table's values (32 bytes each; none for a
 //! content of one chunk), and the first 8 bytes of the BLAKE3 hash of all of that; integers little-endian.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -119,8 +120,8 @@ fn with_database<T>(path: &Path, work: impl Fn(&Database) -> Result<T, redb::Err
     for _ in 0..2 {
         // A damaged file should be told by an error; if it is by a panic, that is the cache's affair as well.
         let attempt = || -> Result<T, Trouble> { work(&open(path)?).map_err(Trouble::from) };
-        let panicked = |_| Err(Trouble::Unusable("a panic".to_owned()));
-        match catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(panicked) {
+        let panicked = |_| Err(Trouble::Unusable("what it holds cannot be read".to_owned()));
+        match caught(attempt).unwrap_or_else(panicked) {
             Ok(done) => return Some(done),
             Err(Trouble::Busy) => {
                 tracing::info!("another process has the hash cache open; hashing without it");
@@ -140,6 +141,28 @@ fn with_database<T>(path: &Path, work: impl Fn(&Database) -> Result<T, redb::Err
         }
     }
     None
+}
+
+thread_local! {
+    /// This thread's panics are the cache's affair, and no text of them is anybody's.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Catches a panic, without its text on stderr.
+fn caught<T>(work: impl FnOnce() -> T) -> thread::Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let loud = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                loud(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(false);
+    done
 }
 
 fn open(path: &Path) -> Result<Database, Trouble> {

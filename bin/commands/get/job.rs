@@ -364,6 +364,7 @@ fn storage_in_words(fault: StorageFault) -> &'static str {
         StorageFault::Occupied => "something else stands there, and is not touched",
         StorageFault::BadPath => "such a path cannot exist there",
         StorageFault::Altered => "somebody else changed its part file",
+        StorageFault::TooManyOpen => "as many files are open as may be",
     }
 }
 
@@ -371,6 +372,9 @@ pub(crate) fn storage_failure(fault: StorageFault, path: &str) -> Failure {
     let next = match fault {
         StorageFault::Full => "Make room and run the same command again; progress is kept.",
         StorageFault::Io => "The system's log says more. Progress is kept.",
+        StorageFault::TooManyOpen => {
+            "Raise the limit, `ulimit -n 65536`, and run the same command again; progress is kept."
+        }
         StorageFault::Altered => "The same command goes on with what is right of it.",
         StorageFault::Denied => "Choose another place by --out PATH.",
         StorageFault::Locked => "Wait for it, or choose another place by --out PATH.",

@@ -507,8 +507,8 @@ impl Peer {
     }
 
     pub(super) fn place_done(&mut self, download: DownloadId, place: Place) {
-        if let Place::Member { .. } = place {
-            return self.member_done(download);
+        if let Place::Member { entry, .. } = place {
+            return self.member_done(download, entry);
         }
         if let Some(d) = self.downloads.get_mut(&download) {
             d.done = true;

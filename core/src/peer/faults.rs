@@ -20,7 +20,7 @@ impl Peer {
         let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
         let download = fetching.download;
         match fault {
-            StorageFault::Full | StorageFault::Io => {}
+            StorageFault::Full | StorageFault::Io | StorageFault::TooManyOpen => {}
             StorageFault::Altered => return self.look_anew(id),
             StorageFault::Denied | StorageFault::Locked | StorageFault::Occupied | StorageFault::BadPath => {
                 return self.fail_download(download, FailReason::Storage(fault));
@@ -95,7 +95,7 @@ impl Peer {
     /// again.
     pub(super) fn place_refused(&mut self, download: DownloadId, place: Place, fault: StorageFault) {
         match fault {
-            StorageFault::Full | StorageFault::Io | StorageFault::Altered => {}
+            StorageFault::Full | StorageFault::Io | StorageFault::TooManyOpen | StorageFault::Altered => {}
             StorageFault::Denied | StorageFault::Locked | StorageFault::Occupied | StorageFault::BadPath => {
                 return self.fail_download(download, FailReason::Storage(fault));
             }
@@ -108,13 +108,15 @@ impl Peer {
     }
 
     pub(super) fn places_again(&mut self, download: DownloadId) {
+        let filled = self.root_swarm(download).and_then(|s| s.fetching.as_ref());
+        let filled = filled.is_some_and(|f| f.phase == Phase::Filled && f.download == download);
         let Some(d) = self.downloads.get_mut(&download) else { return };
         let is_listed = d.folder.is_some();
         for place in std::mem::take(&mut d.again) {
-            if is_listed && place == Place::Root(download) {
-                self.start_members(download);
-            } else {
-                self.restart_follower(place);
+            match place {
+                Place::Root(_) if is_listed => self.start_members(download),
+                Place::Root(_) if filled => self.read_listing(download),
+                Place::Root(_) | Place::Member { .. } => self.restart_follower(place),
             }
         }
     }

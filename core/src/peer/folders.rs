@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::content::{Kind, Listing, ListingEntry, ListingFault, Node, Selection};
+use crate::content::{Geometry, Kind, Listing, ListingEntry, ListingFault, Node, Selection};
 use crate::ids::{ContentKey, DownloadId, LinkId, OpId};
 use crate::limits;
 
@@ -21,6 +21,8 @@ pub(super) struct Folder {
     next: u32,
     /// Started and not done.
     active: u32,
+    /// Pieces of those.
+    pieces: u64,
     /// Bytes of all members.
     pub(super) total: u64,
     /// Which entries are wanted; `None`: all.
@@ -30,7 +32,7 @@ pub(super) struct Folder {
 impl Folder {
     fn new(listing: Arc<Listing>, select: &Selection) -> Self {
         let chosen = (!select.is_all()).then(|| select.chosen(&listing));
-        let mut folder = Self { listing, next: 0, active: 0, total: 0, chosen };
+        let mut folder = Self { listing, next: 0, active: 0, pieces: 0, total: 0, chosen };
         folder.total = folder.files().map(|(entry, _)| entry.bytes()).sum();
         folder
     }
@@ -51,6 +53,17 @@ impl Folder {
     /// Some of its files were to be chosen, and none is.
     fn is_of_nothing(&self) -> bool {
         self.chosen.is_some() && self.files().next().is_none()
+    }
+
+    /// May another member be started? Each costs by itself, and by its pieces.
+    const fn has_room(&self) -> bool {
+        (self.active as usize) < limits::FOLDER_MEMBERS_ACTIVE && self.pieces < limits::FOLDER_PIECES_ACTIVE
+    }
+
+    /// Pieces of an entry.
+    fn pieces_of(&self, entry: u32) -> u64 {
+        let geometry = self.content(entry).and_then(|(key, ..)| Geometry::new(key.length));
+        geometry.map_or(0, |geometry| u64::from(geometry.pieces()))
     }
 
     /// The content of an entry; `None` for a folder within the folder.
@@ -93,15 +106,16 @@ impl Peer {
                 self.start_members(id);
             }
             Ok(Err(fault)) => self.fail_download(id, FailReason::BadListing(fault)),
+            Err(StorageFault::Full) => self.place_refused(id, Place::Root(id), StorageFault::Full),
             Err(fault) => self.fail_download(id, FailReason::Storage(fault)),
         }
     }
 
-    /// Starts members until their number is reached; with the last one done, the folder is put in place.
+    /// Starts members while there is room; with the last one done, the folder is put in place.
     pub(super) fn start_members(&mut self, id: DownloadId) {
         loop {
             let Some(folder) = self.downloads.get_mut(&id).and_then(|d| d.folder.as_mut()) else { return };
-            if folder.active as usize >= limits::FOLDER_MEMBERS_ACTIVE {
+            if !folder.has_room() {
                 return;
             }
             let entry = folder.next;
@@ -114,6 +128,7 @@ impl Peer {
             }
             let Some((key, kind, name)) = folder.content(entry) else { continue };
             folder.active += 1;
+            folder.pieces += folder.pieces_of(entry);
             self.start_content(Place::Member { download: id, entry }, key, kind, name);
             if let Some(member) = self.by_key.get(&key).copied() {
                 self.member_partners(id, member);
@@ -169,9 +184,10 @@ impl Peer {
         self.watch(key);
     }
 
-    pub(super) fn member_done(&mut self, id: DownloadId) {
+    pub(super) fn member_done(&mut self, id: DownloadId, entry: u32) {
         if let Some(folder) = self.downloads.get_mut(&id).and_then(|d| d.folder.as_mut()) {
             folder.active = folder.active.saturating_sub(1);
+            folder.pieces = folder.pieces.saturating_sub(folder.pieces_of(entry));
             self.start_members(id);
         }
     }

@@ -133,6 +133,8 @@ pub enum StorageFault {
     BadPath,
     /// Somebody else cut, extended, moved or removed what is there of the download. All of it is looked at anew.
     Altered,
+    /// As many files are open as may be. Goes on when some are closed.
+    TooManyOpen,
 }
 
 /// Why an expected chunk did not become bytes on the disk.

@@ -32,6 +32,8 @@ pub(super) struct Pending {
     /// Where the page begins that was asked for last.
     after: Option<Cursor>,
     after_peer: Option<PeerId>,
+    /// Pages in a row that brought nothing.
+    empty: u32,
     rows: Vec<Row>,
     holders: Vec<HolderRow>,
     peers: Vec<PeerRow>,
@@ -48,6 +50,19 @@ struct Find {
     /// Those who answered, whatever they said.
     answered: Vec<PeerId>,
     offers: Vec<(PeerId, Offer)>,
+}
+
+impl Pending {
+    fn count_page(&mut self, rows: usize) {
+        self.empty = if rows == 0 { self.empty + 1 } else { 0 };
+    }
+
+    /// Does the next page, if there is one, begin beyond the last, and do pages bring something? A tracker that leads in circles,
+    /// or on and on, is as good as none.
+    fn goes_on<C: Ord>(&self, after: Option<&C>, next: Option<&C>) -> bool {
+        let further = |next| after.is_none_or(|after| after < next);
+        next.is_none_or(|next| self.empty < limits::EMPTY_PAGES_MAX && further(next))
+    }
 }
 
 impl Peer {
@@ -73,6 +88,7 @@ impl Peer {
             sent: false,
             after: None,
             after_peer: None,
+            empty: 0,
             rows: Vec::new(),
             holders: Vec::new(),
             peers: Vec::new(),
@@ -181,9 +197,10 @@ impl Peer {
     pub(super) fn rows_said(&mut self, op: OpId, rows: Vec<Row>, next: Option<Cursor>) {
         let Some(pending) = self.questions.get_mut(&op) else { return };
         let Question::Contents { limit, .. } = pending.question else { return };
+        pending.count_page(rows.len());
         pending.rows.extend(rows);
         let next = next.filter(|cursor| cursor.name.len() <= limits::NAME_BYTES_MAX);
-        if !goes_on(pending.after.as_ref(), next.as_ref()) {
+        if !pending.goes_on(pending.after.as_ref(), next.as_ref()) {
             return self.answer(op, Answer::Unreachable);
         }
         if next.is_some() && (pending.rows.len() as u32) < limit {
@@ -196,8 +213,9 @@ impl Peer {
 
     pub(super) fn holder_rows_said(&mut self, op: OpId, rows: Vec<HolderRow>, next: Option<PeerId>) {
         let Some(pending) = self.questions.get_mut(&op) else { return };
+        pending.count_page(rows.len());
         pending.holders.extend(rows);
-        if !goes_on(pending.after_peer.as_ref(), next.as_ref()) {
+        if !pending.goes_on(pending.after_peer.as_ref(), next.as_ref()) {
             return self.answer(op, Answer::Unreachable);
         }
         if next.is_some() && pending.holders.len() < limits::PEERS_PER_TRACKER {
@@ -217,8 +235,9 @@ impl Peer {
 
     pub(super) fn peer_rows_said(&mut self, op: OpId, rows: Vec<PeerRow>, next: Option<PeerId>) {
         let Some(pending) = self.questions.get_mut(&op) else { return };
+        pending.count_page(rows.len());
         pending.peers.extend(rows);
-        if !goes_on(pending.after_peer.as_ref(), next.as_ref()) {
+        if !pending.goes_on(pending.after_peer.as_ref(), next.as_ref()) {
             return self.answer(op, Answer::Unreachable);
         }
         if next.is_some() && pending.peers.len() < limits::PEERS_PER_TRACKER {
@@ -363,11 +382,6 @@ impl Peer {
             .map(|s| Offer { key: s.key, kind: s.kind, name: s.name.clone() })
             .collect()
     }
-}
-
-/// Does the next page, if there is one, begin beyond the last? A tracker that leads in circles is as good as none.
-fn goes_on<C: Ord>(after: Option<&C>, next: Option<&C>) -> bool {
-    next.is_none_or(|next| after.is_none_or(|after| after < next))
 }
 
 /// The keys of all contents whose ids begin with these hex digits, at least eight.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::Tracker;
 use crate::ids::{ContentKey, LinkId, PeerId};
-use crate::limits::PEERS_PER_TRACKER;
+use crate::limits::{PEERS_PER_ADDRESS, PEERS_PER_TRACKER};
 
 /// A live session, as it is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,8 @@ impl Tracker {
         assert!(self.sessions.len() <= PEERS_PER_TRACKER);
         assert_eq!(self.by_peer.len(), self.sessions.len());
         assert_eq!(self.by_name.len(), self.sessions.len());
+        assert_eq!(self.by_origin.values().sum::<usize>(), self.sessions.len());
+        assert!(self.by_origin.values().all(|peers| (1..=PEERS_PER_ADDRESS).contains(peers)));
         for (owner, session) in &self.sessions {
             assert_eq!(self.by_peer.get(&session.peer), Some(owner));
             assert_eq!(self.by_name.get(&session.name), Some(owner));

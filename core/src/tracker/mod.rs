@@ -41,6 +41,7 @@ mod visitors;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -82,6 +83,8 @@ pub struct Tracker {
     sessions: BTreeMap<OwnerId, Session>,
     by_peer: BTreeMap<PeerId, OwnerId>,
     by_name: BTreeMap<String, OwnerId>,
+    /// Sessions of each address, where there are any.
+    by_origin: BTreeMap<IpAddr, usize>,
     registry: Registry,
     watches: Watches,
     peer_log: PeerLog,
@@ -105,6 +108,7 @@ impl Tracker {
             sessions: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             by_name: BTreeMap::new(),
+            by_origin: BTreeMap::new(),
             registry: Registry::default(),
             watches: Watches::default(),
             peer_log: PeerLog::default(),

@@ -12,8 +12,10 @@ use super::{Tracker, TrackerEffect, TrackerEvent, Turn};
 use crate::bucket::{Bucket, Rate};
 use crate::ids::{LinkId, OpId, PeerId, SessionToken};
 use crate::limits::{
-    DIAL_ASKS_BURST, DIAL_ASKS_PER_SECOND, PEERS_PER_TRACKER, RENAMES_BURST, RENAMES_PER_SECOND,
+    DIAL_ASKS_BURST, DIAL_ASKS_PER_SECOND, PEERS_PER_ADDRESS, PEERS_PER_TRACKER, RENAMES_BURST,
+    RENAMES_PER_SECOND,
 };
+use crate::origin::origin;
 use crate::peer::{CloseReason, Misbehaviour};
 use crate::wire::tracker::{Accepting, HolderRow, PeerRow, Reach, RefusedRequest, TrackerMessage};
 
@@ -84,6 +86,11 @@ impl Tracker {
         if !is_name(&wish.name) {
             return turn.refuse(id, seq, RefusedRequest::BadName);
         }
+        let here = self.by_peer.get(&peer).and_then(|owner| self.sessions.get(owner));
+        let comes = here.is_none_or(|session| origin(session.addr.ip()) != origin(addr.ip()));
+        if comes && self.by_origin.get(&origin(addr.ip())).is_some_and(|peers| *peers >= PEERS_PER_ADDRESS) {
+            return turn.refuse(id, seq, RefusedRequest::Limit("peers at one address".to_owned()));
+        }
         let owner = if let Some(&owner) = self.by_peer.get(&peer) {
             if !self.take_over(owner, id, addr, &wish, turn) {
                 return turn.refuse(id, seq, RefusedRequest::NotYours);
@@ -129,8 +136,10 @@ impl Tracker {
             return false;
         }
         let old = std::mem::replace(&mut session.link, id);
-        session.addr = addr;
+        let before = std::mem::replace(&mut session.addr, addr);
         session.dialable = false;
+        self.goes_from(before.ip());
+        self.comes_to(addr.ip());
         self.drop_link(old);
         turn.close(old, CloseReason::Duplicate);
         if !wish.any_name && !self.by_name.contains_key(&wish.name) {
@@ -190,8 +199,21 @@ impl Tracker {
             offers: Bucket::default(),
         };
         self.sessions.insert(owner, session);
+        self.comes_to(addr.ip());
         self.peer_log.append(peer, Happened::Joined, turn.now, &mut self.pacer);
         owner
+    }
+
+    fn comes_to(&mut self, ip: IpAddr) {
+        *self.by_origin.entry(origin(ip)).or_default() += 1;
+    }
+
+    fn goes_from(&mut self, ip: IpAddr) {
+        let Some(peers) = self.by_origin.get_mut(&origin(ip)) else { return };
+        *peers -= 1;
+        if *peers == 0 {
+            self.by_origin.remove(&origin(ip));
+        }
     }
 
     pub(super) fn rename(&mut self, id: LinkId, seq: u32, name: String, turn: &mut Turn<'_>) {
@@ -231,7 +253,8 @@ impl Tracker {
 
     /// Forgets a session whose link is gone; its registrations count as gone from here on.
     pub(super) fn end_session(&mut self, owner: OwnerId, how: Ending, turn: &mut Turn<'_>) {
-        let Some(Session { peer, name, probing, .. }) = self.sessions.remove(&owner) else { return };
+        let Some(Session { peer, name, addr, probing, .. }) = self.sessions.remove(&owner) else { return };
+        self.goes_from(addr.ip());
         self.by_peer.remove(&peer);
         self.by_name.remove(&name);
         self.probes.forget(probing);

@@ -8,7 +8,7 @@ use crate::synthetic::Synthetic;
 use potluck_core::content::{
     Kind, Listing, ListingEntry, ListingFault, NameFault, Node, PathFault, PieceSet, SafePath,
 };
-use potluck_core::ids::{ChunkRun, ContentKey, DownloadId, PieceIndex, Slot};
+use potluck_core::ids::{ChunkRun, ContentId, ContentKey, DownloadId, PieceIndex, Slot};
 use potluck_core::peer::*;
 use potluck_core::wire::peer::{Holding, PeerMessage};
 use potluck_core::wire::tracker::TrackerRequest;
@@ -211,4 +211,63 @@ fn a_folder_whose_listing_is_refused_fails_with_what_is_wrong() {
     assert_eq!(told, FailReason::BadListing(fault));
     let is_member = |e: &PeerEffect| matches!(e, PeerEffect::Open { place: Place::Member { .. }, .. });
     assert!(!case.done.iter().any(is_member), "nothing of it is fetched");
+}
+
+/// A listing claims what it likes: what is held in memory and on the disk for members of which nothing is proven is bounded.
+#[test]
+fn members_are_started_while_their_piece_tables_are_small_and_one_at_least() {
+    let (huge, large, small) = (1 << 44, 1 << 30, 1000);
+    for (lengths, together) in [(vec![huge; 4], 1), (vec![large; 300], 128), (vec![small; 300], 256)] {
+        let entries = lengths.iter().zip(0_u32..).map(|(length, n)| {
+            let id = ContentId(std::array::from_fn(|at| if at == 0 { (n / 256) as u8 } else { n as u8 }));
+            let key = ContentKey { id, length: *length };
+            let path = SafePath::parse(&format!("{n:03}")).expect("a path");
+            ListingEntry { path, node: Node::File { key, executable: false, mtime_ns: 0 } }
+        });
+        let listing = Arc::new(Listing::new(entries.collect()).expect("a listing"));
+        let mut case = Case::new();
+        case.fetch_kind(&Synthetic::new(500, 1), Kind::Folder);
+        case.open(Opening::Part { table: None, have: PieceSet::full(1) });
+        let op = case.last(|e| match e {
+            PeerEffect::ReadListing { op, .. } => Some(*op),
+            _ => None,
+        });
+        case.input(PeerInput::ListingRead { op, result: Ok(Ok(listing)) });
+        let opened = |case: &Case| {
+            let ops = case.done.iter().filter_map(|e| match e {
+                PeerEffect::Open { op, place: Place::Member { .. }, .. } => Some(*op),
+                _ => None,
+            });
+            ops.collect::<Vec<_>>()
+        };
+        let started = opened(&case);
+        assert_eq!(started.len(), together);
+        // What stands there already is done at once, and the next one is started.
+        let finished = Opening::Finished { table: None };
+        if lengths[0] == small {
+            case.input(PeerInput::Opened { op: started[0], result: Ok(finished) });
+            assert_eq!(opened(&case).len(), together + 1);
+        }
+    }
+}
+
+#[test]
+fn a_folder_for_which_the_disk_has_no_room_waits_and_is_looked_at_again() {
+    let mut case = Case::new();
+    case.fetch_kind(&Synthetic::new(500, 1), Kind::Folder);
+    case.open(Opening::Part { table: None, have: PieceSet::full(1) });
+    let reading = |e: &PeerEffect| match e {
+        PeerEffect::ReadListing { op, .. } => Some(*op),
+        _ => None,
+    };
+    let op = case.last(reading);
+    case.input(PeerInput::ListingRead { op, result: Err(StorageFault::Full) });
+    let full = WaitReason::Storage(StorageFault::Full);
+    let told = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { reason, .. }) if *reason == full);
+    assert_eq!(case.done.iter().filter(|e| told(e)).count(), 1);
+    case.pass(Duration::from_secs(3));
+    assert_ne!(case.last(reading), op, "it is looked at again");
+    let listing = Arc::new(Listing::new(Vec::new()).expect("a listing"));
+    case.input(PeerInput::ListingRead { op: case.last(reading), result: Ok(Ok(listing)) });
+    assert!(matches!(case.done.last(), Some(PeerEffect::Finish { place: Place::Root(_), .. })));
 }

@@ -571,6 +571,11 @@ fn led_by(cursors: &[Option<&str>], rows: usize) -> Option<Answer> {
 
 #[test]
 fn a_tracker_that_leads_in_circles_is_none() {
+    let names: Vec<String> = (0..limits::EMPTY_PAGES_MAX).map(|page| format!("{page:05}")).collect();
+    let on_and_on: Vec<Option<&str>> = names.iter().map(|name| Some(name.as_str())).collect();
+    assert_eq!(led_by(&on_and_on[1..], 0), None, "pages may be empty");
+    assert_eq!(led_by(&on_and_on, 0), Some(Answer::Unreachable));
+    assert_eq!(led_by(&on_and_on, 1), None);
     for rows in [0, 1] {
         assert!(matches!(led_by(&[Some("a"), Some("b"), None], rows), Some(Answer::Contents(_))));
         assert_eq!(led_by(&[Some("b"), Some("c")], rows), None, "there is more");

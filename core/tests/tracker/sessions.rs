@@ -305,6 +305,34 @@ fn peers_are_bounded() {
     hub.rejoin(one_more, "late", None);
 }
 
+/// Many behind one address are not hindered; yet who has one address cannot take the places of all.
+#[test]
+fn peers_at_one_address_are_bounded_wherever_they_came_from() {
+    let mut hub = Hub::new();
+    hub.checking = false;
+    let (crowded, elsewhere) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+    let mut first = None;
+    for peer in 0..limits::PEERS_PER_ADDRESS as u64 {
+        let link = hub.link_from(peer, crowded);
+        let token = hub.rejoin(link, &format!("p{peer}"), None);
+        first.get_or_insert((link, token));
+    }
+    hub.checking = true;
+    let full = limit(1, "peers at one address");
+    let one_more = hub.link_from(1_000_000, crowded);
+    assert_eq!(hub.try_join(one_more, "late", false, None), full);
+    let other = hub.link_from(1_000_000, elsewhere);
+    let late = hub.rejoin(other, "late", None);
+    let moved = hub.link_from(1_000_000, crowded);
+    assert_eq!(hub.try_join(moved, "late", false, Some(late)), full, "nor does one move there");
+    let (gone, token) = first.unwrap();
+    let again = hub.link_from(0, crowded);
+    hub.rejoin(again, "p0", Some(token));
+    assert!(hub.closed.iter().any(|(link, _)| *link == gone), "who is there takes its session over");
+    hub.drop_link(again);
+    hub.rejoin(moved, "late", Some(late));
+}
+
 #[test]
 fn equal_seeds_and_inputs_give_equal_effects() {
     let run = |seed| {

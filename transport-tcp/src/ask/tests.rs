@@ -19,6 +19,8 @@ fn row(number: u32) -> Row {
 
 /// A number of rows with which the tracker has no rows, and its cursor stays where it is.
 const CIRCLES: u32 = u32::MAX;
+/// The same, and its cursor moves on and on.
+const ENDLESS: u32 = u32::MAX - 1;
 
 /// A tracker that lists `rows` rows by pages of at most 100 and after that many replies says nothing more; or refuses.
 async fn tracker(rows: u32, replies: usize, refuse: bool) -> (MemoryTransport, SocketAddr) {
@@ -39,9 +41,10 @@ async fn tracker(rows: u32, replies: usize, refuse: bool) -> (MemoryTransport, S
             let mut page: Vec<Row> = (first..end).map(row).collect();
             let next = page.last().filter(|_| end < rows);
             let mut next = next.map(|row| Cursor { name: row.name.clone(), key: row.key });
-            if rows == CIRCLES {
+            if rows >= ENDLESS {
                 page.clear();
-                next = Some(Cursor { name: "00001".to_owned(), key: row(1).key });
+                let at = if rows == CIRCLES { 1 } else { first };
+                next = Some(Cursor { name: row(at).name, key: row(at).key });
             }
             let answer = match refuse {
                 true => TrackerMessage::Refused { seq, why: RefusedRequest::BadQuery("?".into()) },
@@ -94,4 +97,10 @@ async fn what_fails_says_how() {
 #[tokio::test(start_paused = true)]
 async fn a_cursor_that_does_not_advance_is_no_trackers() {
     assert!(matches!(ask(CIRCLES, 1000, 100, false).await, Err(AskError::NotATracker { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_without_rows_and_without_end_are_no_trackers() {
+    let endless = ask(ENDLESS, 1000, EMPTY_PAGES_MAX as usize, false).await;
+    assert!(matches!(endless, Err(AskError::NotATracker { .. })));
 }

@@ -61,6 +61,8 @@ pub(crate) trait Folder: Clone + fmt::Debug + Send + Sync + Sized + 'static {
     fn sync(&self) -> io::Result<()>;
     /// Makes everything below this folder durable: names and bytes.
     fn sync_tree(&self) -> io::Result<()>;
+    /// Bytes that can still be written in it.
+    fn free_bytes(&self) -> io::Result<u64>;
     /// Sets the time of the last change, in nanoseconds since 1970.
     fn set_mtime(&self, mtime_ns: i64) -> io::Result<()>;
 }
@@ -104,6 +106,7 @@ pub(crate) fn fault(error: &io::Error) -> StorageFault {
         | Kind::InvalidInput
         | Kind::CrossesDevices => StorageFault::BadPath,
         _ if is_name_refused(error) => StorageFault::BadPath,
+        _ if is_out_of_files(error) => StorageFault::TooManyOpen,
         _ => StorageFault::Io,
     }
 }
@@ -114,12 +117,18 @@ fn is_name_refused(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::LOOP | Errno::ILSEQ))
 }
 
+/// This process, or the whole system, has as many files open as it may.
+fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
 /// For `map_err`: tells the log what the system said, and the machine what it means.
 pub(crate) fn failed(what: &'static str) -> impl Fn(io::Error) -> StorageFault {
     move |error| {
         let fault = fault(&error);
-        // A full disk is told by whoever waits for it, who tries again and again.
-        if fault == StorageFault::Full {
+        // What can pass by itself is told by whoever waits for it, who tries again and again.
+        if matches!(fault, StorageFault::Full | StorageFault::TooManyOpen) {
             tracing::info!(%error, "{what}");
         } else {
             tracing::warn!(%error, ?fault, "{what}");
@@ -153,7 +162,7 @@ mod tests {
             (Errno::XDEV, StorageFault::BadPath),
             (Errno::ILSEQ, StorageFault::BadPath),
             (Errno::IO, StorageFault::Io),
-            (Errno::MFILE, StorageFault::Io),
+            (Errno::MFILE, StorageFault::TooManyOpen),
             (Errno::STALE, StorageFault::Io),
         ];
         for (errno, meaning) in meanings {

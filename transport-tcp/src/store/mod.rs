@@ -351,7 +351,7 @@ impl Store {
     /// Performs [`PeerEffect::ReadListing`](potluck_core::peer::PeerEffect::ReadListing).
     ///
     /// # Errors
-    /// The disk fails, or the place is not open. The inner error: the bytes are no listing, or one that is refused.
+    /// The disk fails, or has no room for the files; or the place is not open. The inner error: the bytes are no listing, or one that is refused.
     pub fn read_listing(
         &self,
         download: DownloadId,
@@ -365,6 +365,9 @@ impl Store {
                 };
                 if !staging.selection().is_all() {
                     self.part_stands(place, staging)?;
+                }
+                if matches!(self.place(place)?, OpenPlace::Part(_)) {
+                    staging.check_room(&listing)?;
                 }
                 Ok(Ok(listing))
             }

@@ -142,6 +142,10 @@ impl Folder for OsFolder {
         self.sync()
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        free_bytes(&self.0)
+    }
+
     fn set_mtime(&self, mtime_ns: i64) -> io::Result<()> {
         let changed = fs::Timespec {
             tv_sec: mtime_ns.div_euclid(1_000_000_000),
@@ -151,6 +155,12 @@ impl Folder for OsFolder {
         let times = fs::Timestamps { last_access: untouched, last_modification: changed };
         Ok(fs::futimens(&self.0, &times)?)
     }
+}
+
+/// What the file system still takes.
+fn free_bytes(at: impl std::os::fd::AsFd) -> io::Result<u64> {
+    let disk = fs::fstatvfs(at)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 impl DiskFile for File {
@@ -190,8 +200,7 @@ impl DiskFile for File {
             }
         }
         // What is there already may be counted twice; better too little is said early than too late.
-        let disk = fs::fstatvfs(self)?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < length {
+        if free_bytes(self)? < length {
             return Err(Errno::NOSPC.into());
         }
         if self.metadata()?.len() < span.end { self.set_len(span.end) } else { Ok(()) }

@@ -211,6 +211,30 @@ impl<D: Folder> Staging<D> {
         Ok(listing.map(|listing| self.listing.get_or_init(|| (Arc::new(listing), bytes.into())).clone()))
     }
 
+    /// Do the files that are wanted fit on the disk? `Full` before the first of them is written, else.
+    pub(crate) fn check_room(&self, listing: &Listing) -> Result<(), StorageFault> {
+        let look = failed("looking for room for a folder");
+        let free = self.content.free_bytes().map_err(&look)?;
+        if listing.total_bytes() <= free {
+            return Ok(());
+        }
+        let chosen = listing.entries().iter().zip(self.select.chosen(listing)).filter(|(_, chosen)| *chosen);
+        let lacking = chosen.map(|(entry, _)| match entry.node {
+            Node::File { key, .. } => key.length.saturating_sub(self.bytes_there(&entry.path)),
+            Node::Folder { .. } => 0,
+        });
+        match lacking.fold(0, u64::saturating_add) <= free {
+            true => Ok(()),
+            false => Err(look(io::ErrorKind::StorageFull.into())),
+        }
+    }
+
+    /// What is there of a file counts as here, holes included: the disk tells when it is full after all.
+    fn bytes_there(&self, path: &SafePath) -> u64 {
+        let there = walk::parent(&self.content, path, false).and_then(|(folder, name)| folder.stat(name));
+        there.map_or(0, |stat| stat.identity.size)
+    }
+
     /// A file among the listing's entries.
     fn entry(&self, entry: u32) -> Result<Entry, StorageFault> {
         let (listing, _) = self.listing()?.or(Err(StorageFault::BadPath))?;

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
-use potluck_core::content::{ListingEntry, PathFault, SafePath};
+use potluck_core::content::{ListingEntry, PathFault, SafePath, Selection};
 
 use super::*;
 use crate::hashing::{Hashed, HashedFolder, Hashing, hash_folder};
@@ -472,4 +472,31 @@ fn a_listing_with_a_name_that_leftovers_have_is_refused_when_it_is_read() {
         content.write_all(&world.store, ROOT);
         assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Ok(Arc::new(listed(path)))), "{path}");
     }
+}
+
+#[test]
+fn a_folder_that_cannot_fit_on_the_disk_is_told_before_a_file_of_it_is_opened() {
+    let world = World::new("folder", Kind::Folder);
+    let entry = |path: &str, length| {
+        let key = ContentKey { id: ContentId([1; 32]), length };
+        let node = Node::File { key, executable: false, mtime_ns: 0 };
+        ListingEntry { path: SafePath::parse(path).unwrap(), node }
+    };
+    let huge = (0..9).map(|n| entry(&format!("f{n}"), 1 << 44));
+    let listing = Listing::new(huge.chain([entry("small", 5)]).collect()).unwrap();
+    let content = Content::of(listing.encode());
+    let read = |include: &[&str]| {
+        let include = include.iter().map(|glob| (*glob).to_owned()).collect();
+        let select = Selection::new(include, Vec::new()).unwrap();
+        let name = SafeName::parse(world.name).unwrap();
+        let target = Target::new(world.folder.path(), &name).unwrap().selecting(&select);
+        world.store.set_target(DOWNLOAD, target, Kind::Folder, name);
+        world.open(&content).unwrap();
+        content.write_all(&world.store, ROOT);
+        let read = world.store.read_listing(DOWNLOAD);
+        world.store.release(ROOT);
+        read
+    };
+    assert_eq!(read(&[]), Err(StorageFault::Full));
+    assert_eq!(read(&["small"]), Ok(Ok(Arc::new(listing.clone()))), "of what is chosen");
 }

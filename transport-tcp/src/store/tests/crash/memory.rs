@@ -429,6 +429,10 @@ impl Folder for MemoryFolder {
         self.disk.state().perform(Operation::Sync(Synced::Everything))
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
     fn set_mtime(&self, mtime_ns: i64) -> io::Result<()> {
         self.disk.state().perform(Operation::Attributes { node: self.node, executable: false, mtime_ns })
     }
