@@ -98,8 +98,9 @@ pub const REQUESTED_CHUNKS_PER_LINK: usize = 1024;
 pub const CHOICES_PER_LINK: usize = 64;
 /// Members of a folder that are fetched at the same time.
 pub const FOLDER_MEMBERS_ACTIVE: usize = 256;
-/// Pieces of those members at which no other is started. Their tables (8 MiB, and one member's, which is at most 32 MiB) lie in
-/// memory and on the disk before a byte of them is proven. 128 files of up to 32 GiB, or as many as may be of up to 256 MiB, are below it.
+/// Pieces of those members at which no other is started. Their tables (8 MiB, and one member's, which is at most 32 MiB) lie
+/// in memory and on the disk before a byte of them is proven. 128 files of up to 32 GiB, or as many as may be of up to
+/// 256 MiB, are below it.
 pub const FOLDER_PIECES_ACTIVE: u64 = 262_144;
 /// Contents that one peer shares or downloads.
 pub const CONTENTS_PER_PEER: usize = 1_000_000;
@@ -109,7 +110,8 @@ pub const REGISTRATIONS_PER_PEER: usize = CONTENTS_PER_PEER;
 pub const WATCHES_PER_PEER: usize = 1024;
 /// Peers a tracker knows at once.
 pub const PEERS_PER_TRACKER: usize = 100_000;
-/// Peers at one address (of IPv6: in one network of 64 bits) that a tracker knows at once: a campus behind one, and yet few of all.
+/// Peers at one address (of IPv6: in one network of 64 bits) that a tracker knows at once: a campus behind one, and yet few of
+/// all.
 pub const PEERS_PER_ADDRESS: usize = 4096;
 /// Registrations at a tracker, of all peers: about 1 GiB of memory.
 pub const REGISTRATIONS_PER_TRACKER: usize = 4_000_000;

@@ -351,7 +351,8 @@ impl Store {
     /// Performs [`PeerEffect::ReadListing`](potluck_core::peer::PeerEffect::ReadListing).
     ///
     /// # Errors
-    /// The disk fails, or has no room for the files; or the place is not open. The inner error: the bytes are no listing, or one that is refused.
+    /// The disk fails, or has no room for the files; or the place is not open. The inner error: the bytes are no listing, or one
+    /// that is refused.
     pub fn read_listing(
         &self,
         download: DownloadId,
