@@ -106,6 +106,8 @@ pub const FOLDER_PIECES_ACTIVE: u64 = 262_144;
 pub const CONTENTS_PER_PEER: usize = 1_000_000;
 /// Registrations of one peer at the tracker.
 pub const REGISTRATIONS_PER_PEER: usize = CONTENTS_PER_PEER;
+/// Bytes of the names of one peer's registrations: 134 for each of a million.
+pub const REGISTERED_NAMES_PER_PEER: usize = 128 << 20;
 /// Contents that one peer watches at the tracker.
 pub const WATCHES_PER_PEER: usize = 1024;
 /// Peers a tracker knows at once.
@@ -113,8 +115,10 @@ pub const PEERS_PER_TRACKER: usize = 100_000;
 /// Peers at one address (of IPv6: in one network of 64 bits) that a tracker knows at once: a campus behind one, and yet few of
 /// all.
 pub const PEERS_PER_ADDRESS: usize = 4096;
-/// Registrations at a tracker, of all peers: about 1 GiB of memory.
+/// Registrations at a tracker, of all peers: about 1 GiB of memory beside their names.
 pub const REGISTRATIONS_PER_TRACKER: usize = 4_000_000;
+/// Bytes of the names of all registrations: each is stored twice, as it is and as it is searched for.
+pub const REGISTERED_NAMES_PER_TRACKER: usize = 512 << 20;
 /// Registrations of peers that left, taken apart per input: some milliseconds.
 pub const REMOVALS_PER_INPUT: usize = 4096;
 /// Watches of contents at a tracker, of all peers: each costs at most 32 entries.

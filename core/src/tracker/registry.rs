@@ -13,7 +13,10 @@ use super::catalog::{Catalog, Found, Page, RowId, Scanned};
 use super::matcher::Matcher;
 use crate::content::{Geometry, Kind};
 use crate::ids::{ContentId, ContentKey, PeerId};
-use crate::limits::{HOLDERS_PER_ID_SEARCH, REGISTRATIONS_PER_PEER, REGISTRATIONS_PER_TRACKER};
+use crate::limits::{
+    HOLDERS_PER_ID_SEARCH, REGISTERED_NAMES_PER_PEER, REGISTERED_NAMES_PER_TRACKER, REGISTRATIONS_PER_PEER,
+    REGISTRATIONS_PER_TRACKER,
+};
 use crate::wire::tracker::{Ad, Cursor};
 
 /// A session's number among those that may register; reused once everything that it registered is gone.
@@ -32,6 +35,8 @@ pub(super) struct Registry {
     retired: BTreeSet<OwnerId>,
     /// Registrations of all owners.
     registrations: usize,
+    /// Bytes of their names.
+    name_bytes: usize,
 }
 
 /// How much is registered at most.
@@ -39,6 +44,8 @@ pub(super) struct Registry {
 struct Bounds {
     per_owner: usize,
     in_all: usize,
+    names_per_owner: usize,
+    names_in_all: usize,
 }
 
 #[derive(Debug)]
@@ -46,6 +53,8 @@ struct Owner {
     peer: PeerId,
     live: bool,
     contents: BTreeSet<ContentIndex>,
+    /// Bytes of the names under which they are registered.
+    name_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -84,7 +93,12 @@ pub(super) enum Change {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self::new(Bounds { per_owner: REGISTRATIONS_PER_PEER, in_all: REGISTRATIONS_PER_TRACKER })
+        Self::new(Bounds {
+            per_owner: REGISTRATIONS_PER_PEER,
+            in_all: REGISTRATIONS_PER_TRACKER,
+            names_per_owner: REGISTERED_NAMES_PER_PEER,
+            names_in_all: REGISTERED_NAMES_PER_TRACKER,
+        })
     }
 }
 
@@ -98,11 +112,12 @@ impl Registry {
             catalog: Catalog::default(),
             retired: BTreeSet::new(),
             registrations: 0,
+            name_bytes: 0,
         }
     }
 
     pub(super) fn add_owner(&mut self, peer: PeerId) -> OwnerId {
-        let owner = Owner { peer, live: true, contents: BTreeSet::new() };
+        let owner = Owner { peer, live: true, contents: BTreeSet::new(), name_bytes: 0 };
         u32::try_from(self.owners.insert(owner)).unwrap_or(u32::MAX)
     }
 
@@ -175,17 +190,23 @@ impl Registry {
 
     /// Would these ads exceed a bound? Says which. Ads of one content count once each, which errs on the safe side.
     pub(super) fn exceeded(&self, owner: OwnerId, ads: &[Ad]) -> Option<&'static str> {
-        let owned = &self.owners[owner as usize].contents;
-        let fit = |new: usize| match self.bounds {
+        let Owner { contents: owned, name_bytes, .. } = &self.owners[owner as usize];
+        let fit = |new: usize, bytes: usize| match self.bounds {
             bounds if owned.len() + new > bounds.per_owner => Some("registrations per peer"),
             bounds if self.registrations + new > bounds.in_all => Some("registrations"),
+            bounds if name_bytes + bytes > bounds.names_per_owner => Some("bytes of names per peer"),
+            bounds if self.name_bytes + bytes > bounds.names_in_all => Some("bytes of names"),
             _ => None,
         };
         // Far from the bounds there is no need to look which of the ads are new.
-        fit(ads.len())?;
-        let is_new = |ad: &&Ad| self.index(ad.key).is_none_or(|index| !owned.contains(&index));
-        let new = ads.iter().filter(is_new).count();
-        if new == 0 { None } else { fit(new) }
+        fit(ads.len(), ads.iter().map(|ad| ad.name.len()).sum())?;
+        let (mut new, mut bytes) = (0, 0);
+        for ad in ads {
+            let old = self.index(ad.key).and_then(|content| self.holder(owner, content));
+            new += usize::from(old.is_none());
+            bytes += ad.name.len().saturating_sub(old.map_or(0, |old| self.catalog.name(old.row).len()));
+        }
+        if new == 0 && bytes == 0 { None } else { fit(new, bytes) }
     }
 
     /// Registers a checked ad, or updates its registration. One that holds no piece of a content that has some takes
@@ -206,6 +227,7 @@ impl Registry {
                     old.row
                 } else {
                     let row = self.catalog.enlist(ad);
+                    self.named(owner, ad.name.len(), self.catalog.name(old.row).len());
                     self.catalog.delist(old.row, old.kind, old.member);
                     row
                 };
@@ -228,9 +250,17 @@ impl Registry {
                 entry.complete += u32::from(is_complete);
                 self.owners[owner as usize].contents.insert(content);
                 self.registrations += 1;
+                self.named(owner, ad.name.len(), 0);
                 Change::Came(content)
             }
         }
+    }
+
+    /// A registration of the owner has a name of so many bytes instead of one of so many.
+    fn named(&mut self, owner: OwnerId, new: usize, old: usize) {
+        let owner = &mut self.owners[owner as usize];
+        owner.name_bytes = owner.name_bytes + new - old;
+        self.name_bytes = self.name_bytes + new - old;
     }
 
     /// Takes back the owner's registration; `None` if it has none.
@@ -353,6 +383,7 @@ impl Registry {
         if entry.holders.capacity() > 4 * entry.holders.len() + 4 {
             entry.holders.shrink_to_fit();
         }
+        self.named(owner, 0, self.catalog.name(holder.row).len());
         self.catalog.delist(holder.row, holder.kind, holder.member);
         self.registrations -= 1;
         self.remove_if_unused(content);
@@ -371,6 +402,7 @@ impl Registry {
         self.catalog.check_invariants();
         assert_eq!(self.by_key.len(), self.contents.len());
         let mut registrations = 0;
+        let mut name_bytes: BTreeMap<OwnerId, usize> = BTreeMap::new();
         let mut refs: BTreeMap<RowId, u32> = BTreeMap::new();
         for (&key, &index) in &self.by_key {
             let content = &self.contents[index as usize];
@@ -385,6 +417,7 @@ impl Registry {
                 assert!(self.owners[holder.owner as usize].contents.contains(&index));
                 assert!(holder.pieces <= all && (holder.pieces > 0 || all == 0));
                 *refs.entry(holder.row).or_default() += 1;
+                *name_bytes.entry(holder.owner).or_default() += self.catalog.name(holder.row).len();
                 registrations += 1;
             }
         }
@@ -394,9 +427,13 @@ impl Registry {
         assert!(refs.iter().all(|(&row, &count)| self.catalog.refs(row) == count));
         for (id, owner) in &self.owners {
             assert!(owner.contents.len() <= self.bounds.per_owner);
+            assert_eq!(owner.name_bytes, name_bytes.get(&(id as u32)).copied().unwrap_or(0));
+            assert!(owner.name_bytes <= self.bounds.names_per_owner);
             assert_eq!(owner.live, !self.retired.contains(&(id as u32)));
         }
         assert!(self.registrations <= self.bounds.in_all);
+        assert_eq!(name_bytes.values().sum::<usize>(), self.name_bytes);
+        assert!(self.name_bytes <= self.bounds.names_in_all);
     }
 }
 
@@ -424,18 +461,21 @@ mod tests {
         numbers.map(ad).collect()
     }
 
+    fn announce(registry: &mut Registry, owner: OwnerId, ads: &[Ad]) -> Option<&'static str> {
+        let exceeded = registry.exceeded(owner, ads);
+        if exceeded.is_none() {
+            ads.iter().for_each(|ad| _ = registry.announce(owner, ad));
+        }
+        registry.check_invariants();
+        exceeded
+    }
+
     #[test]
     fn registrations_are_bounded_per_owner_and_in_all() {
-        let mut registry = Registry::new(Bounds { per_owner: 10, in_all: 15 });
+        let bounds = Bounds { per_owner: 10, in_all: 15, names_per_owner: 99, names_in_all: 99 };
+        let mut registry = Registry::new(bounds);
         let owners = [1, 2].map(|peer| registry.add_owner(PeerId([peer; 32])));
-        let mut announce = |owner, ads: &[Ad]| {
-            let exceeded = registry.exceeded(owner, ads);
-            if exceeded.is_none() {
-                ads.iter().for_each(|ad| _ = registry.announce(owner, ad));
-            }
-            registry.check_invariants();
-            exceeded
-        };
+        let mut announce = |owner, ads: &[Ad]| announce(&mut registry, owner, ads);
         assert_eq!(announce(owners[0], &ads(0..8)), None);
         assert_eq!(announce(owners[0], &ads(6..11)), Some("registrations per peer"));
         assert_eq!(announce(owners[0], &ads(6..10)), None);
@@ -444,6 +484,29 @@ mod tests {
         assert_eq!(announce(owners[1], &ads(0..5)), None);
         registry.withdraw(owners[0], ads(0..1)[0].key);
         assert_eq!(registry.exceeded(owners[1], &ads(5..6)), None);
+    }
+
+    #[test]
+    fn names_are_bounded_in_bytes_per_owner_and_in_all() {
+        let bounds = Bounds { per_owner: 99, in_all: 99, names_per_owner: 10, names_in_all: 15 };
+        let mut registry = Registry::new(bounds);
+        let owners = [1, 2].map(|peer| registry.add_owner(PeerId([peer; 32])));
+        let named = |numbers, name: &str| -> Vec<Ad> {
+            ads(numbers).into_iter().map(|ad| Ad { name: name.to_owned(), ..ad }).collect()
+        };
+        let mut announce = |owner, ads: &[Ad]| announce(&mut registry, owner, ads);
+        assert_eq!(announce(owners[0], &named(0..4, "xx")), None);
+        assert_eq!(announce(owners[0], &named(4..5, "xxx")), Some("bytes of names per peer"));
+        assert_eq!(announce(owners[0], &named(0..1, "longer")), Some("bytes of names per peer"));
+        assert_eq!(announce(owners[0], &named(0..1, "four")), None, "a name may grow up to the bound");
+        assert_eq!(announce(owners[0], &named(1..4, "xx")), None, "and be said again at it");
+        assert_eq!(announce(owners[1], &named(0..3, "xx")), Some("bytes of names"));
+        assert_eq!(announce(owners[1], &named(0..2, "xx")), None);
+        registry.withdraw(owners[0], ads(0..1)[0].key);
+        assert_eq!(registry.exceeded(owners[1], &named(2..4, "xx")), None);
+        registry.retire(owners[0]);
+        registry.drain(99);
+        registry.check_invariants();
     }
 
     #[test]

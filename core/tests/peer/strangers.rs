@@ -597,8 +597,9 @@ fn dialed_when_all_are_busy(holders: &[SocketAddr]) -> Vec<Option<Duration>> {
         for effect in std::mem::take(&mut case.done) {
             match effect {
                 PeerEffect::Dial { op, addr, .. } => {
-                    let i = holders.iter().position(|a| *a == addr).unwrap();
-                    dialed[i].get_or_insert(case.now.since(Instant::ZERO));
+                    let i = holders.iter().position(|a| *a == addr).expect("it is one of them");
+                    let at = case.now.since(Instant::ZERO);
+                    dialed[i].get_or_insert(at);
                     let (link, peer) = (LinkId(i as u64 + 1), PeerId([i as u8; 32]));
                     case.input(PeerInput::LinkUp { link, op: Some(op), role: Role::Peer, peer, addr });
                     case.says(link, PeerMessage::Hello { name: format!("{i}"), listen_port: addr.port() });
