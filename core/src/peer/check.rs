@@ -118,6 +118,7 @@ impl Peer {
             | Timer::Announce
             | Timer::AnnounceAgain
             | Timer::UpRate
+            | Timer::Spare
             | Timer::DownRate => true,
         };
         assert!(alive, "{timer:?} belongs to something alive");

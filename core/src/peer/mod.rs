@@ -333,6 +333,7 @@ impl Peer {
                 Timer::Waiting(download) => self.check_waiting(download),
                 Timer::UploadIdle(link) => self.upload_idle(link),
                 Timer::UpRate => self.serve(),
+                Timer::Spare => self.offer_spare(false),
                 Timer::DownRate => self.hungry.extend(self.links.keys().copied()),
             }
         }

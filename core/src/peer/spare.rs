@@ -14,6 +14,7 @@ use crate::wire::peer::PeerMessage;
 use super::Peer;
 use super::link::Link;
 use super::swarm::Held;
+use super::timers::Timer;
 
 /// A word about a spare uplink is believed for this long, and two round trips besides.
 const VALID: Duration = Duration::from_millis(100);
@@ -91,11 +92,17 @@ impl Peer {
             idle.filter_map(|(id, l)| Some((self.has_of_ours(*id, l)?, *id))).collect();
         needy.sort_unstable();
         let ahead = u16::try_from(leaving).unwrap_or(u16::MAX);
+        let mut again: Option<Instant> = None;
         for (_, link) in needy.into_iter().take(FEW - leaving) {
             let Some(l) = self.links.get_mut(&link) else { return };
             l.spare.pause = if new { AGAIN_MIN } else { (l.spare.pause * 2).clamp(AGAIN_MIN, AGAIN_MAX) };
             l.spare.next = now + l.spare.pause;
+            again = Some(again.map_or(l.spare.next, |at| at.min(l.spare.next)));
             self.say(link, PeerMessage::Spare { ahead });
+        }
+        // Who has nothing to send is not reminded by anything sent.
+        if let Some(at) = again {
+            self.timers.set_by(Timer::Spare, at);
         }
     }
 

@@ -206,6 +206,7 @@ impl Peer {
         }
         self.set_held(link, id, if has_all { Held::All } else { Held::Some(PieceSet::empty(pieces)) });
         self.partner_news(link, id);
+        self.offer_spare(false);
     }
 
     /// Replaces what a partner is known to hold, with the picker's counts.

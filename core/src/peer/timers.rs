@@ -50,6 +50,8 @@ pub(super) enum Timer {
     UploadIdle(LinkId),
     /// The rate cap lets the next bytes go.
     UpRate,
+    /// Tell again of an uplink to spare.
+    Spare,
     /// The rate cap lets the next bytes be asked for.
     DownRate,
 }
@@ -67,7 +69,7 @@ impl Timer {
             Self::Sync(_) | Self::Storage(_) | Self::Again(_) => TimerKind::Storage,
             Self::Blame(..) => TimerKind::Blame,
             Self::Waiting(_) | Self::Untold(_) => TimerKind::Waiting,
-            Self::UpRate | Self::DownRate => TimerKind::Rate,
+            Self::UpRate | Self::DownRate | Self::Spare => TimerKind::Rate,
         }
     }
 }
