@@ -52,8 +52,12 @@ impl RateMeter {
         self.last = now;
     }
 
-    /// Starts anew after a time without demand, so that idle time does not count as slowness. The peak stays.
+    /// Starts anew after a time without demand, so that idle time does not count as slowness. The peak stays. Whoever is asked
+    /// for the next chunk as soon as one came was not idle.
     pub(super) fn restart(&mut self, now: Instant) {
+        if self.sum > 0 && now.since(self.last) < BUCKET {
+            return;
+        }
         self.buckets = [0; BUCKETS];
         self.sum = 0;
         self.newest = Self::bucket(now);
@@ -154,6 +158,19 @@ mod tests {
         assert!((0.9e6..1.1e6).contains(&rate), "{rate}");
         assert_eq!(meter.rate(Instant::from_millis(3100)), 0.0);
         assert!(meter.peak() > 0.9e6);
+    }
+
+    #[test]
+    fn a_restart_forgets_idle_time_and_only_that() {
+        let mut meter = RateMeter::new(Instant::ZERO);
+        for ms in [500, 1000] {
+            meter.add(Instant::from_millis(ms), 50_000);
+            meter.restart(Instant::from_millis(ms));
+        }
+        assert_eq!(meter.rate(Instant::from_millis(1000)), 100_000.0);
+        meter.restart(Instant::from_millis(1500));
+        meter.add(Instant::from_millis(1600), 50_000);
+        assert_eq!(meter.rate(Instant::from_millis(1600)), 500_000.0);
     }
 
     #[test]
