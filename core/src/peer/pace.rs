@@ -143,9 +143,12 @@ impl Peer {
         offers.min().map(|(_, link)| link)
     }
 
-    /// Of the links that were put off, one that was never asked for anything: what it can give is not known yet, so it comes
-    /// before a second chunk from one that owes the first.
+    /// Of the links that were put off, one that was never asked for anything, if there is room for it: what it can give is not
+    /// known yet, so it comes before a second chunk from one that owes the first.
     fn put_off_untried(&self) -> Option<LinkId> {
+        if self.inflight >= self.enough(Duration::ZERO) {
+            return None;
+        }
         let untried = |link: &&LinkId| self.links.get(link).is_some_and(|l| !l.delivered && l.inflight == 0);
         self.put_off.iter().find(untried).copied()
     }

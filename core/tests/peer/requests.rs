@@ -149,12 +149,36 @@ fn an_idle_uplink_is_offered_to_whoever_has_least() {
         _ => None,
     };
     let (op, run) = case.expected(holder)[0];
+    // They were told when they joined.
+    case.now = case.now + Duration::from_millis(150);
     case.done.clear();
     case.arrive(&content, op, run.piece.0, true);
     let told: Vec<LinkId> = case.done.iter().filter_map(spare).collect();
     assert_eq!(told, [none, some], "the holder lacks nothing");
     case.arrive_all(&content, holder);
     assert_eq!(case.done.iter().filter_map(spare).count(), 2, "both were told a moment ago");
+}
+
+/// Nothing that it sends reminds it of a partner that asks others.
+#[test]
+fn who_is_never_asked_goes_on_offering_its_uplink() {
+    let content = pieces(4);
+    let mut case = Case::new();
+    case.share(&content, "it");
+    let one = case.meet(1);
+    let offers = |effects: &[PeerEffect]| {
+        let to_one = |e: &&PeerEffect| matches!(e, PeerEffect::SendPeer { link, msg: PeerMessage::Spare { .. } } if *link == one);
+        effects.iter().filter(to_one).count()
+    };
+    case.done.clear();
+    case.holds(1, &content, "....");
+    let at_once = offers(&case.done);
+    assert_eq!(at_once, 1, "as it joins");
+    let later: usize = (0..40).map(|_| offers(&case.pass(Duration::from_millis(50)))).sum();
+    assert!((4..=9).contains(&later), "{later} times in two seconds");
+    case.holds(1, &content, "####");
+    let later: usize = (0..40).map(|_| offers(&case.pass(Duration::from_millis(50)))).sum();
+    assert_eq!(later, 0, "it lacks nothing now");
 }
 
 /// A peer with two pieces fewer than each of so many partners: that is no lag yet.

@@ -631,7 +631,7 @@ fn many_busy_holders_of_one_machine_do_not_hide_another() {
     let mut holders: Vec<_> = (0..60).map(|port| SocketAddr::from(([10, 0, 0, 1], 2000 + port))).collect();
     holders.push(addr(2));
     let dialed = dialed_when_all_are_busy(&holders);
-    assert!(dialed.last().unwrap().is_some_and(|at| at < Duration::from_secs(1)), "{dialed:?}");
+    assert!(dialed.last().is_some_and(|at| at.is_some_and(|at| at < Duration::from_secs(2))), "{dialed:?}");
 }
 
 #[test]
