@@ -8,10 +8,26 @@ use crate::synthetic::Synthetic;
 use potluck_core::content::{
     Kind, Listing, ListingEntry, ListingFault, NameFault, Node, PathFault, PieceSet, SafePath,
 };
-use potluck_core::ids::{ChunkRun, ContentId, ContentKey, DownloadId, PieceIndex, Slot};
+use potluck_core::ids::{ChunkRun, ContentId, ContentKey, DownloadId, OpId, PieceIndex, Slot};
 use potluck_core::peer::*;
 use potluck_core::wire::peer::{Holding, PeerMessage};
 use potluck_core::wire::tracker::TrackerRequest;
+
+fn reads_listing(effect: &PeerEffect) -> Option<OpId> {
+    match effect {
+        PeerEffect::ReadListing { op, .. } => Some(*op),
+        _ => None,
+    }
+}
+
+/// A folder whose listing is here and is being read.
+fn reading_a_listing() -> (Case, OpId) {
+    let mut case = Case::new();
+    case.fetch_kind(&Synthetic::new(500, 1), Kind::Folder);
+    case.open(Opening::Part { table: None, have: PieceSet::full(1) });
+    let op = case.last(reads_listing);
+    (case, op)
+}
 
 #[test]
 fn members_of_a_folder_that_was_stopped_are_opened_again_and_not_copied_onto_themselves() {
@@ -30,10 +46,7 @@ fn members_of_a_folder_that_was_stopped_are_opened_again_and_not_copied_onto_the
             case.command(Command::Resume { download: DOWNLOAD });
         }
         case.open(Opening::Part { table: None, have: PieceSet::full(1) });
-        let op = case.last(|e| match e {
-            PeerEffect::ReadListing { op, .. } => Some(*op),
-            _ => None,
-        });
+        let op = case.last(reads_listing);
         case.input(PeerInput::ListingRead { op, result: Ok(Ok(Arc::clone(&listing))) });
         let opened = case.done[begun..].iter().find_map(|e| match e {
             PeerEffect::Open { op, key, .. } if *key == member => Some(*op),
@@ -60,10 +73,7 @@ fn fetch_folder(case: &mut Case) -> Synthetic {
         how: FetchOptions::default(),
     });
     case.open(Opening::Part { table: None, have: PieceSet::full(1) });
-    let op = case.last(|e| match e {
-        PeerEffect::ReadListing { op, .. } => Some(*op),
-        _ => None,
-    });
+    let op = case.last(reads_listing);
     case.input(PeerInput::ListingRead { op, result: Ok(Ok(listing)) });
     member
 }
@@ -195,13 +205,7 @@ fn a_folder_is_delivered_when_all_of_it_is_in_place_and_not_with_its_listing() {
 
 #[test]
 fn a_folder_whose_listing_is_refused_fails_with_what_is_wrong() {
-    let mut case = Case::new();
-    case.fetch_kind(&Synthetic::new(500, 1), Kind::Folder);
-    case.open(Opening::Part { table: None, have: PieceSet::full(1) });
-    let op = case.last(|e| match e {
-        PeerEffect::ReadListing { op, .. } => Some(*op),
-        _ => None,
-    });
+    let (mut case, op) = reading_a_listing();
     let fault = ListingFault::BadPath { path: "../x".to_owned(), fault: PathFault::Name(NameFault::Dots) };
     case.input(PeerInput::ListingRead { op, result: Ok(Err(fault.clone())) });
     let told = case.last(|e| match e {
@@ -225,13 +229,7 @@ fn members_are_started_while_their_piece_tables_are_small_and_one_at_least() {
             ListingEntry { path, node: Node::File { key, executable: false, mtime_ns: 0 } }
         });
         let listing = Arc::new(Listing::new(entries.collect()).expect("a listing"));
-        let mut case = Case::new();
-        case.fetch_kind(&Synthetic::new(500, 1), Kind::Folder);
-        case.open(Opening::Part { table: None, have: PieceSet::full(1) });
-        let op = case.last(|e| match e {
-            PeerEffect::ReadListing { op, .. } => Some(*op),
-            _ => None,
-        });
+        let (mut case, op) = reading_a_listing();
         case.input(PeerInput::ListingRead { op, result: Ok(Ok(listing)) });
         let opened = |case: &Case| {
             let ops = case.done.iter().filter_map(|e| match e {
@@ -253,21 +251,14 @@ fn members_are_started_while_their_piece_tables_are_small_and_one_at_least() {
 
 #[test]
 fn a_folder_for_which_the_disk_has_no_room_waits_and_is_looked_at_again() {
-    let mut case = Case::new();
-    case.fetch_kind(&Synthetic::new(500, 1), Kind::Folder);
-    case.open(Opening::Part { table: None, have: PieceSet::full(1) });
-    let reading = |e: &PeerEffect| match e {
-        PeerEffect::ReadListing { op, .. } => Some(*op),
-        _ => None,
-    };
-    let op = case.last(reading);
+    let (mut case, op) = reading_a_listing();
     case.input(PeerInput::ListingRead { op, result: Err(StorageFault::Full) });
     let full = WaitReason::Storage(StorageFault::Full);
     let told = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { reason, .. }) if *reason == full);
     assert_eq!(case.done.iter().filter(|e| told(e)).count(), 1);
     case.pass(Duration::from_secs(3));
-    assert_ne!(case.last(reading), op, "it is looked at again");
+    assert_ne!(case.last(reads_listing), op, "it is looked at again");
     let listing = Arc::new(Listing::new(Vec::new()).expect("a listing"));
-    case.input(PeerInput::ListingRead { op: case.last(reading), result: Ok(Ok(listing)) });
+    case.input(PeerInput::ListingRead { op: case.last(reads_listing), result: Ok(Ok(listing)) });
     assert!(matches!(case.done.last(), Some(PeerEffect::Finish { place: Place::Root(_), .. })));
 }

@@ -6,7 +6,8 @@
 //!
 //! - `disk`: the operations that everything here is made of. `os`: the real disk.
 //! - `part`: one part file, from its creation to its final name. `sidecar`: what lies beside it.
-//! - `staging`: a folder on its way. `walk`: ways through folders that cannot be led elsewhere.
+//! - `staging`: a folder on its way. `standing`: one that is there already.
+//! - `walk`: ways through folders that cannot be led elsewhere.
 //! - `check`: hashing what is there against what it should be.
 //! - `source`: the index, and the cache of descriptors. `leftovers`: what interrupted downloads left.
 //! - `opening`: what stands at the place of a download already.
@@ -22,6 +23,7 @@ mod part;
 mod sidecar;
 mod source;
 mod staging;
+mod standing;
 mod target;
 pub(crate) mod walk;
 
@@ -40,7 +42,7 @@ use crate::limits::HASH_CACHED_BYTES_MIN;
 use check::Checking;
 use os::OsFolder;
 use source::{Indexed, Sources};
-use staging::WholeFolder;
+use standing::WholeFolder;
 
 pub use leftovers::{PartInfo, discard, find_parts};
 pub use os::raise_open_files;

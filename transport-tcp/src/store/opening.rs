@@ -14,7 +14,8 @@ use super::os::OsFolder;
 use super::part::{PartOpening, Standing, standing_beside};
 use super::sidecar::Sidecar;
 use super::source::{Indexed, Source, SourceHandle};
-use super::staging::{self, MemberOpening, StagingOpening, StandingFolder, WholeFolder};
+use super::staging::{MemberOpening, StagingOpening};
+use super::standing::{self, StandingFolder, WholeFolder};
 use super::target::Target;
 use super::{Download, FolderPlace, OpenPlace, Part, Staging, Store, leftovers, lock};
 use crate::hashing;
@@ -104,7 +105,7 @@ impl Store {
         let target = &download.target;
         let parent = target_folder(target)?;
         let name = target.part_name(key.id);
-        match staging::standing_beside(&parent, &name, target.name(), key, how)? {
+        match standing::standing_beside(&parent, &name, target.name(), key, how)? {
             StandingFolder::Nothing => {}
             // What stands there may be the part that is wanted. That shows once the listing is here.
             StandingFolder::Other if !target.selection().is_all() => {}

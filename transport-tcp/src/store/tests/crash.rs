@@ -18,7 +18,8 @@ use crate::store::check::Checking;
 use crate::store::disk::{DiskFile, Folder};
 use crate::store::part::{self, PartOpening, Spot, Standing};
 use crate::store::sidecar::Sidecar;
-use crate::store::staging::{self, MemberOpening, StagingOpening, StandingFolder};
+use crate::store::staging::{self, MemberOpening, StagingOpening};
+use crate::store::standing::{self, StandingFolder};
 
 const CHUNK: usize = CHUNK_BYTES as usize;
 const TARGET: &str = "target";
@@ -266,7 +267,7 @@ impl OneFolder {
 
     fn stands(&self, root: &MemoryFolder) -> bool {
         let (name, target) = (OsStr::new(PART_NAME), OsStr::new(TARGET));
-        match staging::standing_beside(root, name, target, self.listing.key, quiet()).unwrap() {
+        match standing::standing_beside(root, name, target, self.listing.key, quiet()).unwrap() {
             StandingFolder::Same(_) => true,
             StandingFolder::Nothing => false,
             StandingFolder::Other => panic!("a wrong folder under the final name"),
