@@ -318,12 +318,12 @@ impl Peer {
     }
 
     /// All of it was there when it was opened. Of an empty file that is nothing: a holder is told first that it was fetched,
-    /// since nothing is asked of it by which it would know.
+    /// since nothing is asked of it by which it would know. (Even where nobody can be found yet: that the tracker is to be
+    /// joined may come after what is to be fetched.)
     fn filled_at_once(&mut self, id: SwarmId) {
         let Some(swarm) = self.swarms.get(&id) else { return };
         let root = swarm.fetching.as_ref().is_some_and(|f| matches!(f.place, Place::Root(_)));
-        let may_find = !self.session.is_away() || !swarm.candidates.is_empty();
-        if swarm.pieces() > 0 || !root || !may_find || swarm.partners.values().any(|p| p.everything) {
+        if swarm.pieces() > 0 || !root || swarm.partners.values().any(|p| p.everything) {
             return self.swarm_filled(id);
         }
         self.timers.set(Timer::Untold(id), self.now + UNTOLD_MAX);
