@@ -31,10 +31,11 @@ impl Peer {
         let Some(fetching) = &swarm.fetching else { return false };
         let own = l.eta(now, l.inflight + swarm.geometry.piece_length()) + l.delay.unwrap_or_default();
         let worth = own.mul_f64(OVERTAKE_FACTOR) + OVERTAKE_SLACK;
-        let end_game = fetching.picker.open_count() == 0;
         // While chunks come as fast as our downlink takes them, what is owed is on its way through it, or will be served
-        // before the downlink is free: a second copy comes behind the first, and in front of what is not here yet.
-        let idle = l.spare.is_idle(now) && !self.down.is_full(now);
+        // before the downlink is free, however silent one of many links is meanwhile: a second copy comes behind the first,
+        // and in front of what is not here yet.
+        let end_game = fetching.picker.open_count() == 0 && !self.down.is_full(now);
+        let idle = l.spare.is_idle(now);
         let mut best: Option<(Duration, LinkId, OpId, bool)> = None;
         for slow in swarm.partners.keys().filter(|s| **s != link) {
             let Some(s) = self.links.get(slow) else { continue };

@@ -527,12 +527,8 @@ impl Peer {
             Refusal::Busy { retry_ms } if !pieces.is_empty() => {
                 let pause = Duration::from_millis(u64::from(retry_ms.clamp(100, 30_000)));
                 partner.not_before = Some(now + pause);
-                partner.puts_off.get_or_insert(now);
-                if !partner.counts(now) {
-                    // There is room for another.
-                    self.timers.set_by(Timer::Dial(id), now);
-                }
                 self.timers.set(Timer::Retry(link, id), now + pause);
+                self.was_put_off(link, id);
             }
             Refusal::Lacks => {
                 // Whoever claims again and again what it lacks is not asked in a loop, and is no holder to wait for.
@@ -555,6 +551,16 @@ impl Peer {
             // Also of a request that was taken back meanwhile: else it would be asked for again and again.
             (Refusal::Lacks, RequestRef::Piece(piece)) => self.lacks(link, id, &[piece]),
             (Refusal::Lacks, RequestRef::Choice(_)) => self.lacks(link, id, &pieces),
+        }
+    }
+
+    /// A partner was asked in vain, for pieces or for the table. Who puts off for long counts no more: there is room for another.
+    pub(super) fn was_put_off(&mut self, link: LinkId, id: SwarmId) {
+        let now = self.now;
+        let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { return };
+        partner.puts_off.get_or_insert(now);
+        if !partner.counts(now) {
+            self.timers.set_by(Timer::Dial(id), now);
         }
     }
 

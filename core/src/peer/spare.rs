@@ -20,7 +20,7 @@ use super::timers::Timer;
 const VALID: Duration = Duration::from_millis(100);
 /// Pause before a link is told again; doubles while it asks for nothing.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
-const AGAIN_MAX: Duration = Duration::from_millis(400);
+const AGAIN_MAX: Duration = Duration::from_millis(3200);
 /// An uplink that has fewer chunks than this to send could send more: with fewer connections under way at a time, some of
 /// them held up by the far end, it would stand still now and then.
 const FEW: usize = 12;

@@ -110,7 +110,7 @@ impl Peer {
         let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
         if let Phase::Table(table) = &mut fetching.phase {
             match table.from.take() {
-                Some(link) => self.puts_off(link, id),
+                Some(link) => self.was_put_off(link, id),
                 None if !table.tried.is_empty() => {
                     table.rounds = table.rounds.saturating_add(1);
                     table.tried.clear();
@@ -118,14 +118,6 @@ impl Peer {
                 None => {}
             }
             self.ask_table(id);
-        }
-    }
-
-    /// It was asked for the table in vain.
-    fn puts_off(&mut self, link: LinkId, id: SwarmId) {
-        let now = self.now;
-        if let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) {
-            partner.puts_off.get_or_insert(now);
         }
     }
 
@@ -142,7 +134,7 @@ impl Peer {
         if slice.len() != expected {
             // It does not have it, or gave it to others, or not in order: the next one may.
             table.from = None;
-            self.puts_off(link, id);
+            self.was_put_off(link, id);
             self.ask_table(id);
             return;
         }
