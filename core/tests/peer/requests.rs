@@ -241,6 +241,33 @@ fn from_afar_one_that_has_uplink_to_spare_is_asked_ahead_among_many() {
     }
 }
 
+/// Behind a full downlink each of many links is silent for long before its turn comes: what is owed comes, and a copy would
+/// come before what is missing.
+#[test]
+fn a_silent_link_is_overtaken_once_nothing_else_comes() {
+    let content = pieces(40);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, &format!("{}{}", "#".repeat(20), ".".repeat(20))));
+    let [lively, silent] = [1, 2].map(|i| case.meet(i));
+    for i in [1, 2] {
+        case.holds(i, &content, &"#".repeat(40));
+    }
+    let (op, run) = case.expected(silent)[0];
+    case.arrive(&content, op, run.piece.0, true);
+    let owed = case.expected(silent)[1..].to_vec();
+    assert!(!owed.is_empty());
+    let mut came = 0;
+    while let Some(&(op, run)) = case.expected(lively).get(came) {
+        assert_eq!(case.expected(silent)[1..], owed, "after {came} chunks from the other link");
+        case.pass(Duration::from_millis(40));
+        case.arrive(&content, op, run.piece.0, true);
+        came += 1;
+    }
+    assert_eq!(came + 1 + owed.len(), 20, "each was asked for once");
+    case.pass(Duration::from_millis(500));
+    assert!(case.expected(lively).len() > came, "what the other owes");
+}
+
 /// A holder that dies when it has given everything once takes along what is still on its way.
 #[test]
 fn second_copies_wait_until_the_first_ones_have_come() {
