@@ -153,7 +153,10 @@ pub struct Peer {
     served: BTreeSet<LinkId>,
     /// Links with something to send and credit to send it.
     ready: BTreeSet<LinkId>,
+    /// The link whose turn was last.
     last_served: LinkId,
+    /// The last chunk went by turns, not to the neediest.
+    by_turns: bool,
     outgoing: Outgoing,
     up_cap: RateCap,
     /// Bytes of piece tables given.
@@ -205,6 +208,7 @@ impl Peer {
             served: BTreeSet::new(),
             ready: BTreeSet::new(),
             last_served: LinkId(0),
+            by_turns: false,
             outgoing: Outgoing::new(),
             up_cap: RateCap::new(config.up_rate_max),
             tables_given: Bucket::default(),

@@ -111,6 +111,8 @@ pub(super) struct Partner {
 
     /// Pieces sent to it that it has not announced.
     pub(super) given: BTreeSet<PieceIndex>,
+    /// Bytes of this content sent to it, also what was sent before.
+    pub(super) taken_bytes: u64,
     /// Payload bytes sent to it; of a folder those of its members, too.
     pub(super) sent_bytes: u64,
     pub(super) uploading: bool,
@@ -138,6 +140,7 @@ impl Partner {
             dropped: false,
             exhausted: false,
             given: BTreeSet::new(),
+            taken_bytes: 0,
             sent_bytes: 0,
             uploading: false,
         }

@@ -241,6 +241,43 @@ fn from_afar_one_that_has_uplink_to_spare_is_asked_ahead_among_many() {
     }
 }
 
+/// Who is served first is who has least. That is nobody's way to keep others waiting: neither who takes all and never says that
+/// it has any, nor who begins anew again and again.
+#[test]
+fn the_neediest_keep_nobody_waiting() {
+    let content = pieces(64);
+    for anew in [false, true] {
+        let mut case = Case::new();
+        case.command(Command::LimitRates { up: 10 * limits::CHUNK_BYTES, down: 0 });
+        case.share(&content, "it");
+        let [greedy, honest] = [1, 2].map(|i| case.meet(i));
+        case.holds(1, &content, &".".repeat(64));
+        case.holds(2, &content, &format!("{}{}", "#".repeat(60), ".".repeat(4)));
+        for link in [greedy, honest] {
+            case.input(PeerInput::Writable { link, bytes: 1 << 30 });
+        }
+        let mut got = [0, 0];
+        for turn in 0..200 {
+            if anew {
+                case.says(greedy, PeerMessage::Leave { slot: Slot(1) });
+                case.holds(1, &content, &".".repeat(64));
+            }
+            let mut effects = Vec::new();
+            for (link, piece) in [(greedy, turn % 60), (honest, 60 + turn % 4), (greedy, turn % 60)] {
+                let run = ChunkRun { piece: PieceIndex(piece), first: 0, count: 1 };
+                effects.extend(case.says(link, PeerMessage::Request { slot: Slot(link.0 as u32), run }));
+            }
+            effects.extend(case.pass(Duration::from_millis(50)));
+            for effect in effects {
+                let PeerEffect::SendChunk { link, key, at, .. } = effect else { continue };
+                got[usize::from(link == honest)] += 1;
+                case.input(PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
+            }
+        }
+        assert!(got[1] >= 20, "of some hundred chunks: {got:?}");
+    }
+}
+
 /// A holder that dies when it has given everything once takes along what is still on its way.
 #[test]
 fn second_copies_wait_until_the_first_ones_have_come() {
