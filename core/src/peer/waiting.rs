@@ -18,6 +18,7 @@ impl Peer {
             return;
         }
         self.timers.set(Timer::Waiting(id), self.now + WAITING_EVERY);
+        self.start_more_members(id);
         // Whatever held them up may be over: who has nothing to do looks again.
         let idle = |s: &Swarm| s.fetching.as_ref().is_some_and(|f| f.is_for(id) && f.asked.is_empty());
         let links = self.fetched().filter(|(_, s)| s.is_running() && idle(s));
