@@ -20,6 +20,8 @@ pub(crate) const HANDSHAKES_PER_ADDRESS: usize = 128;
 pub(crate) const ESTABLISHED_WAITING: usize = 64;
 /// Time after which a listener that ran out of descriptors tries again.
 pub(crate) const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// That it runs out is told this often: whoever opens and closes connections makes it so again and again.
+pub(crate) const ACCEPT_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Bytes of a frame that must come within [`SILENT_LINK`](potluck_core::limits::SILENT_LINK): half a frame holds a buffer
 /// for four minutes at most.

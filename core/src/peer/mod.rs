@@ -119,6 +119,8 @@ pub struct Peer {
     links: BTreeMap<LinkId, Link>,
     by_peer: BTreeMap<PeerId, LinkId>,
     dials: BTreeMap<OpId, Dial>,
+    /// The last dial failed since as many files are open as may be.
+    too_many_open: bool,
     known: BTreeMap<PeerId, KnownPeer>,
     /// Names of peers that went and cannot be dialed, newest last: what they did is told after they went.
     went: VecDeque<(PeerId, String)>,
@@ -189,6 +191,7 @@ impl Peer {
             links: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             dials: BTreeMap::new(),
+            too_many_open: false,
             known: BTreeMap::new(),
             went: VecDeque::new(),
             offences: BTreeMap::new(),

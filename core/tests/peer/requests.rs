@@ -9,6 +9,7 @@ use potluck_core::content::PieceSet;
 use potluck_core::ids::{ChunkAddr, ChunkRun, LinkId, OpId, PieceIndex, Slot};
 use potluck_core::limits;
 use potluck_core::peer::*;
+use potluck_core::time::Instant;
 use potluck_core::wire::peer::{PeerMessage, Refusal, RequestRef};
 
 #[test]
@@ -239,6 +240,42 @@ fn from_afar_one_that_has_uplink_to_spare_is_asked_ahead_among_many() {
         }
         assert_eq!(case.expected(links[8]).len(), owes, "{rtt} ms");
     }
+}
+
+/// A crowd around a slow holder has patience. But who says so for ever keeps nobody from hearing that the download waits.
+#[test]
+fn that_all_holders_are_too_busy_is_told_in_the_end() {
+    let content = pieces(2);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, ".."));
+    let one = case.meet(1);
+    case.holds(1, &content, "##");
+    let why = Refusal::Busy { retry_ms: 500 };
+    let (mut told, mut answered) = (Vec::new(), 0);
+    while case.now < Instant::ZERO + Duration::from_secs(130) {
+        let said = case.done[answered..].iter().filter_map(|e| match e {
+            PeerEffect::SendPeer { msg: PeerMessage::Request { slot, run }, .. } => {
+                Some((*slot, RequestRef::Piece(run.piece)))
+            }
+            PeerEffect::SendPeer { msg: PeerMessage::RequestAny { slot, choice, .. }, .. } => {
+                Some((*slot, RequestRef::Choice(*choice)))
+            }
+            PeerEffect::Report(PeerEvent::Waiting { reason, missing, .. }) => {
+                told.push((case.now, *reason, missing.clone()));
+                None
+            }
+            _ => None,
+        });
+        let asked: Vec<(Slot, RequestRef)> = said.collect();
+        answered = case.done.len();
+        for (slot, which) in asked {
+            case.says(one, PeerMessage::Refuse { slot, which, why });
+        }
+        case.pass(Duration::from_millis(100));
+    }
+    let [(at, reason, missing)] = &told[..] else { panic!("{told:?}") };
+    assert!(at.since(Instant::ZERO) > Duration::from_secs(110), "{at:?}");
+    assert_eq!((*reason, missing.len()), (WaitReason::Busy, 1));
 }
 
 /// Who is served first is who has least. That is nobody's way to keep others waiting: neither who takes all and never says that
