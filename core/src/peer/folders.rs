@@ -55,8 +55,8 @@ impl Folder {
         self.chosen.is_some() && self.files().next().is_none()
     }
 
-    /// May another member be started, where those of all folders have so many pieces? Each costs by itself, and by its pieces. One
-    /// may be, whatever other folders wait for.
+    /// May another member be started, where those of all folders have so many pieces? Each costs by itself, and by its
+    /// pieces. One may be, whatever other folders wait for.
     const fn has_room(&self, pieces: u64) -> bool {
         let few = (self.active as usize) < limits::FOLDER_MEMBERS_ACTIVE;
         self.active == 0 || few && pieces < limits::FOLDER_PIECES_ACTIVE
