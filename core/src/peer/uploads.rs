@@ -164,7 +164,7 @@ impl Peer {
         self.by_turns = !self.by_turns;
         if self.by_turns {
             let mut after = self.ready.range((Bound::Excluded(self.last_served), Bound::Unbounded));
-            self.last_served = *after.next().or(self.ready.first())?;
+            self.last_served = *after.next().or_else(|| self.ready.first())?;
             return Some(self.last_served);
         }
         let by_need = |link: &LinkId| (self.has_of_front(*link), *link <= self.last_served, *link);
