@@ -98,9 +98,9 @@ pub const REQUESTED_CHUNKS_PER_LINK: usize = 1024;
 pub const CHOICES_PER_LINK: usize = 64;
 /// Members of a folder that are fetched at the same time.
 pub const FOLDER_MEMBERS_ACTIVE: usize = 256;
-/// Pieces of those members at which no other is started. Their tables (8 MiB, and one member's, which is at most 32 MiB) lie
-/// in memory and on the disk before a byte of them is proven. 128 files of up to 32 GiB, or as many as may be of up to
-/// 256 MiB, are below it.
+/// Pieces of the members of all folders at which no other is started, but for one of each folder. Their tables (8 MiB, and for
+/// each folder one member's, which is at most 32 MiB) lie in memory and on the disk before a byte of them is proven. 128 files
+/// of up to 32 GiB, or as many as may be of up to 256 MiB, are below it.
 pub const FOLDER_PIECES_ACTIVE: u64 = 262_144;
 /// Contents that one peer shares or downloads.
 pub const CONTENTS_PER_PEER: usize = 1_000_000;

@@ -142,6 +142,7 @@ async fn visit<T: Transport>(
             DialError::Refused => unreachable("refused"),
             DialError::TimedOut => unreachable("no answer in time"),
             DialError::Unreachable => unreachable("no way there"),
+            DialError::TooManyOpen => unreachable("as many files are open as may be"),
             DialError::NotPotluck => AskError::NotATracker { tracker },
         })?;
     let frames = FrameReader::new(connection.reader);

@@ -12,9 +12,10 @@ use potluck_core::wire::handshake::{Handshake, HandshakeFault, Seeks};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::limits::{ACCEPT_AGAIN, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS};
+use crate::limits::{ACCEPT_AGAIN, ACCEPT_TOLD_EVERY, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS};
+use crate::store::disk::is_out_of_files;
 use crate::transport::{Connection, Listener, Transport};
 
 /// A connection on which both handshakes are done.
@@ -57,6 +58,9 @@ fn classify(error: &io::Error) -> DialError {
     if matches!(error.kind(), ConnectionRefused | ConnectionReset | ConnectionAborted) {
         return DialError::Refused;
     }
+    if is_out_of_files(error) {
+        return DialError::TooManyOpen;
+    }
     if error.kind() == TimedOut { DialError::TimedOut } else { DialError::Unreachable }
 }
 
@@ -74,6 +78,7 @@ pub(crate) async fn accept_links<L: Listener>(
 {
     let mut handshakes = JoinSet::new();
     let mut pending = Pending::default();
+    let mut told: Option<Instant> = None;
     loop {
         tokio::select! {
             biased;
@@ -87,7 +92,10 @@ pub(crate) async fn accept_links<L: Listener>(
                 let connection = match accepted {
                     Ok(connection) => connection,
                     Err(error) => {
-                        tracing::warn!(%error, "a connection was not accepted");
+                        if told.is_none_or(|told| told.elapsed() >= ACCEPT_TOLD_EVERY) {
+                            tracing::warn!(%error, "connections are not accepted");
+                            told = Some(Instant::now());
+                        }
                         sleep(ACCEPT_AGAIN).await;
                         continue;
                     }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use potluck_core::ids::{LinkId, OpId, PeerId};
 use potluck_core::peer::{DialError, Role};
@@ -29,6 +30,8 @@ pub(crate) struct Hub<T: Transport, I> {
     reports: Reports<T, I>,
     /// Ordered, so that they are closed in the same order in every run.
     links: BTreeMap<LinkId, LinkHandle>,
+    /// Control bytes that wait on all of them.
+    waiting: Arc<AtomicUsize>,
     /// Links count from 1 and are never reused.
     last_link: u64,
     /// Links and dials: they end by themselves.
@@ -44,6 +47,7 @@ impl<T: Transport, I: Send + 'static> Hub<T, I> {
             me,
             reports,
             links: BTreeMap::new(),
+            waiting: Arc::default(),
             last_link: 0,
             tasks: JoinSet::new(),
             listeners: JoinSet::new(),
@@ -92,7 +96,7 @@ impl<T: Transport, I: Send + 'static> Hub<T, I> {
     ) -> LinkId {
         self.last_link += 1;
         let link = LinkId(self.last_link);
-        let handle = LinkHandle::default();
+        let handle = LinkHandle::beside(Arc::clone(&self.waiting));
         let halves = (established.reader, established.writer);
         let inbound = self.reports.inbound.clone();
         self.tasks.spawn(run_link(link, halves, handle.clone(), wrap, inbound, chunks));

@@ -20,6 +20,8 @@ pub(crate) const HANDSHAKES_PER_ADDRESS: usize = 128;
 pub(crate) const ESTABLISHED_WAITING: usize = 64;
 /// Time after which a listener that ran out of descriptors tries again.
 pub(crate) const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// That it runs out is told this often: whoever opens and closes connections makes it so again and again.
+pub(crate) const ACCEPT_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Bytes of a frame that must come within [`SILENT_LINK`](potluck_core::limits::SILENT_LINK): half a frame holds a buffer
 /// for four minutes at most.
@@ -39,6 +41,10 @@ pub(crate) const SENT_TOGETHER_BYTES: u32 = UNSENT_BYTES;
 
 /// Bytes of control messages that wait on one link: a burst of the largest of them. What does not fit closes the link.
 pub(crate) const CONTROL_BYTES_MAX: usize = 8 * CONTROL_FRAME_BYTES_MAX as usize;
+/// Bytes of control messages that wait on all links together; beyond that, what each may have waiting is the next.
+pub(crate) const CONTROL_BYTES_IN_ALL: usize = 64 * 1024 * 1024;
+/// Bytes that may wait on a link when another message comes, while much waits on all links. Whoever reads has less.
+pub(crate) const CONTROL_BYTES_SCARCE: usize = 16 * 1024;
 /// Bytes of chunk frames that a link takes ahead of its socket at first: the least with which any chunk can be sent.
 pub(crate) const CREDIT_BYTES: u32 = CHUNK_BYTES as u32 + Header::BYTES as u32;
 /// Bytes of chunk frames that a fast link takes ahead of its socket: what is sent while the actor thinks.

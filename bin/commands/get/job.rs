@@ -350,6 +350,7 @@ pub(crate) fn in_words(reason: WaitReason) -> &'static str {
     match reason {
         WaitReason::NoHolder => "no holder is in reach",
         WaitReason::MissingPieces => "no holder in reach has what is missing",
+        WaitReason::Busy => "all holders in reach are too busy",
         WaitReason::Storage(fault) => storage_in_words(fault),
         WaitReason::Stopped => "stopped",
     }

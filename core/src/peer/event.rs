@@ -181,6 +181,8 @@ pub enum WaitReason {
     NoHolder,
     /// The holders in reach together lack pieces.
     MissingPieces,
+    /// Those that may have them have been too busy for long.
+    Busy,
     /// The disk.
     Storage(StorageFault),
     /// The person stopped it.

@@ -61,7 +61,7 @@ impl Peer {
     }
 
     /// Nothing of what is on the disk is believed any more: the place is opened anew, and all that is there is hashed.
-    fn look_anew(&mut self, id: SwarmId) {
+    pub(super) fn look_anew(&mut self, id: SwarmId) {
         self.begin_again(id, None);
     }
 

@@ -55,9 +55,11 @@ impl Folder {
         self.chosen.is_some() && self.files().next().is_none()
     }
 
-    /// May another member be started? Each costs by itself, and by its pieces.
-    const fn has_room(&self) -> bool {
-        (self.active as usize) < limits::FOLDER_MEMBERS_ACTIVE && self.pieces < limits::FOLDER_PIECES_ACTIVE
+    /// May another member be started, where those of all folders have so many pieces? Each costs by itself, and by its
+    /// pieces. One may be, whatever other folders wait for.
+    const fn has_room(&self, pieces: u64) -> bool {
+        let few = (self.active as usize) < limits::FOLDER_MEMBERS_ACTIVE;
+        self.active == 0 || few && pieces < limits::FOLDER_PIECES_ACTIVE
     }
 
     /// Pieces of an entry.
@@ -106,16 +108,37 @@ impl Peer {
                 self.start_members(id);
             }
             Ok(Err(fault)) => self.fail_download(id, FailReason::BadListing(fault)),
-            Err(StorageFault::Full) => self.place_refused(id, Place::Root(id), StorageFault::Full),
-            Err(fault) => self.fail_download(id, FailReason::Storage(fault)),
+            Err(fault) => {
+                let root = self.by_key.get(&d.key).copied();
+                let fetched = root.filter(|root| self.fetched.contains(root));
+                match fetched.filter(|_| fault == StorageFault::Altered) {
+                    Some(root) => self.look_anew(root),
+                    None => self.place_refused(id, Place::Root(id), fault),
+                }
+            }
+        }
+    }
+
+    /// Pieces of the members that are being fetched, of all folders.
+    fn member_pieces(&self) -> u64 {
+        let running = self.downloads.values().filter(|d| !d.done && !d.stopped);
+        running.filter_map(|d| d.folder.as_ref()).map(|folder| folder.pieces).sum()
+    }
+
+    /// Other folders may have left room for members that were not started yet.
+    pub(super) fn start_more_members(&mut self, id: DownloadId) {
+        let folder = self.downloads.get(&id).and_then(|d| d.folder.as_ref());
+        if folder.is_some_and(|folder| (folder.next as usize) < folder.listing.entries().len()) {
+            self.start_members(id);
         }
     }
 
     /// Starts members while there is room; with the last one done, the folder is put in place.
     pub(super) fn start_members(&mut self, id: DownloadId) {
+        let mut pieces = self.member_pieces();
         loop {
             let Some(folder) = self.downloads.get_mut(&id).and_then(|d| d.folder.as_mut()) else { return };
-            if !folder.has_room() {
+            if !folder.has_room(pieces) {
                 return;
             }
             let entry = folder.next;
@@ -128,7 +151,9 @@ impl Peer {
             }
             let Some((key, kind, name)) = folder.content(entry) else { continue };
             folder.active += 1;
-            folder.pieces += folder.pieces_of(entry);
+            let more = folder.pieces_of(entry);
+            folder.pieces += more;
+            pieces += more;
             self.start_content(Place::Member { download: id, entry }, key, kind, name);
             if let Some(member) = self.by_key.get(&key).copied() {
                 self.member_partners(id, member);

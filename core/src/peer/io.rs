@@ -100,6 +100,8 @@ pub enum DialError {
     Unreachable,
     /// Somebody answered who does not speak this protocol.
     NotPotluck,
+    /// As many files are open as may be, and a connection is one. Works again when some are closed.
+    TooManyOpen,
 }
 
 /// Where the driver is to put a download. The driver maps it to a path; members of a folder lie below their folder.

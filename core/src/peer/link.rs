@@ -119,6 +119,8 @@ pub(super) struct Link {
     pub(super) introductions: Bucket,
     /// Bytes of piece tables given to it.
     pub(super) tables_given: Bucket,
+    /// Those of them that it has not fetched yet.
+    pub(super) tables_owed: u64,
 
     /// Bytes of chunk frames that the writer still takes.
     pub(super) credit: i64,
@@ -161,6 +163,7 @@ impl Link {
             next_find: now,
             introductions: Bucket::default(),
             tables_given: Bucket::default(),
+            tables_owed: 0,
             credit: 0,
             wants: VecDeque::new(),
             spare: Spare::default(),

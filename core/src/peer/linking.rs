@@ -265,8 +265,9 @@ impl Peer {
         self.effect(PeerEffect::Dial { op, addr, role });
     }
 
-    pub(super) fn dial_failed(&mut self, op: OpId, _error: DialError) {
+    pub(super) fn dial_failed(&mut self, op: OpId, error: DialError) {
         let Some(dial) = self.dials.remove(&op) else { return };
+        self.too_many_open = error == DialError::TooManyOpen;
         match dial.role {
             Role::Tracker => self.tracker_lost(),
             Role::Peer => self.candidate_failed(dial.addr, false),
@@ -304,6 +305,7 @@ impl Peer {
             return;
         }
         let dialed = dial.is_some();
+        self.too_many_open &= !dialed;
         if let Some(reason) = self.refuses(peer, addr, dialed) {
             if reason == CloseReason::Myself {
                 for id in &self.fetched {

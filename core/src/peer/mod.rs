@@ -119,6 +119,8 @@ pub struct Peer {
     links: BTreeMap<LinkId, Link>,
     by_peer: BTreeMap<PeerId, LinkId>,
     dials: BTreeMap<OpId, Dial>,
+    /// The last dial failed since as many files are open as may be.
+    too_many_open: bool,
     known: BTreeMap<PeerId, KnownPeer>,
     /// Names of peers that went and cannot be dialed, newest last: what they did is told after they went.
     went: VecDeque<(PeerId, String)>,
@@ -153,7 +155,10 @@ pub struct Peer {
     served: BTreeSet<LinkId>,
     /// Links with something to send and credit to send it.
     ready: BTreeSet<LinkId>,
+    /// The link whose turn was last.
     last_served: LinkId,
+    /// The last chunk went by turns, not to the neediest.
+    by_turns: bool,
     outgoing: Outgoing,
     up_cap: RateCap,
     /// Bytes of piece tables given.
@@ -186,6 +191,7 @@ impl Peer {
             links: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             dials: BTreeMap::new(),
+            too_many_open: false,
             known: BTreeMap::new(),
             went: VecDeque::new(),
             offences: BTreeMap::new(),
@@ -205,6 +211,7 @@ impl Peer {
             served: BTreeSet::new(),
             ready: BTreeSet::new(),
             last_served: LinkId(0),
+            by_turns: false,
             outgoing: Outgoing::new(),
             up_cap: RateCap::new(config.up_rate_max),
             tables_given: Bucket::default(),

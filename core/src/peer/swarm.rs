@@ -23,6 +23,9 @@ const STRIKES_MAX: u32 = 2;
 /// Who is too busy for so long does not count either: others are looked for, lest a few who always say so keep a download from
 /// an honest holder.
 const PUTS_OFF_MAX: Duration = Duration::from_secs(10);
+/// A download waits, and says so, once all that could give something were too busy for so long: somebody may say so for ever.
+/// Behind a slow uplink the next turn among thirty comes after a minute.
+const BUSY_MAX: Duration = Duration::from_secs(120);
 /// Pieces looked at in one search for one that was not given away.
 const UNGIVEN_SCAN: u32 = 4096;
 
@@ -111,6 +114,8 @@ pub(super) struct Partner {
 
     /// Pieces sent to it that it has not announced.
     pub(super) given: BTreeSet<PieceIndex>,
+    /// Bytes of this content sent to it, also what was sent before.
+    pub(super) taken_bytes: u64,
     /// Payload bytes sent to it; of a folder those of its members, too.
     pub(super) sent_bytes: u64,
     pub(super) uploading: bool,
@@ -138,6 +143,7 @@ impl Partner {
             dropped: false,
             exhausted: false,
             given: BTreeSet::new(),
+            taken_bytes: 0,
             sent_bytes: 0,
             uploading: false,
         }
@@ -156,6 +162,11 @@ impl Partner {
     /// Does it count as somebody who may give something? Not who was too busy for long.
     pub(super) fn counts(&self, now: Instant) -> bool {
         self.answers() && self.puts_off.is_none_or(|since| now.since(since) < PUTS_OFF_MAX)
+    }
+
+    /// Does it answer, and was it not too busy for too long?
+    pub(super) fn may_give(&self, now: Instant) -> bool {
+        self.answers() && self.puts_off.is_none_or(|since| now.since(since) < BUSY_MAX)
     }
 
     /// It gave something.

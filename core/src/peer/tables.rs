@@ -34,12 +34,15 @@ impl Peer {
         let table =
             self.their_swarm(link, slot).and_then(|id| self.swarms.get(&id)).and_then(|s| s.table.clone());
         let values = table
-            // Whoever has begun gets the rest.
             .filter(|t| first != 0 || self.may_give_table(link, size_of_val(t.values()) as u64))
             .and_then(|t| {
                 let end =
                     first.checked_add(count.min(limits::TABLE_SLICE_PIECES))?.min(t.values().len() as u32);
-                t.values().get(first as usize..end as usize).map(<[ChainingValue]>::to_vec)
+                let slice = t.values().get(first as usize..end as usize)?;
+                // Whoever has begun gets the rest, once.
+                let owed = &mut self.links.get_mut(&link)?.tables_owed;
+                *owed = owed.checked_sub(size_of_val(slice) as u64)?;
+                Some(slice.to_vec())
             })
             .unwrap_or_default();
         self.say(link, PeerMessage::Table { slot, first, values });
@@ -54,6 +57,7 @@ impl Peer {
         if may {
             self.tables_given.spend(now, TABLES_GIVEN, bytes);
             l.tables_given.spend(now, TABLES_PER_LINK, bytes);
+            l.tables_owed += bytes;
         }
         may
     }

@@ -1,6 +1,7 @@
 //! Serving what others ask for: bounded queues, a bounded number of links at a time, an explicit "busy", and chunk by chunk
 //! in turn among those whose connection has room.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use crate::content::Kind;
@@ -148,11 +149,7 @@ impl Peer {
                 self.timers.set_by(Timer::UpRate, at);
                 return;
             }
-            // The neediest first: so nobody falls behind for good, and what is rare gets to where it spreads. (Massoulié et
-            // al., Infocom 2007: "most deprived neighbour" reaches the fluid bound.) Among equals by turns.
-            let by_need = |link: &LinkId| (self.has_of_front(*link), *link <= self.last_served, *link);
-            let Some(link) = self.ready.iter().copied().min_by_key(by_need) else { break };
-            self.last_served = link;
+            let Some(link) = self.next_served() else { break };
             if !self.serve_one(link) {
                 self.ready.remove(&link);
             }
@@ -160,13 +157,29 @@ impl Peer {
         self.offer_spare(false);
     }
 
-    /// How many pieces the far end has of the content that it wants next.
-    fn has_of_front(&self, link: LinkId) -> u32 {
-        let Some(want) = self.links.get(&link).and_then(|l| l.wants.front()) else { return 0 };
-        self.swarms
-            .get(&want.swarm())
-            .and_then(|s| Some(s.partners.get(&link)?.have.count(s.pieces())))
-            .unwrap_or(0)
+    /// Whose chunk leaves next. The neediest first: so nobody falls behind for good, and what is rare gets to where it spreads.
+    /// (Massoulié et al., Infocom 2007: "most deprived neighbour" reaches the fluid bound.) But every other chunk by turns:
+    /// who has more gets on, however many begin anew.
+    fn next_served(&mut self) -> Option<LinkId> {
+        self.by_turns = !self.by_turns;
+        if self.by_turns {
+            let mut after = self.ready.range((Bound::Excluded(self.last_served), Bound::Unbounded));
+            self.last_served = *after.next().or_else(|| self.ready.first())?;
+            return Some(self.last_served);
+        }
+        let by_need = |link: &LinkId| (self.has_of_front(*link), *link <= self.last_served, *link);
+        self.ready.iter().copied().min_by_key(by_need)
+    }
+
+    /// How many pieces the far end has of the content that it wants next. Who never says so has what it took.
+    fn has_of_front(&self, link: LinkId) -> u64 {
+        let has = || {
+            let swarm = self.swarms.get(&self.links.get(&link)?.wants.front()?.swarm())?;
+            let partner = swarm.partners.get(&link)?;
+            let said = partner.have.count(swarm.pieces());
+            Some(u64::from(said).max(partner.taken_bytes / swarm.geometry.piece_length()))
+        };
+        has().unwrap_or(0)
     }
 
     /// Sends one chunk. False: nothing is wanted, or the connection has no room for it.
@@ -206,10 +219,11 @@ impl Peer {
             l.wants.pop_front();
         }
         let key = swarm.key;
-        if let Some(partner) = swarm.partners.get_mut(&link)
-            && !partner.have.contains(piece)
-        {
-            partner.given.insert(piece);
+        if let Some(partner) = swarm.partners.get_mut(&link) {
+            partner.taken_bytes += u64::from(bytes);
+            if !partner.have.contains(piece) {
+                partner.given.insert(piece);
+            }
         }
         let told = self.told_as(link, id);
         if let Some(partner) = self.swarms.get_mut(&told).and_then(|s| s.partners.get_mut(&link)) {

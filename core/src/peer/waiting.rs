@@ -6,7 +6,7 @@ use crate::ids::{DownloadId, LinkId, PieceIndex};
 
 use super::swarm::{Collecting, Fetching, Held, Partner, Phase, Swarm, SwarmId};
 use super::timers::Timer;
-use super::{Peer, PeerEvent, WaitReason};
+use super::{Peer, PeerEvent, StorageFault, WaitReason};
 
 /// How often a download that does not advance is looked at.
 pub(super) const WAITING_EVERY: Duration = Duration::from_millis(500);
@@ -18,6 +18,7 @@ impl Peer {
             return;
         }
         self.timers.set(Timer::Waiting(id), self.now + WAITING_EVERY);
+        self.start_more_members(id);
         // Whatever held them up may be over: who has nothing to do looks again.
         let idle = |s: &Swarm| s.fetching.as_ref().is_some_and(|f| f.is_for(id) && f.asked.is_empty());
         let links = self.fetched().filter(|(_, s)| s.is_running() && idle(s));
@@ -64,9 +65,10 @@ impl Peer {
         if dialing || self.session.is_opening() {
             return None;
         }
-        let able = |p: &&Partner| p.answers();
+        let able = |p: &&Partner| p.may_give(self.now);
         let table = matches!(fetching.phase, Phase::Table(_));
         let some = swarm.partners.values().filter(able).any(|p| !p.have.is_none());
+        let busy = swarm.partners.values().any(|p| p.answers() && !p.may_give(self.now));
         let useful = !table
             && swarm
                 .partners
@@ -76,7 +78,13 @@ impl Peer {
         if useful {
             return None;
         }
-        Some(if some && !table { WaitReason::MissingPieces } else { WaitReason::NoHolder })
+        Some(match some && !table {
+            // Holders may be in reach, and only this peer cannot reach out.
+            _ if self.too_many_open => WaitReason::Storage(StorageFault::TooManyOpen),
+            _ if busy => WaitReason::Busy,
+            true => WaitReason::MissingPieces,
+            false => WaitReason::NoHolder,
+        })
     }
 
     /// Pieces that are not held.
@@ -94,7 +102,7 @@ impl Peer {
         let Held::Some(held) = &swarm.held else { return Vec::new() };
         let mut reachable = held.clone();
         for piece in held.iter_missing().collect::<Vec<_>>() {
-            if swarm.partners.values().any(|p| p.answers() && p.offers(piece)) {
+            if swarm.partners.values().any(|p| p.may_give(self.now) && p.offers(piece)) {
                 reachable.insert(piece);
             }
         }

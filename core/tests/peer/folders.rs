@@ -217,48 +217,84 @@ fn a_folder_whose_listing_is_refused_fails_with_what_is_wrong() {
     assert!(!case.done.iter().any(is_member), "nothing of it is fetched");
 }
 
+/// A listing of so many files of this length. What is in them is told by `seed`.
+fn listing_of(count: u32, length: u64, seed: u8) -> Arc<Listing> {
+    let entries = (0..count).map(|n| {
+        let id = ContentId(std::array::from_fn(|at| [seed, (n / 256) as u8, n as u8][at.min(2)]));
+        let path = SafePath::parse(&format!("{n:03}")).expect("a path");
+        let key = ContentKey { id, length };
+        ListingEntry { path, node: Node::File { key, executable: false, mtime_ns: 0 } }
+    });
+    Arc::new(Listing::new(entries.collect()).expect("a listing"))
+}
+
+/// The members of a download whose places were opened.
+fn opened(case: &Case, of: DownloadId) -> Vec<OpId> {
+    let ops = case.done.iter().filter_map(|e| match e {
+        PeerEffect::Open { op, place: Place::Member { download, .. }, .. } if *download == of => Some(*op),
+        _ => None,
+    });
+    ops.collect()
+}
+
 /// A listing claims what it likes: what is held in memory and on the disk for members of which nothing is proven is bounded.
 #[test]
 fn members_are_started_while_their_piece_tables_are_small_and_one_at_least() {
     let (huge, large, small) = (1 << 44, 1 << 30, 1000);
-    for (lengths, together) in [(vec![huge; 4], 1), (vec![large; 300], 128), (vec![small; 300], 256)] {
-        let entries = lengths.iter().zip(0_u32..).map(|(length, n)| {
-            let id = ContentId(std::array::from_fn(|at| if at == 0 { (n / 256) as u8 } else { n as u8 }));
-            let key = ContentKey { id, length: *length };
-            let path = SafePath::parse(&format!("{n:03}")).expect("a path");
-            ListingEntry { path, node: Node::File { key, executable: false, mtime_ns: 0 } }
-        });
-        let listing = Arc::new(Listing::new(entries.collect()).expect("a listing"));
+    for (count, length, together) in [(4, huge, 1), (300, large, 128), (300, small, 256)] {
         let (mut case, op) = reading_a_listing();
-        case.input(PeerInput::ListingRead { op, result: Ok(Ok(listing)) });
-        let opened = |case: &Case| {
-            let ops = case.done.iter().filter_map(|e| match e {
-                PeerEffect::Open { op, place: Place::Member { .. }, .. } => Some(*op),
-                _ => None,
-            });
-            ops.collect::<Vec<_>>()
-        };
-        let started = opened(&case);
+        case.input(PeerInput::ListingRead { op, result: Ok(Ok(listing_of(count, length, 1))) });
+        let started = opened(&case, DOWNLOAD);
         assert_eq!(started.len(), together);
         // What stands there already is done at once, and the next one is started.
         let finished = Opening::Finished { table: None };
-        if lengths[0] == small {
+        if length == small {
             case.input(PeerInput::Opened { op: started[0], result: Ok(finished) });
-            assert_eq!(opened(&case).len(), together + 1);
+            assert_eq!(opened(&case, DOWNLOAD).len(), together + 1);
         }
     }
 }
 
+/// However many folders are fetched: the bound is one for all of them, and none waits for another one without end.
 #[test]
-fn a_folder_for_which_the_disk_has_no_room_waits_and_is_looked_at_again() {
+fn the_piece_tables_of_all_folders_together_are_bounded() {
     let (mut case, op) = reading_a_listing();
-    case.input(PeerInput::ListingRead { op, result: Err(StorageFault::Full) });
-    let full = WaitReason::Storage(StorageFault::Full);
-    let told = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { reason, .. }) if *reason == full);
-    assert_eq!(case.done.iter().filter(|e| told(e)).count(), 1);
-    case.pass(Duration::from_secs(3));
-    assert_ne!(case.last(reads_listing), op, "it is looked at again");
-    let listing = Arc::new(Listing::new(Vec::new()).expect("a listing"));
-    case.input(PeerInput::ListingRead { op: case.last(reads_listing), result: Ok(Ok(listing)) });
-    assert!(matches!(case.done.last(), Some(PeerEffect::Finish { place: Place::Root(_), .. })));
+    case.input(PeerInput::ListingRead { op, result: Ok(Ok(listing_of(300, 1 << 30, 1))) });
+    assert_eq!(opened(&case, DOWNLOAD).len(), 128);
+    let (second, folder) = (DownloadId(2), Synthetic::new(500, 2));
+    let (key, name, how) = (folder.key, "folder".to_owned(), FetchOptions::default());
+    case.command(Command::Fetch { download: second, key, kind: Kind::Folder, name, peers: Vec::new(), how });
+    case.open(Opening::Part { table: None, have: PieceSet::full(1) });
+    let op = case.last(reads_listing);
+    case.input(PeerInput::ListingRead { op, result: Ok(Ok(listing_of(300, 1 << 30, 2))) });
+    case.pass(Duration::from_secs(5));
+    assert_eq!(opened(&case, second).len(), 1);
+    case.command(Command::Stop { download: DOWNLOAD });
+    case.pass(Duration::from_secs(1));
+    assert_eq!(opened(&case, second).len(), 128, "there is room now");
+}
+
+#[test]
+fn a_folder_whose_listing_the_disk_does_not_give_or_has_no_room_for_waits_and_is_looked_at_again() {
+    for fault in [StorageFault::Full, StorageFault::Io, StorageFault::TooManyOpen] {
+        let (mut case, op) = reading_a_listing();
+        case.input(PeerInput::ListingRead { op, result: Err(fault) });
+        let why = WaitReason::Storage(fault);
+        let told = |e: &PeerEffect| matches!(e, PeerEffect::Report(PeerEvent::Waiting { reason, .. }) if *reason == why);
+        assert_eq!(case.done.iter().filter(|e| told(e)).count(), 1);
+        case.pass(Duration::from_secs(3));
+        assert_ne!(case.last(reads_listing), op, "it is looked at again");
+        let listing = Arc::new(Listing::new(Vec::new()).expect("a listing"));
+        case.input(PeerInput::ListingRead { op: case.last(reads_listing), result: Ok(Ok(listing)) });
+        assert!(matches!(case.done.last(), Some(PeerEffect::Finish { place: Place::Root(_), .. })));
+    }
+}
+
+#[test]
+fn a_listing_that_somebody_changed_is_looked_at_anew() {
+    let (mut case, op) = reading_a_listing();
+    case.input(PeerInput::ListingRead { op, result: Err(StorageFault::Altered) });
+    case.open(Opening::Part { table: None, have: PieceSet::empty(1) });
+    assert_eq!(case.last(reads_listing), op, "it is fetched again");
+    assert!(!case.done.iter().any(|e| matches!(e, PeerEffect::Report(PeerEvent::Failed { .. }))));
 }

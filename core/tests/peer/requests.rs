@@ -9,6 +9,7 @@ use potluck_core::content::PieceSet;
 use potluck_core::ids::{ChunkAddr, ChunkRun, LinkId, OpId, PieceIndex, Slot};
 use potluck_core::limits;
 use potluck_core::peer::*;
+use potluck_core::time::Instant;
 use potluck_core::wire::peer::{PeerMessage, Refusal, RequestRef};
 
 #[test]
@@ -266,6 +267,79 @@ fn a_silent_link_is_overtaken_once_nothing_else_comes() {
     assert_eq!(came + 1 + owed.len(), 20, "each was asked for once");
     case.pass(Duration::from_millis(500));
     assert!(case.expected(lively).len() > came, "what the other owes");
+}
+
+/// A crowd around a slow holder has patience. But who says so for ever keeps nobody from hearing that the download waits.
+#[test]
+fn that_all_holders_are_too_busy_is_told_in_the_end() {
+    let content = pieces(2);
+    let mut case = Case::new();
+    case.fetch(&content, set(&content, ".."));
+    let one = case.meet(1);
+    case.holds(1, &content, "##");
+    let why = Refusal::Busy { retry_ms: 500 };
+    let (mut told, mut answered) = (Vec::new(), 0);
+    while case.now < Instant::ZERO + Duration::from_secs(130) {
+        let said = case.done[answered..].iter().filter_map(|e| match e {
+            PeerEffect::SendPeer { msg: PeerMessage::Request { slot, run }, .. } => {
+                Some((*slot, RequestRef::Piece(run.piece)))
+            }
+            PeerEffect::SendPeer { msg: PeerMessage::RequestAny { slot, choice, .. }, .. } => {
+                Some((*slot, RequestRef::Choice(*choice)))
+            }
+            PeerEffect::Report(PeerEvent::Waiting { reason, missing, .. }) => {
+                told.push((case.now, *reason, missing.clone()));
+                None
+            }
+            _ => None,
+        });
+        let asked: Vec<(Slot, RequestRef)> = said.collect();
+        answered = case.done.len();
+        for (slot, which) in asked {
+            case.says(one, PeerMessage::Refuse { slot, which, why });
+        }
+        case.pass(Duration::from_millis(100));
+    }
+    let [(at, reason, missing)] = &told[..] else { panic!("{told:?}") };
+    assert!(at.since(Instant::ZERO) > Duration::from_secs(110), "{at:?}");
+    assert_eq!((*reason, missing.len()), (WaitReason::Busy, 1));
+}
+
+/// Who is served first is who has least. That is nobody's way to keep others waiting: neither who takes all and never says that
+/// it has any, nor who begins anew again and again.
+#[test]
+fn the_neediest_keep_nobody_waiting() {
+    let content = pieces(64);
+    for anew in [false, true] {
+        let mut case = Case::new();
+        case.command(Command::LimitRates { up: 10 * limits::CHUNK_BYTES, down: 0 });
+        case.share(&content, "it");
+        let [greedy, honest] = [1, 2].map(|i| case.meet(i));
+        case.holds(1, &content, &".".repeat(64));
+        case.holds(2, &content, &format!("{}{}", "#".repeat(60), ".".repeat(4)));
+        for link in [greedy, honest] {
+            case.input(PeerInput::Writable { link, bytes: 1 << 30 });
+        }
+        let mut got = [0, 0];
+        for turn in 0..200 {
+            if anew {
+                case.says(greedy, PeerMessage::Leave { slot: Slot(1) });
+                case.holds(1, &content, &".".repeat(64));
+            }
+            let mut effects = Vec::new();
+            for (link, piece) in [(greedy, turn % 60), (honest, 60 + turn % 4), (greedy, turn % 60)] {
+                let run = ChunkRun { piece: PieceIndex(piece), first: 0, count: 1 };
+                effects.extend(case.says(link, PeerMessage::Request { slot: Slot(link.0 as u32), run }));
+            }
+            effects.extend(case.pass(Duration::from_millis(50)));
+            for effect in effects {
+                let PeerEffect::SendChunk { link, key, at, .. } = effect else { continue };
+                got[usize::from(link == honest)] += 1;
+                case.input(PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
+            }
+        }
+        assert!(got[1] >= 20, "of some hundred chunks: {got:?}");
+    }
 }
 
 /// A holder that dies when it has given everything once takes along what is still on its way.

@@ -84,6 +84,34 @@ fn who_finds_no_part_in_a_swarm_is_told_of_others() {
     assert_eq!(effects.iter().filter_map(left).collect::<Vec<_>>(), [LinkId(2)]);
 }
 
+/// Who cannot dial for want of open files does not say that nobody is in reach.
+#[test]
+fn why_nobody_can_be_dialed_is_told_where_it_is_a_limit_of_ones_own() {
+    let content = pieces(3);
+    let mut case = Case::new();
+    let (key, name, how) = (content.key, "it".to_owned(), FetchOptions::default());
+    let (download, peers, kind) = (DOWNLOAD, vec![addr(1)], Kind::File);
+    case.command(Command::Fetch { download, key, kind, name, peers, how });
+    case.open(Opening::Part { table: content.table.clone(), have: set(&content, "...") });
+    let dial = |e: &PeerEffect| match e {
+        PeerEffect::Dial { op, .. } => Some(*op),
+        _ => None,
+    };
+    for (error, why) in [
+        (DialError::TooManyOpen, WaitReason::Storage(StorageFault::TooManyOpen)),
+        (DialError::Refused, WaitReason::NoHolder),
+    ] {
+        let op = case.last(dial);
+        case.input(PeerInput::DialFailed { op, error });
+        case.pass(Duration::from_secs(8));
+        let said = case.last(|e| match e {
+            PeerEffect::Report(PeerEvent::Waiting { reason, .. }) => Some(*reason),
+            _ => None,
+        });
+        assert_eq!(said, why);
+    }
+}
+
 /// It dials in waves that come less and less often, however long nobody has anything: a crowd that waits would link everybody
 /// to everybody.
 #[test]

@@ -116,6 +116,7 @@ fn a_crowd_gets_some_tables_at_once_and_who_has_begun_gets_all_of_it() {
     let bytes = begun.len() as u64 * u64::from(content.geometry.pieces()) * 32;
     assert!((1 << 20..2 << 20).contains(&bytes), "{bytes} bytes");
     assert!(begun.iter().all(|i| is_given(&mut case, *i, slice)), "the second half, too");
+    assert!(!crowd.clone().any(|i| is_given(&mut case, i, slice)), "once, and nobody who has not begun");
     case.pass(Duration::from_secs(1));
     let later = crowd.filter(|i| is_given(&mut case, *i, 0)).count();
     assert!(later > 0, "the others a little later");

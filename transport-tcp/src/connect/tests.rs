@@ -58,6 +58,8 @@ async fn dials_that_fail_say_why() {
     let nowhere = SocketAddr::new(ip(1), 9);
     assert_eq!(dial(&me, nowhere, ME, Seeks::Peer).await.unwrap_err(), DialError::Refused);
 
+    assert_eq!(classify(&rustix::io::Errno::MFILE.into()), DialError::TooManyOpen);
+
     let (mut silent, addr) = listen(&network).await;
     let listening = tokio::spawn(async move { silent.accept().await.unwrap() });
     let began = tokio::time::Instant::now();

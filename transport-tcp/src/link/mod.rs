@@ -19,6 +19,7 @@ mod throttle;
 mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use potluck_core::ids::LinkId;
 use potluck_core::peer::CloseReason;
@@ -61,6 +62,11 @@ pub(crate) struct LinkHandle {
 }
 
 impl LinkHandle {
+    /// One of several links that count together what waits to be sent.
+    pub(crate) fn beside(waiting_in_all: Arc<AtomicUsize>) -> Self {
+        Self { outbox: Arc::new(Outbox::beside(waiting_in_all)), ..Self::default() }
+    }
+
     /// Ends the link after what is queued. It reports nothing any more.
     pub(crate) fn close(&self) {
         self.outbox.close();

@@ -3,10 +3,12 @@
 //! Two queues with a bound each. Control messages are encoded where they are queued and leave in one write, however many
 //! there are. Chunks wait behind them: at every chunk boundary the control messages go first, each kind in its own order.
 //! Chunks are bounded by the credit that the machine was granted, control messages by [`CONTROL_BYTES_MAX`]: a link that
-//! lets them pile up is closed.
+//! lets them pile up is closed. There may be a great many links whose far ends read nothing; so what waits on all of them has
+//! a bound as well ([`CONTROL_BYTES_IN_ALL`]), beyond which a link may let little pile up.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use potluck_core::content::Geometry;
 use potluck_core::ids::{ChunkAddr, ContentKey, Slot};
@@ -14,7 +16,7 @@ use potluck_core::wire::WireMessage;
 use potluck_core::wire::frame::encode_message;
 use tokio::sync::Notify;
 
-use crate::limits::CONTROL_BYTES_MAX;
+use crate::limits::{CONTROL_BYTES_IN_ALL, CONTROL_BYTES_MAX, CONTROL_BYTES_SCARCE};
 
 /// Capacity that an emptied queue keeps, so that ten thousand quiet links do not hold what they once needed.
 const CAPACITY_KEPT: usize = 16 * 1024;
@@ -50,11 +52,15 @@ pub(crate) enum Next {
 pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
     filled: Notify,
+    /// Control bytes that wait on all links.
+    in_all: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     control: Vec<u8>,
+    /// Control bytes that the writer has taken and not written yet.
+    taken: usize,
     chunks: VecDeque<OutgoingChunk>,
     closed: bool,
 }
@@ -64,11 +70,20 @@ struct Waiting {
 pub(crate) struct Overflow;
 
 impl Outbox {
+    /// One of several that count together what waits.
+    pub(crate) fn beside(in_all: Arc<AtomicUsize>) -> Self {
+        Self { waiting: Mutex::default(), filled: Notify::new(), in_all }
+    }
+
     /// Queues a control message.
     pub(crate) fn push<M: WireMessage>(&self, msg: &M) -> Result<(), Overflow> {
         let mut waiting = self.lock();
+        let before = waiting.control.len();
         encode_message(msg, &mut waiting.control);
-        if waiting.control.len() > CONTROL_BYTES_MAX {
+        let more = waiting.control.len() - before;
+        let in_all = self.in_all.fetch_add(more, Ordering::Relaxed) + more;
+        let scarce = in_all > CONTROL_BYTES_IN_ALL && before + waiting.taken > CONTROL_BYTES_SCARCE;
+        if waiting.control.len() > CONTROL_BYTES_MAX || scarce {
             return Err(Overflow);
         }
         drop(waiting);
@@ -99,9 +114,12 @@ impl Outbox {
         loop {
             {
                 let mut waiting = self.lock();
+                // What was taken before is written.
+                self.in_all.fetch_sub(std::mem::take(&mut waiting.taken), Ordering::Relaxed);
                 if !waiting.control.is_empty() {
                     control.shrink_to(CAPACITY_KEPT);
                     std::mem::swap(&mut waiting.control, control);
+                    waiting.taken = control.len();
                     return Next::Control;
                 }
                 if let Some(chunk) = waiting.chunks.pop_front() {
@@ -123,6 +141,13 @@ impl Outbox {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let waiting = self.lock();
+        self.in_all.fetch_sub(waiting.control.len() + waiting.taken, Ordering::Relaxed);
     }
 }
 
@@ -165,5 +190,26 @@ mod tests {
         let slice = PeerMessage::Bitfield { slot: Slot(1), first: 0, bits: vec![0; 32 * 1024] };
         let pushed = (0..10_000).take_while(|_| outbox.push(&slice).is_ok()).count();
         assert_eq!(pushed, 63, "the headers take the room of the 64th");
+    }
+
+    #[tokio::test]
+    async fn however_many_far_ends_take_nothing_what_waits_for_all_of_them_is_bounded() {
+        let in_all = Arc::new(AtomicUsize::new(0));
+        let counted = || in_all.load(Ordering::Relaxed);
+        let slice = PeerMessage::Bitfield { slot: Slot(1), first: 0, bits: vec![0; 32 * 1024] };
+        let outboxes: Vec<Outbox> = (0..1000).map(|_| Outbox::beside(Arc::clone(&in_all))).collect();
+        let overflows = |outbox: &&Outbox| (0..50).any(|_| outbox.push(&slice).is_err());
+        let full = outboxes.iter().filter(overflows).count();
+        assert!(full > 900, "{full}");
+        assert!(counted() < CONTROL_BYTES_IN_ALL + 1000 * 80 * 1024, "{}", counted());
+        let fresh = Outbox::beside(Arc::clone(&in_all));
+        fresh.push(&slice).unwrap();
+        let mut control = Vec::new();
+        assert_eq!(fresh.next(&mut control).await, Next::Control);
+        assert_eq!(fresh.push(&slice), Err(Overflow), "what is being written counts");
+        drop(outboxes);
+        fresh.push(&slice).unwrap();
+        drop(fresh);
+        assert_eq!(counted(), 0);
     }
 }

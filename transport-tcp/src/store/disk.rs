@@ -118,7 +118,7 @@ fn is_name_refused(error: &io::Error) -> bool {
 }
 
 /// This process, or the whole system, has as many files open as it may.
-fn is_out_of_files(error: &io::Error) -> bool {
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }

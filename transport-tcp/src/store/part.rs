@@ -15,7 +15,7 @@ use potluck_core::limits::CHUNK_BYTES;
 use potluck_core::peer::StorageFault;
 
 use super::check::{self, Checking, Expected};
-use super::disk::{DiskFile, Folder, Nature, failed};
+use super::disk::{DiskFile, Folder, Nature, failed, is_out_of_files};
 use super::sidecar::Sidecar;
 use super::source::FileIdentity;
 
@@ -338,6 +338,8 @@ impl<D: Folder> Spot<D> {
         match folder.open(name, false).and_then(|file| Sidecar::read(&file)) {
             Ok(sidecar) => Ok(sidecar),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // It may be right, and its table not to be had elsewhere.
+            Err(error) if is_out_of_files(&error) => Err(failed("reading a sidecar")(error)),
             Err(error) => {
                 // Whatever it is, it is no sidecar. If it is in the way, writing one will tell.
                 tracing::warn!(%error, "reading a sidecar");

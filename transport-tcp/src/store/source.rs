@@ -14,9 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 use potluck_core::content::SafePath;
 use potluck_core::ids::ContentKey;
-use rustix::io::Errno;
 
-use super::disk::DiskFile;
+use super::disk::{DiskFile, is_out_of_files};
 use super::os::{self, OsFolder};
 use super::walk;
 
@@ -185,13 +184,13 @@ impl Sources {
             }
             inner.index.get(&key)?.clone()
         };
-        let opened = open(&source).or_else(|error| match Errno::from_io_error(&error) {
-            // Too many open files: those in the cache are the ones to spare.
-            Some(Errno::MFILE | Errno::NFILE) => {
-                self.lock().open.clear();
-                open(&source)
+        let opened = open(&source).or_else(|error| {
+            if !is_out_of_files(&error) {
+                return Err(error);
             }
-            _ => Err(error),
+            // Those in the cache are the ones to spare.
+            self.lock().open.clear();
+            open(&source)
         });
         let handle = match opened {
             Ok(handle) => SourceHandle(handle),

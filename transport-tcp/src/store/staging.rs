@@ -196,7 +196,7 @@ impl<D: Folder> Staging<D> {
         let mut bytes = vec![0; key.length as usize];
         let read = self.listing_part.file().read_full(0, &mut bytes).map_err(failed("reading a listing"))?;
         if read < bytes.len() || hashing::hash_bytes(&bytes).0 != key {
-            return Err(StorageFault::Io);
+            return Err(StorageFault::Altered);
         }
         let listing = Listing::decode(&bytes).and_then(|listing| {
             // The finished folder is looked through as a shared one is: what is passed over there cannot be in it.
@@ -507,13 +507,17 @@ impl<D: Folder> Staging<D> {
     }
 
     /// What is about to be renamed is what was verified: every entry of the listing, and nothing else. Somebody may have
-    /// moved things about in the staging folder.
+    /// moved things about in the staging folder. So it is looked at by the name that it has until it is renamed.
     fn check_members(
         &self,
         entries: &[(u32, &ListingEntry)],
         how: Checking<'_>,
     ) -> Result<Touched, StorageFault> {
-        let plan = scan_folder(&self.content, Path::new("")).map_err(|error| {
+        let content = self.folder.open_folder(OsStr::new(CONTENT)).map_err(|error| {
+            tracing::warn!(%error, "somebody else moved what was downloaded of a folder");
+            StorageFault::Altered
+        })?;
+        let plan = scan_folder(&content, Path::new("")).map_err(|error| {
             tracing::warn!(%error, "looking through a staging folder");
             StorageFault::Occupied
         })?;
@@ -537,7 +541,7 @@ impl<D: Folder> Staging<D> {
                 // It was touched. That is no harm if its bytes are right.
                 (Some(_), Some(_)) => {
                     touched = Touched::Some;
-                    self.recheck(&listed.path, key, how)?
+                    recheck(&content, &listed.path, key, how)?
                 }
                 _ => false,
             };
@@ -555,16 +559,22 @@ impl<D: Folder> Staging<D> {
         Ok(touched)
     }
 
-    fn recheck(&self, path: &SafePath, key: ContentKey, how: Checking<'_>) -> Result<bool, StorageFault> {
-        let identify = || check::identify(&walk::open_below(&self.content, path)?, key.length, how);
-        let found = identify().map_err(failed("checking a member"))?;
-        Ok(found.is_some_and(|(found, _)| found == key))
-    }
-
     /// Lets other processes have it.
     pub(crate) fn release(&self) {
         self.listing_part.release();
     }
+}
+
+/// Are a member's bytes right?
+fn recheck<D: Folder>(
+    content: &D,
+    path: &SafePath,
+    key: ContentKey,
+    how: Checking<'_>,
+) -> Result<bool, StorageFault> {
+    let identify = || check::identify(&walk::open_below(content, path)?, key.length, how);
+    let found = identify().map_err(failed("checking a member"))?;
+    Ok(found.is_some_and(|(found, _)| found == key))
 }
 
 /// Times and rights are set where the file system has them; where it has not, the bytes are right all the same.

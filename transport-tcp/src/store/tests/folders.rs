@@ -205,6 +205,32 @@ fn a_folder_swapped_for_a_link_is_not_followed() {
     assert_eq!(hashed(&world.path("folder")).key, folder.key);
 }
 
+/// What gets the name is what was looked at, though everything was written where it should be.
+#[test]
+fn a_link_or_another_folder_in_the_place_of_what_was_downloaded_is_not_put_in_place() {
+    let (from, folder) = origin();
+    let world = World::new("folder", Kind::Folder);
+    write_listing(&world, &folder);
+    for (place, content) in &members(from.path(), &folder) {
+        fetch(&world, *place, content);
+    }
+    let downloaded = world.part_path(folder.key.id).join("content");
+    fs::rename(&downloaded, world.path("moved")).unwrap();
+    symlink(world.path("moved"), &downloaded).unwrap();
+    assert_eq!(world.store.finish(ROOT), Err(StorageFault::Altered));
+    fs::remove_file(&downloaded).unwrap();
+    fs::create_dir(&downloaded).unwrap();
+    assert_eq!(world.store.finish(ROOT), Err(StorageFault::Altered));
+    fs::remove_dir_all(&downloaded).unwrap();
+    fs::rename(world.path("moved"), &downloaded).unwrap();
+    assert_eq!(world.store.open(ROOT, folder.key, None, QUIET).map(drop), Ok(()));
+    for (place, content) in &members(from.path(), &folder) {
+        fetch(&world, *place, content);
+    }
+    assert_eq!(world.store.finish(ROOT), Ok(()));
+    assert_eq!(hashed(&world.path("folder")).key, folder.key);
+}
+
 #[test]
 fn what_is_not_of_the_folder_is_not_put_in_place() {
     let (from, folder) = origin();
@@ -316,7 +342,7 @@ fn bytes_that_are_no_listing_are_told() {
     let world = World::new("folder", Kind::Folder);
     let content = Content::new(1000, 1);
     world.open(&content).unwrap();
-    assert_eq!(world.store.read_listing(DOWNLOAD), Err(StorageFault::Io), "not complete yet");
+    assert_eq!(world.store.read_listing(DOWNLOAD), Err(StorageFault::Altered), "not complete yet");
     content.write_all(&world.store, ROOT);
     assert_eq!(world.store.read_listing(DOWNLOAD), Ok(Err(ListingFault::NotAListing)));
     let member = Place::Member { download: DOWNLOAD, entry: 0 };
