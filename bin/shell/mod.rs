@@ -339,7 +339,9 @@ async fn obey(desk: &Desk, lines: &Mutex<Lines>, command: Command, typed: &str) 
 /// After the last line of a script: running downloads are waited for; one that cannot go on for long is given up.
 async fn finish(desk: Arc<Desk>) -> anyhow::Result<bool> {
     for id in desk.meant(None, |phase| phase == Phase::Running)? {
-        if let Err(failure) = downloads::ended(&desk, id).await {
+        if let Err(failure) = downloads::ended(&desk, id).await
+            && desk.state().download(id).is_none_or(|download| !download.given_up)
+        {
             desk.fail(&failure);
         }
     }
