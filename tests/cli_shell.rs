@@ -390,6 +390,9 @@ fn without_a_tracker_nothing_is_asked_of_it_and_no_more_is_promised_than_is_done
     let typed = Instant::now();
     b.types("get nosuch").says(&["no peer that is known has `nosuch`"]);
     assert!(typed.elapsed() < Duration::from_secs(5), "{:?}", typed.elapsed());
+    for line in ["list", "search f", "peers", "holders f", "info f"] {
+        b.types(line).says(&["It is tried on in the background"]);
+    }
 }
 
 #[test]
