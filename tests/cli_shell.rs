@@ -148,6 +148,7 @@ fn of_those_to_fetch_from_somebody_must_be_here_and_have_it() {
         ("get f --from ana,nna", 3, &["no other peer is called `ana` or `nna`", "  anna"]),
         ("get f --from ana,anna", 0, &["No peer is called `ana` at present. Did you mean anna?"]),
         ("get f --from idle", 4, &["f is not complete: no holder is in reach", "Only idle was asked"]),
+        ("get f --from idle\nwait", 4, &["f is not complete: no holder is in reach"]),
         ("get f --from idle\nwait\nstop", 4, &["f is not complete: no holder is in reach", "f is stopped"]),
     ]
     .into_iter()
