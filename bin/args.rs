@@ -371,7 +371,7 @@ pub(crate) struct WhatArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct HashArgs {
-    /// Files and folders
+    /// Files and folders; - is standard input
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
 }

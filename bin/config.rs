@@ -187,9 +187,9 @@ fn try_values(arg: Arg, values: &[String]) -> Result<(), String> {
     let tried = Command::new("config").no_binary_name(true).arg(reset(arg)).try_get_matches_from(words);
     tried.map(drop).map_err(|error| {
         let text = error.to_string();
-        let line = text.lines().next().unwrap_or_default();
-        // `error: invalid value 'x' for '--value <RATE>': expected …`
-        line.split_once(">': ").map_or(line, |(_, why)| why).to_owned()
+        // `error: invalid value 'x' for '--value <RATE>': expected …`, where x may have several lines.
+        let why = text.split_once(">': ").map_or(text.as_str(), |(_, why)| why);
+        why.lines().next().unwrap_or_default().to_owned()
     })
 }
 
@@ -316,6 +316,7 @@ mod tests {
             ("limit-up = 1", &["limit-up", "limit_up"][..]),
             ("trakcer = \"x\"", &["trakcer", "nearest is `tracker`"]),
             ("limit_up = \"fast\"", &["limit_up", "expected bytes per second"]),
+            ("as = \"a\\nb\"", &["`as`: a peer's name has no control characters"]),
             ("quiet = 3", &["quiet", "true or false"]),
             ("tracker = 3", &["tracker", "expected text"]),
             ("wait = 1.5", &["wait"]),

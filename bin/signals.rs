@@ -14,8 +14,8 @@ pub(crate) struct Interrupts(watch::Receiver<Option<Code>>);
 impl Interrupts {
     /// Takes over SIGINT and SIGTERM; with `while_stdin` the end of standard input counts as a SIGTERM.
     pub(crate) fn listen(while_stdin: bool) -> std::io::Result<Self> {
-        // Not to be killed by a limit on the size of files: then the write fails, and is told like a full disk. Tokio's handler
-        // stays when nobody listens.
+        // Not to be killed by a limit on the size of files: then the write fails, and is told. Tokio's handler stays
+        // when nobody listens.
         drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
         let (sender, receiver) = watch::channel(None);
         let mut int = signal(SignalKind::interrupt())?;

@@ -2,7 +2,7 @@
 //!
 //! Nothing is ever guessed: a name that means several contents is a failure that shows the candidates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,6 +29,9 @@ use crate::ui::{self, CONTENT_HEADING, ContentRow, Table};
 
 /// Hex digits of an id that are enough to mean it.
 const PREFIX_DIGITS_MIN: usize = 8;
+/// So many let an id be suggested.
+const PREFIX_DIGITS_NEAR: usize = 4;
+const IDS_SUGGESTED: usize = 5;
 /// Hex digits of a whole id.
 const ID_DIGITS: usize = 64;
 /// Rows looked at for one WHAT: more candidates than that help nobody.
@@ -212,7 +215,17 @@ async fn near_names(tracker: &TrackerAt, wanted: &str) -> Vec<String> {
         // A suggestion is a kindness: without an answer there is none.
         rows.extend(tracker.contents(matching, false, ROWS_MAX).await.unwrap_or_default());
     }
-    near::names(wanted, rows.iter().map(|row| row.name.as_str()))
+    let mut near: Vec<String> = near_ids(wanted, &rows).into_iter().map(ui::short_id).collect();
+    near.extend(near::names(wanted, rows.iter().map(|row| row.name.as_str())));
+    near
+}
+
+/// Ids of which some digits were given, but too few to mean one.
+fn near_ids(wanted: &str, rows: &[Row]) -> BTreeSet<ContentId> {
+    let digits = wanted.to_ascii_lowercase();
+    let few = (PREFIX_DIGITS_NEAR..PREFIX_DIGITS_MIN).contains(&digits.len());
+    let ids = rows.iter().map(|row| row.key.id);
+    ids.filter(|id| few && id.to_string().starts_with(&digits)).take(IDS_SUGGESTED).collect()
 }
 
 /// A peer that was named, and is not here.
@@ -509,6 +522,14 @@ mod tests {
     fn a_lie_about_the_length_does_not_make_an_id_ambiguous() {
         let rows = [row(1, 7, "a", 1), row(1, 5, "a", 2)];
         assert_eq!(one_of(&rows, &text("a")).unwrap().unwrap().key.length, 5);
+    }
+
+    #[test]
+    fn ids_are_suggested_to_who_gives_too_few_digits() {
+        let rows = [row(0xab, 7, "a", 1), row(0xab, 7, "a", 1), row(1, 7, "b", 1)];
+        for (typed, ids) in [("ABABABA", 1), ("abab", 1), ("aba", 0), ("abababab", 0), ("abac", 0)] {
+            assert_eq!(near_ids(typed, &rows).len(), ids, "{typed}");
+        }
     }
 
     #[test]

@@ -17,6 +17,9 @@ fn hash_prints_what_b3sum_prints() {
         assert_eq!((ran.code, ran.stdout), (Some(0), format!("{}  {name}\n", b3sum(&path))));
         let event = net.run(&["hash", name]).one("hash").clone();
         assert_eq!((text(&event, "id"), number(&event, "bytes")), (b3sum(&path), bytes));
+        let file = std::fs::File::open(&path).unwrap();
+        let read = net.bare(&["hash", "-"]).stdin(file).output().unwrap();
+        assert_eq!(String::from_utf8(read.stdout).unwrap(), format!("{}  -\n", b3sum(&path)));
     }
 }
 

@@ -76,7 +76,7 @@ fn a_limit_on_the_size_of_files_pauses_a_download_and_kills_nobody() {
     let (_sharer, id) = net.share("sharer", &path, &["--limit-up", "8M"]);
     let mut getter = net.get("g", &id, &["--wait", "60"]);
     getter.limit_file_size(Some(4 * MIB));
-    getter.event_where("waiting", |event| text(event, "reason") == "the disk is full");
+    getter.event_where("waiting", |event| text(event, "reason") == "no file may grow so large there");
     getter.limit_file_size(None);
     let ran = getter.ran();
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use support::processes::{Net, b3sum, until};
 use support::terminal::Terminal;
 
@@ -66,6 +68,21 @@ fn a_line_is_typed_while_downloads_run_and_things_happen() {
     me.until("the last line is back", |screen| last_line(screen) == "me> explain");
     me.types("\x03");
     me.until("the line is thrown away", |screen| last_line(screen) == "me>");
+    // What is broken off is not the shell: a line that comes with its Ctrl-C, and a search of the history.
+    me.types("half\x03");
+    std::thread::sleep(Duration::from_millis(500));
+    me.types("\x12expl");
+    me.until("it is found", |screen| last_line(screen).ends_with("(search: expl) explain"));
+    me.types("\x03");
+    me.until("the search is over", |screen| last_line(screen) == "me>");
+    // Enter enters what was typed on while suggestions are shown.
+    me.types("limit \t");
+    me.until("both ways are suggested", |screen| last_line(screen).starts_with("down"));
+    for key in "up off\r".chars() {
+        me.types(&key.to_string());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    me.until("it is entered", |screen| screen.contains("up: no cap, down: "));
     me.types("\x03");
     assert_eq!(me.code(), Some(0));
     assert_eq!(net.ask(&["peers"]).all("peer").count(), 1, "it left in order");

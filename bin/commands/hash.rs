@@ -1,14 +1,16 @@
 //! `potluck hash`: ids, as `b3sum` prints them. A folder's id is that of its listing.
 
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use anyhow::Context as _;
 use potluck_core::content::Kind;
-use potluck_core::ids::ContentKey;
+use potluck_core::ids::{ContentId, ContentKey};
 use potluck_transport_tcp::hashing::{Hashing, hash_file, hash_folder};
 use potluck_transport_tcp::scan::{Found, scan};
 
-use super::Context;
+use super::{Context, STDIN};
 use crate::args::HashArgs;
 use crate::exit::{Code, Failure};
 use crate::ui::{self, HashingBar};
@@ -19,7 +21,11 @@ pub(crate) async fn run(args: HashArgs, ctx: &Context) -> anyhow::Result<()> {
         let bar = HashingBar::new(ctx.out.bars(), &path.to_string_lossy());
         let hashed = {
             let path = path.clone();
-            tokio::task::spawn_blocking(move || hash(&path, &bar)).await?
+            tokio::task::spawn_blocking(move || match path.as_os_str() == STDIN {
+                true => Ok((hash_stdin()?, Kind::File)),
+                false => hash(&path, &bar),
+            })
+            .await?
         };
         match hashed {
             Ok((key, kind)) => {
@@ -54,6 +60,12 @@ fn hash(path: &Path, bar: &HashingBar) -> anyhow::Result<(ContentKey, Kind)> {
             Ok((hashed.key, Kind::Folder))
         }
     }
+}
+
+fn hash_stdin() -> anyhow::Result<ContentKey> {
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut io::stdin().lock(), &mut hasher).context("cannot read standard input")?;
+    Ok(ContentKey { id: ContentId(hasher.finalize().into()), length: hasher.count() })
 }
 
 /// A line of b3sum's: a path with a backslash or a line break is escaped, and a leading backslash says so.

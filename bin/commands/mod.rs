@@ -20,6 +20,9 @@ use crate::args::Verb;
 use crate::signals::{Interrupts, interrupted};
 use crate::ui::Out;
 
+/// The PATH that means standard input.
+const STDIN: &str = "-";
+
 /// What every verb has at hand.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {

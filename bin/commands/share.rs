@@ -11,7 +11,7 @@ use potluck_transport_tcp::{Event, Peer, Shared};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
-use super::Context;
+use super::{Context, STDIN};
 use crate::args::{HostPort, ShareArgs};
 use crate::exit::{Code, Failure};
 use crate::session::{Session, Tracking};
@@ -20,9 +20,7 @@ use crate::ui::{self, HashingBar};
 /// How often hashing is told to programs.
 const HASHING_EVERY: Duration = Duration::from_millis(100);
 
-/// The PATH that means standard input.
-const STDIN: &str = "-";
-/// Its name, if nobody gives it one.
+/// What standard input is called, if nobody gives it a name.
 const STDIN_NAME: &str = "stdin";
 
 pub(crate) async fn run(mut args: ShareArgs, ctx: &Context) -> anyhow::Result<()> {

@@ -44,10 +44,10 @@ pub(super) async fn choose(
     let names: Vec<&str> = choices.iter().map(|choice| choice.name.as_str()).collect();
     out.event(&Event::Choose { choices: &names })?;
     out.line(heading)?;
-    let width = choices.iter().map(|choice| ui::name(&choice.name).chars().count()).max().unwrap_or(0);
+    let width = choices.iter().map(|choice| ui::columns(&ui::name(&choice.name))).max().unwrap_or(0);
     for (number, choice) in (1..).zip(choices) {
-        let name = ui::name(&choice.name);
-        out.line(format_args!("{number:>4}  {name:<width$}  {}", choice.about))?;
+        let name = ui::pad(&ui::name(&choice.name), width);
+        out.line(format_args!("{number:>4}  {name}  {}", choice.about))?;
     }
     let asks = if let [_] = choices {
         "1, a name, or cancel: ".to_owned()

@@ -91,6 +91,10 @@ impl Completer for Names {
         names.retain(|name| name.starts_with(&word));
         names.sort();
         names.dedup();
+        if names == [word] {
+            // What stands there already is no suggestion: Enter would take it, in place of entering the line.
+            names.clear();
+        }
         let suggestions: Vec<Suggestion> = names
             .iter()
             .filter_map(|name| {

@@ -74,6 +74,8 @@ pub(super) struct Download {
     pub(super) path: PathBuf,
     pub(super) job: Job,
     pub(super) phase: Phase,
+    /// It was told that it is waited for no longer, and it has not gone on since.
+    pub(super) given_up: bool,
 }
 
 /// How it stands with a download.

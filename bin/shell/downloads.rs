@@ -63,7 +63,12 @@ async fn somebody_is_here(desk: &Desk, from: &[String]) -> anyhow::Result<()> {
         return Ok(());
     }
     let names: Vec<_> = unknown.iter().map(|unknown| format!("`{}`", ui::name(unknown.name))).collect();
-    let near: Vec<String> = unknown.into_iter().flat_map(|unknown| unknown.near).collect();
+    let mut near: Vec<String> = Vec::new();
+    for name in unknown.into_iter().flat_map(|unknown| unknown.near) {
+        if !near.contains(&name) {
+            near.push(name);
+        }
+    }
     let failure = Failure::new(Code::NotFound, format!("no other peer is called {}", names.join(" or ")));
     Err(failure.hint(what::did_you_mean(&near, "`peers` lists who is here.")).suggesting(&near).into())
 }
@@ -267,7 +272,7 @@ async fn begin(desk: &Desk, wanted: &Wanted, from: Vec<String>) -> anyhow::Resul
     let job = Job::new(id, wanted, &how, desk.out());
     let phase = if desk.has_left() { Phase::Left } else { Phase::Running };
     let (key, kind) = (wanted.key, wanted.kind);
-    desk.state().downloads.push(Download { id, key, kind, name, path, job, phase });
+    desk.state().downloads.push(Download { id, key, kind, name, path, job, phase, given_up: false });
     Ok(())
 }
 
@@ -356,7 +361,15 @@ async fn resume_one(desk: &Desk, id: DownloadId) -> anyhow::Result<()> {
 pub(super) async fn wait(desk: &Desk, what: Option<&What>) -> anyhow::Result<()> {
     let meant = desk.meant(what, |phase| matches!(phase, Phase::Running | Phase::Left))?;
     for id in meant {
-        let phase = ended(desk, id).await?;
+        let phase = match ended(desk, id).await {
+            Ok(phase) => phase,
+            Err(failure) => {
+                if let Some(download) = desk.state().download(id) {
+                    download.given_up = true;
+                }
+                return Err(failure.into());
+            }
+        };
         let (name, _) = named(desk, id);
         let incomplete = |why: &str| Failure::new(Code::Incomplete, format!("{name} is {why}"));
         match phase {

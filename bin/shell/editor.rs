@@ -38,7 +38,7 @@ const MENU: &str = "completion_menu";
 /// Ctrl-C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interrupt {
-    /// On an empty line.
+    /// On an empty line, in no search of the history.
     NothingTyped,
     /// With something typed, which is thrown away.
     Typed,
@@ -85,7 +85,8 @@ struct Shown {
     question: Option<String>,
     /// To be in the line when it is asked for.
     preset: Option<String>,
-    nothing_typed: bool,
+    /// A line is looked for in the history.
+    searching: bool,
 }
 
 impl Editor {
@@ -225,7 +226,6 @@ fn read_lines(
                 return;
             }
             state.editing = true;
-            state.nothing_typed = true;
         }
         let sent = match editor.read_line(&prompt) {
             Ok(Signal::Success(line)) => {
@@ -241,9 +241,14 @@ fn read_lines(
             }
             // The prompt stands where it stood, and output goes on waiting.
             Ok(Signal::HostCommand(_) | Signal::CtrlC) => {
+                let searching = std::mem::take(&mut face.state().searching);
+                if searching {
+                    // A line that is broken off is no search any more.
+                    face.stop.store(true, Ordering::Relaxed);
+                }
+                let typed = searching || !editor.current_buffer_contents().is_empty();
+                let interrupt = if typed { Interrupt::Typed } else { Interrupt::NothingTyped };
                 editor.run_edit_commands(&[EditCommand::Clear]);
-                let nothing_typed = face.state().nothing_typed;
-                let interrupt = if nothing_typed { Interrupt::NothingTyped } else { Interrupt::Typed };
                 interrupts.blocking_send(interrupt).is_ok()
             }
             Ok(Signal::ExternalBreak(_)) => true,
@@ -279,7 +284,7 @@ fn make(face: &Arc<Face>, names: Names) -> Reedline {
             ColumnarMenu::default().with_name(MENU).with_marker(""),
         )))
         .with_edit_mode(Box::new(Emacs::new(keys)))
-        .with_highlighter(Box::new(Noticing(Arc::clone(face))))
+        .with_highlighter(Box::new(Plain))
         .with_transient_prompt(Box::new(Face::prompt(face, false)))
         .with_ansi_colors(face.desk.out().colors_on_stdout());
     let repaint = editor.repaint_signal();
@@ -320,7 +325,7 @@ impl Prompt for LivePrompt {
         let width = width().saturating_sub(1);
         let mut text = String::new();
         for line in state.area.iter().filter(|_| self.with_area) {
-            text.extend(line.chars().take(width));
+            text.push_str(crate::ui::cut(line, width));
             text.push('\n');
         }
         text.push_str(&state.prompt);
@@ -332,6 +337,7 @@ impl Prompt for LivePrompt {
     }
 
     fn render_prompt_indicator(&self, _: PromptEditMode) -> Cow<'_, str> {
+        self.face.state().searching = false;
         Cow::Borrowed("")
     }
 
@@ -340,21 +346,21 @@ impl Prompt for LivePrompt {
     }
 
     fn render_prompt_history_search_indicator(&self, search: PromptHistorySearch) -> Cow<'_, str> {
+        self.face.state().searching = true;
         Cow::Owned(format!("(search: {}) ", search.term))
     }
 }
 
 fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stdout());
-    size.map_or(USUAL_WIDTH, |size| usize::from(size.ws_col).max(20))
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(USUAL_WIDTH)
 }
 
-/// Changes no colour, but sees whether something is typed: what Ctrl-C means depends on it.
-struct Noticing(Arc<Face>);
+/// Changes no colour.
+struct Plain;
 
-impl Highlighter for Noticing {
+impl Highlighter for Plain {
     fn highlight(&self, line: &str, _cursor: usize) -> StyledText {
-        self.0.state().nothing_typed = line.is_empty();
         let mut text = StyledText::new();
         text.push((Default::default(), line.to_owned()));
         text

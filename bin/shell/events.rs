@@ -12,8 +12,8 @@ use potluck_transport_tcp::Event;
 use potluck_transport_tcp::folder::Change;
 
 use super::desk::{Desk, Phase};
-use super::downloads;
 use super::news::News;
+use super::{downloads, files};
 use crate::commands::share::Tickets;
 use crate::exit::{Code, OutputFault};
 use crate::session::Session;
@@ -89,6 +89,7 @@ async fn of_peer(desk: &Arc<Desk>, session: &Session, event: PeerEvent) -> anyho
         PeerEvent::Resumed { download } => {
             if let Some(download) = desk.state().download(download) {
                 download.job.resumed();
+                download.given_up = false;
             }
         }
         PeerEvent::Completed { download } => completed(desk, download).await?,
@@ -144,16 +145,17 @@ async fn of_peer(desk: &Arc<Desk>, session: &Session, event: PeerEvent) -> anyho
 
 async fn completed(desk: &Arc<Desk>, id: DownloadId) -> anyhow::Result<()> {
     let status = desk.peer.status(id).await;
-    let name = {
+    let (name, path) = {
         let mut state = desk.state();
         let Some(download) = state.download(id) else { return Ok(()) };
         download.phase = Phase::Done;
         download.job.done(status)?;
-        download.name.clone()
+        (download.name.clone(), download.path.clone())
     };
     desk.moved.notify_waiters();
     let desk = Arc::clone(desk);
     tokio::spawn(async move {
+        files::keep(&desk, &path).await;
         if desk.peer.ask(Question::Synced).await == Answer::Done {
             // Whoever read the output may be gone; then nobody misses the line.
             let _ = desk

@@ -107,6 +107,8 @@ fn does(holder: &HolderExplained) -> String {
         HolderState::Dropped => "sent wrong bytes; not asked any more".to_owned(),
         HolderState::NothingNew => "has nothing that is missing".to_owned(),
         HolderState::Capped => "waits: our own cap is reached".to_owned(),
+        HolderState::Elsewhere => "serves another download of yours".to_owned(),
+        HolderState::Enough => "waits: enough comes from others".to_owned(),
         HolderState::Spare => "all that it has is asked of others".to_owned(),
     }
 }
@@ -212,6 +214,8 @@ fn explained(holder: &HolderExplained) -> Explained {
         HolderState::Dropped => "dropped",
         HolderState::NothingNew => "nothing_new",
         HolderState::Capped => "capped",
+        HolderState::Elsewhere => "elsewhere",
+        HolderState::Enough => "enough",
         HolderState::Spare => "spare",
     };
     Explained {

@@ -163,6 +163,15 @@ async fn outside_path(desk: &Desk, path: &Path) -> anyhow::Result<(Shared, bool)
     Ok((shared, false))
 }
 
+/// What was downloaded is served from where it stands: it is looked after there, and can be unshared, like what was shared.
+pub(super) async fn keep(desk: &Desk, path: &Path) {
+    if let Some(name) = desk.name_in_folder(path) {
+        desk.folder.offer(&name).await;
+    } else if let Err(error) = outside_path(desk, path).await {
+        tracing::debug!("{error}");
+    }
+}
+
 /// Shares something no longer.
 pub(super) async fn unshare(desk: &Desk, path: &Path) -> anyhow::Result<()> {
     let shown = ui::name(&path.to_string_lossy());

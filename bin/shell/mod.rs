@@ -304,8 +304,20 @@ async fn begin(desk: Arc<Desk>, dir: String) -> anyhow::Result<bool> {
 
 /// Does what was typed; true if that was the last.
 async fn obey(desk: &Desk, lines: &Mutex<Lines>, command: Command, typed: &str) -> anyhow::Result<bool> {
-    let done = match command {
-        Command::Quit => return Ok(true),
+    if matches!(command, Command::Quit) {
+        return Ok(true);
+    }
+    match perform(desk, lines, command).await {
+        Ok(()) => desk.out().event(&ui::Event::Answered { command: typed })?,
+        Err(error) if error.is::<OutputFault>() => return Err(error),
+        Err(error) => return Err(desk.failure_of(error).field("command", typed.into()).into()),
+    }
+    Ok(false)
+}
+
+async fn perform(desk: &Desk, lines: &Mutex<Lines>, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Quit => Ok(()),
         Command::Join { tracker } => network::join(desk, tracker).await,
         Command::Leave => network::leave(desk).await,
         Command::List { rows } => network::list_rows(desk, rows).await,
@@ -325,21 +337,15 @@ async fn obey(desk: &Desk, lines: &Mutex<Lines>, command: Command, typed: &str) 
         Command::Resume { what } => downloads::resume(desk, what.as_ref()).await,
         Command::Wait { what } => downloads::wait(desk, what.as_ref()).await,
         Command::Explain { what } => explain::explain(desk, what.as_ref()).await,
-    };
-    match done {
-        Ok(()) => desk.out().event(&ui::Event::Answered { command: typed })?,
-        Err(error) if error.is::<OutputFault>() => return Err(error),
-        Err(error) => {
-            return Err(desk.failure_of(error).field("command", typed.into()).into());
-        }
     }
-    Ok(false)
 }
 
 /// After the last line of a script: running downloads are waited for; one that cannot go on for long is given up.
 async fn finish(desk: Arc<Desk>) -> anyhow::Result<bool> {
     for id in desk.meant(None, |phase| phase == Phase::Running)? {
-        if let Err(failure) = downloads::ended(&desk, id).await {
+        if let Err(failure) = downloads::ended(&desk, id).await
+            && desk.state().download(id).is_none_or(|download| !download.given_up)
+        {
             desk.fail(&failure);
         }
     }

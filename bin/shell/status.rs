@@ -9,19 +9,17 @@ use crate::ui;
 
 /// Cells of the bar.
 const BAR: u64 = 20;
-/// Characters of a name; what is longer is cut.
+/// Columns of a name; what is longer is cut.
 const NAME: usize = 24;
 /// Holders named; the rest is counted.
 const HOLDERS: usize = 3;
 
 /// How downloads stand, each in a line: `f.bin  ━━━━━━━━        41%  12.5 MiB/s, 3.1 s left  [ann 60%, ben 40%]`.
 pub(super) fn lines(downloads: &[(String, DownloadStatus)]) -> Vec<String> {
-    let shown = |name: &str| -> String { ui::name(name).chars().take(NAME).collect() };
+    let shown = |name: &str| ui::cut(&ui::name(name), NAME).to_owned();
     let names: Vec<String> = downloads.iter().map(|(name, _)| shown(name)).collect();
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let lines =
-        names.iter().zip(downloads).map(|(name, (_, status))| line(&format!("{name:<width$}"), status));
-    lines.collect()
+    let width = names.iter().map(|name| ui::columns(name)).max().unwrap_or(0);
+    names.iter().zip(downloads).map(|(name, (_, status))| line(&ui::pad(name, width), status)).collect()
 }
 
 fn line(name: &str, status: &DownloadStatus) -> String {
@@ -82,9 +80,10 @@ mod tests {
     fn bars_stand_below_each_other() {
         let status =
             DownloadStatus { bytes: 1, total: 1, missing: Vec::new(), waiting: None, holders: Vec::new() };
-        let names = ["f", "é.txt", &"long".repeat(20)];
+        let names = ["f", "é.txt", "日本", &"long".repeat(20), &"長い".repeat(20)];
         let lines = lines(&names.map(|name| (name.to_owned(), status.clone())));
-        let bars: Vec<_> = lines.iter().map(|line| line.chars().position(|c| c == '━')).collect();
-        assert_eq!(bars, [Some(NAME + 2); 3]);
+        let bars: Vec<_> =
+            lines.iter().map(|line| line.find('━').map(|at| ui::columns(&line[..at]))).collect();
+        assert_eq!(bars, [Some(NAME + 2); 5]);
     }
 }

@@ -23,12 +23,12 @@ impl DownloadBar {
 
     /// Leaves so much room for its name, that it stands below others.
     pub(crate) fn align(&self, width: usize) {
-        self.0.set_prefix(format!("{:<width$}", self.0.prefix()));
+        self.0.set_prefix(text::pad(&self.0.prefix(), width));
     }
 
-    /// Characters of its name.
+    /// Columns of its name.
     pub(crate) fn width(&self) -> usize {
-        self.0.prefix().chars().count()
+        text::columns(&self.0.prefix())
     }
 
     /// What is being done before bytes flow, or why none do.
@@ -125,10 +125,10 @@ fn shares(sources: &[Source]) -> String {
 fn shorten(label: &str) -> String {
     const WIDTH: usize = 32;
     let label = text::name(label);
-    if label.chars().count() <= WIDTH {
+    if text::columns(&label) <= WIDTH {
         return label;
     }
-    label.chars().take(WIDTH - 1).chain(['…']).collect()
+    format!("{}…", text::cut(&label, WIDTH - 1))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use indicatif::{BinaryBytes, HumanDuration};
 use potluck_core::content::escape;
 use potluck_core::ids::{ContentId, PeerId, PieceIndex};
 use potluck_core::wire::tracker::RefusedRequest;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// A size: `1.40 GiB`.
 pub(crate) fn bytes(count: u64) -> String {
@@ -49,6 +50,29 @@ pub(crate) fn seconds(time: Duration) -> String {
 /// A name that came from elsewhere, with everything visible that does not print.
 pub(crate) fn name(text: &str) -> String {
     escape(text)
+}
+
+/// Columns of a terminal that a text takes.
+pub(crate) fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// As much of a text as so many columns hold.
+pub(crate) fn cut(text: &str, columns: usize) -> &str {
+    let mut left = columns;
+    let fits = |(_, c): &(usize, char)| match left.checked_sub(c.width().unwrap_or(0)) {
+        Some(room) => {
+            left = room;
+            false
+        }
+        None => true,
+    };
+    text.char_indices().find(fits).map_or(text, |(end, _)| &text[..end])
+}
+
+/// A text with blanks behind it, up to so many columns.
+pub(crate) fn pad(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(text.width())))
 }
 
 /// Words of several lines that may quote what came from elsewhere, an error of a library say, with everything visible that
@@ -121,6 +145,16 @@ mod tests {
     fn lines_stay_lines_and_names_what_they_are() {
         let text = format!("no `{}`: \u{1b}[2J\nnext\u{202e}", name("a\u{1b}\nb"));
         assert_eq!(lines(text), "no `a\\u{1b}\\nb`: \\u{1b}[2J\nnext\\u{202e}");
+    }
+
+    #[test]
+    fn texts_are_measured_in_columns() {
+        assert_eq!((columns("é.txt"), columns("日本")), (5, 4));
+        assert_eq!(
+            (cut("日本.txt", 3), cut("日本.txt", 5), cut("f", 0), cut("f", 9)),
+            ("日", "日本.", "", "f")
+        );
+        assert_eq!((pad("日本", 5), pad("long", 2)), ("日本 ".to_owned(), "long".to_owned()));
     }
 
     #[test]

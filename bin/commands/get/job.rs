@@ -366,6 +366,7 @@ fn storage_in_words(fault: StorageFault) -> &'static str {
         StorageFault::BadPath => "such a path cannot exist there",
         StorageFault::Altered => "somebody else changed its part file",
         StorageFault::TooManyOpen => "as many files are open as may be",
+        StorageFault::TooLarge => "no file may grow so large there",
     }
 }
 
@@ -375,6 +376,9 @@ pub(crate) fn storage_failure(fault: StorageFault, path: &str) -> Failure {
         StorageFault::Io => "The system's log says more. Progress is kept.",
         StorageFault::TooManyOpen => {
             "Raise the limit, `ulimit -n 65536`, and run the same command again; progress is kept."
+        }
+        StorageFault::TooLarge => {
+            "Raise the limit, `ulimit -f unlimited`, or choose a file system that takes such files by --out PATH."
         }
         StorageFault::Altered => "The same command goes on with what is right of it.",
         StorageFault::Denied => "Choose another place by --out PATH.",

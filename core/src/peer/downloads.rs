@@ -427,7 +427,7 @@ impl Peer {
                 Ok(()) => self.swarm_done(id),
                 Err(fault) => {
                     // A file system may notice only in the sync that it is full.
-                    if matches!(fault, StorageFault::Io | StorageFault::Full) {
+                    if matches!(fault, StorageFault::Io | StorageFault::Full | StorageFault::TooLarge) {
                         self.lose_unsynced(id);
                     }
                     self.storage_fault(id, fault);

@@ -92,6 +92,10 @@ pub enum HolderState {
     NothingNew,
     /// The cap on this peer's own rate is reached.
     Capped,
+    /// It serves another download of this peer, and has no time for this one.
+    Elsewhere,
+    /// Enough is under way from others at present.
+    Enough,
     /// Everything that it has is asked of others already.
     Spare,
 }
@@ -212,9 +216,22 @@ impl Peer {
                 }
             }
         }
-        for holder in holders.values_mut().filter(|h| h.needed > 0 && h.state == HolderState::NothingNew) {
-            let capped = self.down_cap.rate() > 0;
-            holder.state = if capped { HolderState::Capped } else { HolderState::Spare };
+        let idle = holders.iter_mut().filter(|(_, h)| h.needed > 0 && h.state == HolderState::NothingNew);
+        for (link, holder) in idle {
+            holder.state = self.why_not_asked(*link);
+        }
+    }
+
+    /// Why nothing is asked of a link for one download, though it has something for it.
+    fn why_not_asked(&self, link: LinkId) -> HolderState {
+        if self.links.get(&link).is_some_and(|l| l.inflight > 0) {
+            HolderState::Elsewhere
+        } else if self.down_cap.rate() > 0 {
+            HolderState::Capped
+        } else if self.put_off.contains(&link) {
+            HolderState::Enough
+        } else {
+            HolderState::Spare
         }
     }
 }

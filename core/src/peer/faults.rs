@@ -20,7 +20,7 @@ impl Peer {
         let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
         let download = fetching.download;
         match fault {
-            StorageFault::Full | StorageFault::Io | StorageFault::TooManyOpen => {}
+            StorageFault::Full | StorageFault::Io | StorageFault::TooManyOpen | StorageFault::TooLarge => {}
             StorageFault::Altered => return self.look_anew(id),
             StorageFault::Denied | StorageFault::Locked | StorageFault::Occupied | StorageFault::BadPath => {
                 return self.fail_download(download, FailReason::Storage(fault));
@@ -95,7 +95,11 @@ impl Peer {
     /// again.
     pub(super) fn place_refused(&mut self, download: DownloadId, place: Place, fault: StorageFault) {
         match fault {
-            StorageFault::Full | StorageFault::Io | StorageFault::TooManyOpen | StorageFault::Altered => {}
+            StorageFault::Full
+            | StorageFault::Io
+            | StorageFault::TooManyOpen
+            | StorageFault::TooLarge
+            | StorageFault::Altered => {}
             StorageFault::Denied | StorageFault::Locked | StorageFault::Occupied | StorageFault::BadPath => {
                 return self.fail_download(download, FailReason::Storage(fault));
             }

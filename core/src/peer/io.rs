@@ -137,6 +137,8 @@ pub enum StorageFault {
     Altered,
     /// As many files are open as may be. Goes on when some are closed.
     TooManyOpen,
+    /// No file may grow so large: a limit of the person's, or of the file system. Goes on when it is raised.
+    TooLarge,
 }
 
 /// Why an expected chunk did not become bytes on the disk.

@@ -405,6 +405,23 @@ fn the_rate_of_a_link_is_shared_out_among_its_downloads() {
     assert!(whole.abs_diff(first.rate + second.rate) <= 1, "{whole}: {first:?} {second:?}");
 }
 
+/// It has all of the second, and nobody else was asked for that.
+#[test]
+fn a_holder_that_serves_another_download_is_said_to() {
+    let (first, second) = (pieces(3), Synthetic::new(limits::CHUNK_BYTES, 2));
+    let mut case = Case::new();
+    case.fetch(&first, set(&first, "..."));
+    let one = case.meet(1);
+    case.holds(1, &first, "###");
+    let (other, peers, how) = (DownloadId(2), Vec::new(), FetchOptions::default());
+    let (key, kind, name) = (second.key, Kind::File, "second".to_owned());
+    case.command(Command::Fetch { download: other, key, kind, name, peers, how });
+    case.open(Opening::Part { table: None, have: PieceSet::empty(1) });
+    case.says(one, PeerMessage::Join { slot: Slot(7), key, holding: Holding::Everything });
+    let told = case.peer.explain(other).unwrap().holders.remove(0);
+    assert_eq!((told.inflight, told.state), (0, HolderState::Elsewhere), "{told:?}");
+}
+
 fn joins(effects: &[PeerEffect], link: LinkId) -> bool {
     effects
         .iter()

@@ -350,6 +350,7 @@ impl Run {
             StorageFault::Locked,
             StorageFault::Occupied,
             StorageFault::BadPath,
+            StorageFault::TooLarge,
         ];
         let mut done =
             || if well { Ok(()) } else { Err(choices.one_of(&faults).unwrap_or(StorageFault::Io)) };

@@ -267,6 +267,13 @@ impl SharedFolder {
         }
     }
 
+    /// Offers what has this name, as if it had been asked for, by and by: it was downloaded, so the peer serves it already.
+    pub async fn offer(&self, name: &str) {
+        let name = OsString::from(name);
+        self.inner.state().wanted.insert(name.clone());
+        self.inner.settle(name).await;
+    }
+
     /// Shares what has this name no longer, until it is asked for. Returns whether it was shared.
     ///
     /// # Errors

@@ -167,6 +167,21 @@ async fn with_nothing_to_share_only_what_is_asked_for_is() {
     assert!(!case.dir.path().join(UNSHARED).exists(), "nothing is to be remembered");
 }
 
+#[tokio::test]
+async fn what_was_downloaded_is_offered_and_can_be_taken_back() {
+    for share in [false, true] {
+        let mut case = Case::new(share).await;
+        case.write("a", "a");
+        case.refresh().await;
+        case.folder.offer("a").await;
+        assert_eq!(case.offered().await.name, "a");
+        case.folder.settled().await;
+        assert!(matches!(case.standing("a"), Standing::Shared(_)));
+        assert!(case.folder.unshare("a").await.unwrap());
+        assert_eq!(case.standing("a"), Standing::NotShared);
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn links_are_not_followed_unless_they_are_asked_for() {

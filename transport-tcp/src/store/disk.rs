@@ -96,7 +96,8 @@ pub(crate) trait DiskFile: fmt::Debug + Send + Sync + 'static {
 pub(crate) fn fault(error: &io::Error) -> StorageFault {
     use io::ErrorKind as Kind;
     match error.kind() {
-        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => StorageFault::Full,
+        Kind::StorageFull | Kind::QuotaExceeded => StorageFault::Full,
+        Kind::FileTooLarge => StorageFault::TooLarge,
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem => StorageFault::Denied,
         Kind::AlreadyExists => StorageFault::Occupied,
         Kind::NotFound
@@ -128,7 +129,7 @@ pub(crate) fn failed(what: &'static str) -> impl Fn(io::Error) -> StorageFault {
     move |error| {
         let fault = fault(&error);
         // What can pass by itself is told by whoever waits for it, who tries again and again.
-        if matches!(fault, StorageFault::Full | StorageFault::TooManyOpen) {
+        if matches!(fault, StorageFault::Full | StorageFault::TooManyOpen | StorageFault::TooLarge) {
             tracing::info!(%error, "{what}");
         } else {
             tracing::warn!(%error, ?fault, "{what}");
@@ -148,7 +149,7 @@ mod tests {
         let meanings = [
             (Errno::NOSPC, StorageFault::Full),
             (Errno::DQUOT, StorageFault::Full),
-            (Errno::FBIG, StorageFault::Full),
+            (Errno::FBIG, StorageFault::TooLarge),
             (Errno::ACCESS, StorageFault::Denied),
             (Errno::PERM, StorageFault::Denied),
             (Errno::ROFS, StorageFault::Denied),
