@@ -114,7 +114,7 @@ pub(super) struct Partner {
 
     /// Pieces sent to it that it has not announced.
     pub(super) given: BTreeSet<PieceIndex>,
-    /// Bytes of this content sent to it, also what was sent before.
+    /// Payload bytes of this content alone sent to it; the same piece counts as often as it was sent.
     pub(super) taken_bytes: u64,
     /// Payload bytes sent to it; of a folder those of its members, too.
     pub(super) sent_bytes: u64,
