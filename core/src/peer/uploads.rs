@@ -22,7 +22,7 @@ const SLOT_STUCK: Duration = Duration::from_secs(30);
 /// When a link without an upload slot is told to ask again.
 const BUSY_RETRY_MS: u32 = 500;
 
-/// When a link that wants second copies is told to ask again, while first copies are left or on their way.
+/// When a link that wants second copies is told to ask again, while first copies are left or on their way, or others have some.
 const CHOICE_RETRY_MS: u32 = 100;
 /// What could not be read is offered again after this.
 const UNREAD_AGAIN: Duration = Duration::from_secs(2);
@@ -249,9 +249,11 @@ impl Peer {
             let chosen = self.swarms.get_mut(&id).and_then(|swarm| {
                 let held = pieces.iter().copied().filter(|p| swarm.held.contains(*p));
                 let piece = held.min_by_key(|p| swarm.copies(*p))?;
-                // All of these were given away, and others were not: the asker will know better in a moment.
-                let early = swarm.copies(piece) > 0 && swarm.has_ungiven();
-                Some((piece, swarm.geometry.chunks(piece)?, early))
+                // All of these were given away, and others were not, or can be had of others: the asker will know better
+                // in a moment.
+                let copies = swarm.copies(piece);
+                let later = copies > 0 && (swarm.has_ungiven() || swarm.sends_elsewhere(link, copies));
+                Some((piece, swarm.geometry.chunks(piece)?, later))
             });
             if let Some((_, _, true)) = chosen {
                 let busy = Refusal::Busy { retry_ms: CHOICE_RETRY_MS };

@@ -371,6 +371,42 @@ fn second_copies_wait_until_the_first_ones_have_come() {
     assert!(asks(&mut case, two, 7));
 }
 
+/// A fast holder among many peers would send much that they have from each other as well.
+#[test]
+fn a_holder_sends_those_who_live_on_others_elsewhere_unless_they_wait_in_vain() {
+    let content = pieces(64);
+    let mut case = Case::new();
+    case.share(&content, "it");
+    for (i, has) in [(1, 62), (2, 62), (3, 16)] {
+        let link = case.meet(i);
+        case.holds(i, &content, &format!("{}{}", "#".repeat(has), ".".repeat(64 - has)));
+        case.input(PeerInput::Writable { link, bytes: 1 << 30 });
+    }
+    let asker = LinkId(3);
+    let served = |case: &mut Case, choice: u32, candidates: [u32; 2]| {
+        let pieces = candidates.map(PieceIndex).to_vec();
+        let effects = case.says(asker, PeerMessage::RequestAny { slot: Slot(3), choice, pieces });
+        for effect in &effects {
+            if let PeerEffect::SendChunk { link, key, at, .. } = *effect {
+                case.input(PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
+            }
+        }
+        effects.iter().any(|e| matches!(e, PeerEffect::SendChunk { .. }))
+    };
+    assert!(served(&mut case, 1, [62, 63]) && served(&mut case, 2, [62, 63]), "nobody else has these");
+    let got = |case: &mut Case, pieces: std::ops::Range<u32>| {
+        case.says(asker, PeerMessage::Have { slot: Slot(3), pieces: pieces.map(PieceIndex).collect() });
+    };
+    got(&mut case, 62..64);
+    assert!(!served(&mut case, 3, [20, 21]), "two others have both");
+    assert!(served(&mut case, 4, [20, 21]), "it got nothing since");
+    got(&mut case, 16..20);
+    assert!(served(&mut case, 5, [30, 31]), "more than an eighth of what it has is from here");
+    got(&mut case, 16..30);
+    assert!(!served(&mut case, 6, [40, 41]), "it grew");
+    assert!(served(&mut case, 7, [40, 41]), "and does no more");
+}
+
 #[test]
 fn what_nearly_all_lack_is_announced_and_offered_at_once() {
     let content = pieces(40);
