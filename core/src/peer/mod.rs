@@ -330,7 +330,7 @@ impl Peer {
                 Timer::Dial(swarm) => self.dial_candidates(swarm),
                 Timer::Untold(swarm) => self.tell_no_holder(swarm),
                 Timer::Session => self.session_timer(),
-                Timer::Announce => self.announce(),
+                Timer::Announce => self.announce_due(),
                 Timer::AnnounceAgain => self.announce_refused(),
                 Timer::Question(op) => self.question_timed_out(op),
                 Timer::Sync(swarm) => self.sync(swarm),

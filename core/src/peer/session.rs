@@ -63,6 +63,8 @@ pub(super) struct Session {
     tries: u32,
     /// To be announced.
     dirty: BTreeSet<ContentKey>,
+    /// Of these the number of pieces changed, which is told in time.
+    progressed: BTreeSet<ContentKey>,
     /// To be withdrawn.
     gone: BTreeSet<ContentKey>,
     /// Announced in this session.
@@ -206,6 +208,7 @@ impl Peer {
         let registered = std::mem::take(&mut self.session.registered);
         self.session.dirty.extend(registered);
         self.session.dirty.append(&mut self.session.refused);
+        self.session.dirty.append(&mut self.session.progressed);
         self.timers.clear(Timer::Announce);
         self.timers.clear(Timer::AnnounceAgain);
         self.unsend_questions();
@@ -482,6 +485,7 @@ impl Peer {
     pub(super) fn announce_content(&mut self, key: ContentKey) {
         self.session.gone.remove(&key);
         self.session.refused.remove(&key);
+        self.session.progressed.remove(&key);
         self.session.dirty.insert(key);
         self.session.changed = true;
         self.timers.set_by(Timer::Announce, self.now);
@@ -489,7 +493,8 @@ impl Peer {
 
     /// The tracker has been told what is here of a content.
     pub(super) fn is_announced(&self, key: &ContentKey) -> bool {
-        self.session.registered.contains(key) && !self.session.dirty.contains(key)
+        let Session { registered, dirty, progressed, .. } = &self.session;
+        registered.contains(key) && !dirty.contains(key) && !progressed.contains(key)
     }
 
     /// More or fewer pieces are here than before: the first ones at once, unless they are one of many contents in a folder,
@@ -497,10 +502,19 @@ impl Peer {
     pub(super) fn announce_progress(&mut self, id: SwarmId) {
         let Some(swarm) = self.swarms.get(&id).filter(|s| !s.held.is_none()) else { return };
         let (key, member) = (swarm.key, swarm.member);
-        let known = self.session.registered.contains(&key);
-        let pause = if known || member { PROGRESS_EVERY } else { Duration::ZERO };
-        self.session.dirty.insert(key);
-        self.timers.set_by(Timer::Announce, self.now + pause);
+        if self.session.registered.contains(&key) || member {
+            self.session.progressed.insert(key);
+            self.timers.set_by(Timer::Announce, self.now + PROGRESS_EVERY);
+        } else {
+            self.session.dirty.insert(key);
+            self.timers.set_by(Timer::Announce, self.now);
+        }
+    }
+
+    /// It is time to tell of what changed.
+    pub(super) fn announce_due(&mut self) {
+        self.session.dirty.append(&mut self.session.progressed);
+        self.announce();
     }
 
     /// A download has fewer pieces than before.
@@ -515,7 +529,8 @@ impl Peer {
 
     pub(super) fn withdraw_content(&mut self, key: ContentKey) {
         // What an earlier link of this session registered is still there when the next takes the session over.
-        let known = self.session.dirty.remove(&key) && self.session.token.is_some();
+        let unsaid = self.session.dirty.remove(&key) | self.session.progressed.remove(&key);
+        let known = unsaid && self.session.token.is_some();
         self.session.refused.remove(&key);
         if self.session.registered.remove(&key) || known {
             self.session.gone.insert(key);

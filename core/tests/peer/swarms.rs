@@ -181,6 +181,39 @@ fn announced(effect: &PeerEffect) -> Vec<String> {
     }
 }
 
+/// However fast the tracker answers: a thousand downloads would keep it busy with their progress alone.
+#[test]
+fn a_tracker_hears_of_progress_once_a_second() {
+    let content = pieces(64);
+    let mut case = Case::new();
+    case.join("me");
+    case.fetch(&content, set(&content, &".".repeat(64)));
+    let holder = case.meet(1);
+    case.holds(1, &content, &"#".repeat(64));
+    let (mut arrived, mut told, mut unanswered) = (Vec::new(), Vec::new(), None);
+    for _ in 0..40 {
+        let mut effects = case.pass(Duration::from_millis(100));
+        if let Some((op, run)) = case.expected(holder).into_iter().find(|(op, _)| !arrived.contains(op)) {
+            arrived.push(op);
+            effects.extend(case.arrive(&content, op, run.piece.0, true));
+        }
+        // The answer comes when there is more to tell already.
+        if let Some(seq) = unanswered.take() {
+            effects
+                .extend(case.input(PeerInput::Tracker { link: TRACKER, msg: TrackerMessage::Done { seq } }));
+        }
+        for effect in effects {
+            let PeerEffect::SendTracker { msg: TrackerRequest::Announce { seq, ads }, .. } = effect else {
+                continue;
+            };
+            told.push(ads.iter().map(|ad| ad.pieces).sum::<u32>());
+            unanswered = Some(seq);
+        }
+    }
+    assert!((4..=5).contains(&told.len()), "the first piece at once, then once a second: {told:?}");
+    assert!(told.last() >= Some(&25), "{told:?}");
+}
+
 #[test]
 fn what_is_shared_while_it_is_downloaded_stays_so_when_that_is_stopped() {
     let content = pieces(4);
