@@ -119,6 +119,24 @@ fn a_finish_that_failed_is_tried_again_though_nothing_was_lost() {
     assert!(case.peer.is_complete(content.key));
 }
 
+/// Descriptors are given back sooner than a disk gets room.
+#[test]
+fn for_want_of_descriptors_a_download_waits_a_moment() {
+    let opened = |e: &PeerEffect| matches!(e, PeerEffect::Open { .. });
+    for (fault, soon) in [(StorageFault::TooManyOpen, true), (StorageFault::Full, false)] {
+        let mut case = Case::new();
+        case.fetch_kind(&pieces(2), Kind::File);
+        let op = case.last(|e| match e {
+            PeerEffect::Open { op, .. } => Some(*op),
+            _ => None,
+        });
+        case.input(PeerInput::Opened { op, result: Err(fault) });
+        let again = case.pass(Duration::from_millis(300)).iter().any(opened);
+        assert_eq!(again, soon, "{fault:?}");
+        assert!(again || case.pass(Duration::from_secs(2)).iter().any(opened), "{fault:?}");
+    }
+}
+
 #[test]
 fn a_full_disk_under_one_download_does_not_hold_up_another_of_the_same_content() {
     let content = pieces(3);
