@@ -189,6 +189,12 @@ impl Peer {
         let mut lost = std::mem::take(&mut fetching.unsynced);
         lost.extend(fetching.syncing.take().into_iter().flat_map(|(_, pieces)| pieces));
         fetching.arrived.clear();
+        // Nor what is being written and is reported from here on: the system may have let go of it already.
+        for op in fetching.runs.values().flatten() {
+            if let Some(asked) = self.asked.get_mut(op) {
+                asked.void = true;
+            }
+        }
         if lost.is_empty() {
             return;
         }

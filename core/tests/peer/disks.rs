@@ -40,6 +40,24 @@ fn pieces_that_a_failed_sync_lost_are_refused_and_not_sent() {
     assert!(!effects.iter().any(|e| matches!(e, PeerEffect::SendChunk { .. })), "{effects:?}");
 }
 
+/// It was written before the sync, and let go of by the system; only the report comes later.
+#[test]
+fn what_was_written_before_a_sync_that_failed_does_not_count_when_it_is_reported_after() {
+    let (content, mut case, [one, _]) = fetched_from_one("##.");
+    case.says(one, PeerMessage::Have { slot: Slot(1), pieces: vec![PieceIndex(2)] });
+    let last = |case: &Case| case.expected(one).into_iter().rev().find(|(_, run)| run.piece.0 == 2);
+    let (op, _) = last(&case).expect("the last piece is asked for");
+    let sync = begun_sync(&mut case);
+    case.input(PeerInput::Synced { op: sync, result: Err(StorageFault::Io) });
+    case.arrive(&content, op, 2, true);
+    assert!(case.peer.held(content.key).expect("a swarm").is_empty());
+    case.pass(Duration::from_secs(3));
+    let (again, _) = last(&case).expect("it is asked for again");
+    assert_ne!(again, op);
+    case.arrive(&content, again, 2, true);
+    assert!(case.peer.held(content.key).expect("a swarm").contains(PieceIndex(2)));
+}
+
 #[test]
 fn pieces_that_a_failed_sync_lost_are_not_announced_late() {
     let (content, mut case, [one, two]) = fetched_from_one("#...");
