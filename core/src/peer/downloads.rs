@@ -166,6 +166,7 @@ impl Peer {
             followers: Vec::new(),
             opened: false,
             standing: Standing::default(),
+            sampled: self.now,
         }));
         let id = self.add_swarm(swarm);
         self.fetched.insert(id);

@@ -270,6 +270,47 @@ fn a_silent_link_is_overtaken_once_nothing_else_comes() {
     assert!(case.expected(lively).len() > came, "what the other owes");
 }
 
+/// They answer pings and take requests; a piece may be asked of two of them.
+#[test]
+fn holders_that_never_give_anything_do_not_keep_a_download_from_its_end() {
+    let content = pieces(32);
+    // One that gave nothing yet waits until others that gave nothing either were given up.
+    for (first, within) in [(true, 3), (false, 20)] {
+        let mut case = Case::new();
+        case.fetch(&content, PieceSet::empty(32));
+        let honest = case.meet(13);
+        if first {
+            case.holds(13, &content, &"#".repeat(32));
+        }
+        for mute in 1..13 {
+            case.meet(mute);
+            case.holds(mute, &content, &"#".repeat(32));
+        }
+        if !first {
+            case.holds(13, &content, &"#".repeat(32));
+        }
+        let (mut came, mut heard): (Vec<OpId>, usize) = (Vec::new(), 0);
+        while !case.peer.held(content.key).expect("a swarm").is_full() {
+            let late = case.now >= Instant::ZERO + Duration::from_secs(within);
+            assert!(!late, "{} came within {within} s", came.len());
+            let pings = case.done[heard..].iter().filter_map(|e| match e {
+                PeerEffect::SendPeer { link, msg: PeerMessage::Ping { nonce } } => Some((*link, *nonce)),
+                _ => None,
+            });
+            let pings: Vec<(LinkId, u64)> = pings.collect();
+            heard = case.done.len();
+            for (link, nonce) in pings {
+                case.says(link, PeerMessage::Pong { nonce });
+            }
+            if let Some((op, run)) = case.expected(honest).into_iter().find(|(op, _)| !came.contains(op)) {
+                came.push(op);
+                case.arrive(&content, op, run.piece.0, true);
+            }
+            case.pass(Duration::from_millis(20));
+        }
+    }
+}
+
 /// A crowd around a slow holder has patience. But who says so for ever keeps nobody from hearing that the download waits.
 #[test]
 fn that_all_holders_are_too_busy_is_told_in_the_end() {
