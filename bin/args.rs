@@ -130,7 +130,7 @@ pub(crate) struct NetworkArgs {
     /// The tracker's address (default: 127.0.0.1:7070)
     #[arg(long, value_name = "HOST:PORT", env = "POTLUCK_TRACKER")]
     pub(crate) tracker: Option<HostPort>,
-    /// Record every input of the machine in FILE, for the simulator to replay
+    /// Record every input of the machine in FILE (new, or an earlier recording), for the simulator to replay
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
 }
@@ -168,7 +168,7 @@ pub(crate) struct TrackerArgs {
     /// A peer that is silent for so long is forgotten
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE.as_secs(), value_parser = lease)]
     pub(crate) lease: u64,
-    /// Record every input of the tracker in FILE, for the simulator to replay
+    /// Record every input of the tracker in FILE (new, or an earlier recording), for the simulator to replay
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
 }

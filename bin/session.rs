@@ -278,7 +278,11 @@ impl Session {
                 self.out.event(&ui::Event::Misbehaved { peer: name, addr, what: &what, banned })?;
             }
             PeerEvent::Retracted { key, .. } => {
-                tracing::warn!("{} retracted {}: its file changed", ui::name(name), ui::short_id(key.id));
+                tracing::warn!(
+                    "{} retracted {}: its file changed, or cannot be read",
+                    ui::name(name),
+                    ui::short_id(key.id)
+                );
                 self.out.event(&ui::Event::Retracted { peer: name, id: key.id })?;
             }
             PeerEvent::UploadBegan { key, .. } if !self.shell => {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -85,6 +86,16 @@ impl What {
             Self::Ticket(ticket) => ticket.id == id,
             Self::Text(text) => {
                 name == text || hex_digits(text).is_some_and(|hex| id.to_string().starts_with(&hex))
+            }
+        }
+    }
+
+    /// Does it mean a content of this name, or of an id that begins so?
+    pub(crate) fn may_mean(&self, name: &OsStr, digits: &str) -> bool {
+        match self {
+            Self::Ticket(ticket) => ticket.id.to_string().starts_with(digits),
+            Self::Text(text) => {
+                name == text.as_str() || hex_digits(text).is_some_and(|hex| hex.starts_with(digits))
             }
         }
     }

@@ -204,3 +204,29 @@ fn who_reads_only_the_beginning_ends_the_download() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && !told.contains("error"), "{told}");
 }
+
+/// What is known of it then has to come from a holder again: that one may come later.
+#[test]
+fn a_part_without_its_sidecar_waits_for_a_holder() {
+    let net = Net::new();
+    let file = net.file("src/f.bin", 8 * MIB, 1);
+    let (mut holder, id) = net.share("h", &file, &["--limit-up", "4MB"]);
+    let mut getter = net.get("g", &id, &[]);
+    getter.until_percent(40);
+    getter.kill();
+    holder.kill();
+    net.until_holders(&id, &[]);
+    let sidecar = leftovers(&net.got("g", "")).into_iter().find(|name| name.ends_with(".meta")).expect("one");
+    fs::remove_file(net.got("g", &sidecar)).expect("removing a sidecar");
+    for what in [&id, &id[..8], "f.bin"] {
+        let ran = net.get("g", what, &["--wait", "0"]).ran();
+        assert_eq!(ran.code, Some(4), "{what}: {}", ran.stderr);
+    }
+    assert_eq!(net.get("g", "other", &[]).ran().code, Some(3));
+    let getter = net.get("g", "f.bin", &[]);
+    let (_holder, _) = net.share("h", &file, &[]);
+    let ran = getter.ran();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let fetched: u64 = sources(ran.one("done")).iter().map(|(_, bytes)| bytes).sum();
+    assert!(fetched < 6 * MIB, "what was there is kept: {fetched}");
+}

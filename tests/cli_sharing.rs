@@ -106,6 +106,23 @@ fn what_has_not_changed_is_not_read_again() {
     assert_eq!(shared(other.to_str().unwrap()).0, b3sum(&other));
 }
 
+/// They arrive wherever they can be held; who shares them is the one who can give them other names.
+#[test]
+fn names_that_not_every_file_system_holds_are_shared_with_a_word() {
+    let net = Net::new();
+    for name in ["10:30.log", "aux.c", "plain", "Read.me", "read.me"] {
+        net.file(&format!("src/folder/{name}"), 1000, 1);
+    }
+    let (sharer, id) = net.share("sharer", &net.path("src/folder"), &[]);
+    for name in ["folder/10:30.log", "folder/aux.c", "folder/read.me"] {
+        sharer.until_logged(&["not every file system can hold this name", name]);
+    }
+    assert!(!sharer.stderr().contains("plain"), "{}", sharer.stderr());
+    assert_eq!(net.get("g", &id, &[]).ran().code, Some(0));
+    let (sharer, _) = net.share("other", &net.path("src/folder/10:30.log"), &[]);
+    sharer.until_logged(&["not every file system can hold this name", "10:30.log"]);
+}
+
 #[test]
 fn links_and_special_files_are_left_out_with_a_word() {
     let net = Net::new();

@@ -172,7 +172,7 @@ impl Pending {
 }
 
 /// Whoever has one address has this: of IPv6, a network of 64 bits.
-const fn origin(ip: IpAddr) -> IpAddr {
+pub(crate) const fn origin(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),

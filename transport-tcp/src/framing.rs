@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::limits::{PROGRESS_BYTES, SMALL_CHUNK_BYTES};
 
 /// Bytes of the small buffer: most control messages, and a page.
-const BUFFER_BYTES: usize = 4096;
+pub(crate) const BUFFER_BYTES: usize = 4096;
 /// Size of the buffer of a link on which small chunks come.
 const AHEAD_BYTES: usize = 64 * 1024;
 const _: () = assert!(SMALL_CHUNK_BYTES as usize <= AHEAD_BYTES);

@@ -14,10 +14,10 @@ use potluck_core::wire::handshake::Seeks;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::connect::{Established, accept_links, dial};
+use crate::connect::{Established, accept_links, dial, origin};
 use crate::driver::Reports;
 use crate::limits::GOODBYE;
-use crate::link::{ChunkGear, LinkHandle, run_link};
+use crate::link::{Bodies, ChunkGear, LinkHandle, run_link};
 use crate::transport::Transport;
 
 /// A link to be, over this transport.
@@ -32,6 +32,8 @@ pub(crate) struct Hub<T: Transport, I> {
     links: BTreeMap<LinkId, LinkHandle>,
     /// Control bytes that wait on all of them.
     waiting: Arc<AtomicUsize>,
+    /// Room for the large messages that come on all of them.
+    bodies: Arc<Bodies>,
     /// Links count from 1 and are never reused.
     last_link: u64,
     /// Links and dials: they end by themselves.
@@ -48,6 +50,7 @@ impl<T: Transport, I: Send + 'static> Hub<T, I> {
             reports,
             links: BTreeMap::new(),
             waiting: Arc::default(),
+            bodies: Arc::default(),
             last_link: 0,
             tasks: JoinSet::new(),
             listeners: JoinSet::new(),
@@ -96,7 +99,8 @@ impl<T: Transport, I: Send + 'static> Hub<T, I> {
     ) -> LinkId {
         self.last_link += 1;
         let link = LinkId(self.last_link);
-        let handle = LinkHandle::beside(Arc::clone(&self.waiting));
+        let bodies = self.bodies.share(origin(established.addr.ip().to_canonical()));
+        let handle = LinkHandle::beside(Arc::clone(&self.waiting), bodies);
         let halves = (established.reader, established.writer);
         let inbound = self.reports.inbound.clone();
         self.tasks.spawn(run_link(link, halves, handle.clone(), wrap, inbound, chunks));

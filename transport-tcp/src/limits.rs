@@ -45,6 +45,11 @@ pub(crate) const CONTROL_BYTES_MAX: usize = 8 * CONTROL_FRAME_BYTES_MAX as usize
 pub(crate) const CONTROL_BYTES_IN_ALL: usize = 64 * 1024 * 1024;
 /// Bytes that may wait on a link when another message comes, while much waits on all links. Whoever reads has less.
 pub(crate) const CONTROL_BYTES_SCARCE: usize = 16 * 1024;
+/// Bytes of large control messages that come on all links together; what has no room waits in its socket. Many times what
+/// comes at once where a thousand peers register what they have.
+pub(crate) const BODY_BYTES_IN_ALL: usize = 64 * 1024 * 1024;
+/// The same on all links from one address (of IPv6: from one network of 64 bits).
+pub(crate) const BODY_BYTES_PER_ADDRESS: usize = BODY_BYTES_IN_ALL / 4;
 /// Bytes of chunk frames that a link takes ahead of its socket at first: the least with which any chunk can be sent.
 pub(crate) const CREDIT_BYTES: u32 = CHUNK_BYTES as u32 + Header::BYTES as u32;
 /// Bytes of chunk frames that a fast link takes ahead of its socket: what is sent while the actor thinks.

@@ -3,8 +3,8 @@
 //! A recording is JSON lines. The first is a [`Head`]: which machine it was, and its configuration (with the seed). Every
 //! other line is `[nanoseconds, input]`. The same machine, fed the same inputs, gives the same effects.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Seek as _, Write};
 use std::path::{Path, PathBuf};
 
 use potluck_core::time::Instant;
@@ -15,6 +15,8 @@ use crate::limits::{RECORD_FLUSH, RECORDED_HEAD_BYTES_MAX, RECORDED_INPUT_BYTES_
 
 /// The format of the lines that follow.
 const VERSION: u32 = 1;
+/// How every recording begins.
+const BEGINS: &[u8] = b"{\"potluck_recording\":";
 
 /// First line of a recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +165,34 @@ fn line_error(path: &Path, line: usize, error: serde_json::Error) -> RecordingEr
     RecordingError::Line { path: path.to_owned(), line, error }
 }
 
+/// An empty file, locked while it is recorded into. One that has anything in it but a recording is the user's.
+fn file_for_recording(path: &Path) -> io::Result<File> {
+    let is_special = std::fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
+    if is_special {
+        return OpenOptions::new().write(true).open(path);
+    }
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "something else is being recorded there",
+            ));
+        }
+        // Some file systems have no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => {}
+    }
+    let mut begins = Vec::new();
+    (&mut file).take(BEGINS.len() as u64).read_to_end(&mut begins)?;
+    if !begins.is_empty() && begins != BEGINS {
+        let is_there = "it is there already, and is no recording";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, is_there));
+    }
+    file.set_len(0)?;
+    file.rewind()?;
+    Ok(file)
+}
+
 /// Writes a recording. When the disk fails it stops, says so once, and the machine goes on unrecorded.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -172,12 +202,10 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Creates (or empties) the file and writes the head.
+    /// Creates the file, or takes the place of an earlier recording, and writes the head.
     pub(crate) fn create<C: Serialize>(path: &Path, machine: &str, config: &C) -> io::Result<Self> {
-        let mut recorder = Self {
-            out: Some(BufWriter::with_capacity(64 * 1024, File::create(path)?)),
-            flushed: tokio::time::Instant::now(),
-        };
+        let out = BufWriter::with_capacity(64 * 1024, file_for_recording(path)?);
+        let mut recorder = Self { out: Some(out), flushed: tokio::time::Instant::now() };
         recorder.line(&Head { potluck_recording: VERSION, machine: machine.to_owned(), config })?;
         Ok(recorder)
     }
@@ -259,6 +287,29 @@ mod tests {
         let long = |error| matches!(error, RecordingError::Long { line: 1, most: said, .. } if said == most);
         assert!(recorded_machine(endless).is_err_and(long));
         assert!(read_recording::<u8, u8>(endless, "peer").is_err_and(long));
+    }
+
+    #[test]
+    fn a_recording_takes_the_place_of_an_earlier_one_and_of_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recording");
+        let create = |config: &str| Recorder::create(&path, "peer", &config).map(drop);
+        create("a long configuration").unwrap();
+        create("short").unwrap();
+        let read: Recording<String, u8> = read_recording(&path, "peer").unwrap();
+        assert_eq!(read.config, "short");
+
+        let under_way = Recorder::create(&path, "peer", &"first").unwrap();
+        assert_eq!(create("second").unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        drop(under_way);
+        assert!(std::fs::read_to_string(&path).unwrap().contains("first"));
+
+        for users in ["a diary", "{\"potluck", "{\"other\":1}\n"] {
+            std::fs::write(&path, users).unwrap();
+            assert_eq!(create("config").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), users);
+        }
+        Recorder::create(Path::new("/dev/null"), "peer", &"config").unwrap();
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) async fn run(args: GetArgs, ctx: &Context) -> anyhow::Result<()> {
         return discard::run(&args, ctx);
     }
     let scratch = if args.out == Path::new(STDOUT) { Some(to_stdout(&mut args, ctx)?) } else { None };
-    let plan = ctx.until_interrupted(Plan::make(&args)).await?;
+    let plan = ctx.until_interrupted(Plan::make(&args, &ctx.out)).await?;
     if let Some(folder) = plan.wanted.iter().find(|wanted| scratch.is_some() && wanted.kind == Kind::Folder) {
         let name = ui::name(folder.name.as_str());
         return Err(Failure::new(

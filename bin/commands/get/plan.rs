@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use potluck_core::content::{Kind, SafeName, Selection, Ticket};
 use potluck_core::ids::ContentKey;
@@ -10,13 +11,17 @@ use potluck_core::peer::FetchOptions;
 use potluck_core::wire::tracker::Row;
 use potluck_transport_tcp::Fetch;
 use potluck_transport_tcp::hashing::{Hashing, hash_file};
-use potluck_transport_tcp::store::{PartInfo, Target, find_parts};
+use potluck_transport_tcp::store::{PartInfo, Target, find_parts, find_untold_parts};
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::args::{GetArgs, HostPort};
 use crate::exit::{Code, Failure};
-use crate::ui;
+use crate::ui::{self, Out};
 use crate::what::{self, TrackerAt, What};
+
+/// How often the tracker is asked anew for what nobody shares yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Everything that is wanted, and the tracker to join for it.
 pub(crate) struct Plan {
@@ -56,18 +61,27 @@ impl Wanted {
 impl Plan {
     /// # Errors
     /// Something that was named is not found, ambiguous, or cannot be put where it is to go: then nothing is begun.
-    pub(crate) async fn make(args: &GetArgs) -> anyhow::Result<Self> {
+    pub(crate) async fn make(args: &GetArgs, out: &Out) -> anyhow::Result<Self> {
         let place = Place::of(&args.out)?;
         if args.what.len() > 1 && !place.is_folder() {
             return Err(Failure::new(Code::Usage, "several WHAT need a folder: end --out in /").into());
         }
         let select = args.selection().map_err(|why| Failure::new(Code::Usage, why))?;
         let tracker = what::choose_tracker(&args.serve.network, &args.what).await;
+        let wait = Duration::from_secs(if args.dry_run { 0 } else { args.wait.into() });
         let mut wanted: Vec<Wanted> = Vec::new();
         for what in &args.what {
             let next = match what {
                 What::Ticket(ticket) => by_ticket(ticket, &place, &tracker).await?,
-                What::Text(_) => by_text(what, &place, &tracker).await?,
+                What::Text(_) => match by_text(what, &place, &tracker).await {
+                    Err(error) if is_not_found(&error) && place.has_untold_part(what) => {
+                        out.note(format_args!(
+                            "Nobody shares `{what}`. A part of it is here: waiting for a holder."
+                        ));
+                        by_holder_to_come(what, &place, &tracker, wait).await?
+                    }
+                    found => found?,
+                },
             };
             if next.kind == Kind::File && !select.is_all() {
                 return Err(Failure::new(
@@ -130,6 +144,37 @@ async fn by_text(what: &What, place: &Place, tracker: &HostPort) -> anyhow::Resu
         Some(part) => by_part(part, place),
         None => place.standing(what).await.ok_or(error),
     }
+}
+
+/// What is known of a part without its sidecar is too little to go on: that, too, comes from a holder.
+async fn by_holder_to_come(
+    what: &What,
+    place: &Place,
+    tracker: &HostPort,
+    wait: Duration,
+) -> anyhow::Result<Wanted> {
+    let until = Instant::now() + wait;
+    loop {
+        if let Ok(tracker) = TrackerAt::resolve(tracker.clone()).await
+            && let Ok(rows) = what::rows(&tracker, what).await
+            && let Some(known) = what::one_of(&rows, what)?
+        {
+            return by_tracker(known, place);
+        }
+        if Instant::now() >= until {
+            return Err(Failure::new(
+                Code::Incomplete,
+                format!("`{what}` is not complete: no holder is in reach"),
+            )
+            .hint("Its part is kept: the same command goes on once a holder is back.")
+            .into());
+        }
+        sleep(LOOK_AGAIN.min(until.saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Failure>().is_some_and(|failure| failure.code == Code::NotFound)
 }
 
 pub(crate) fn by_tracker(known: Row, place: &Place) -> anyhow::Result<Wanted> {
@@ -251,7 +296,12 @@ impl Place {
     }
 
     fn has_part(&self, what: &What) -> bool {
-        !self.parts(what).is_empty()
+        !self.parts(what).is_empty() || self.has_untold_part(what)
+    }
+
+    /// Is there a part of it whose sidecar is lost?
+    fn has_untold_part(&self, what: &What) -> bool {
+        find_untold_parts(self.folder()).iter().any(|(name, digits)| what.may_mean(name, digits))
     }
 
     pub(crate) fn part(&self, what: &What) -> Result<Option<PartInfo>, Failure> {

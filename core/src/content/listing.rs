@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
-use super::{Escaped, NameFault, SafePath};
+use super::{Escaped, NameFault, NameWarning, SafePath, portability};
 use crate::ids::{ContentId, ContentKey};
 use crate::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, PATH_BYTES_MAX};
 
@@ -363,6 +363,29 @@ impl Listing {
             }
         }
         collisions
+    }
+
+    /// Paths whose last name not every file system can hold, with what keeps it: at most `max` of them.
+    #[must_use]
+    pub fn unportable(&self, max: usize) -> Vec<(String, NameWarning)> {
+        let mut found = Vec::new();
+        let mut before = "";
+        for entry in &self.entries {
+            let path = entry.path.as_str();
+            let shared = shared_names_bytes(before, path);
+            before = path;
+            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+            for prefix in ends.filter(|end| *end > shared).map(|end| &path[..end]) {
+                let name = prefix.rsplit('/').next().unwrap_or_default();
+                if let Some(warning) = portability(name).first() {
+                    found.push((prefix.to_owned(), *warning));
+                    if found.len() >= max {
+                        return found;
+                    }
+                }
+            }
+        }
+        found
     }
 }
 

@@ -72,8 +72,7 @@ impl Peer {
     }
 
     fn chunk_here(&mut self, op: OpId, at: ChunkAddr, value: ChainingValue, bytes: u64) {
-        let Some(AskedRun { link, peer, addr, swarm: id, retracted, .. }) = self.asked.get(&op).cloned()
-        else {
+        let Some(AskedRun { link, peer, addr, swarm: id, void, .. }) = self.asked.get(&op).cloned() else {
             return;
         };
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
@@ -92,7 +91,7 @@ impl Peer {
             arrived.count += 1;
         }
         arrived.from.entry((peer, link)).or_insert((addr, 0)).1 += bytes;
-        if retracted {
+        if void {
             return self.discard_arrived(link, id, &[at.piece]);
         }
         if arrived.count == chunks {
@@ -255,7 +254,7 @@ impl Peer {
         };
         for op in ops {
             if let Some(asked) = self.asked.get_mut(&op).filter(|asked| asked.link == link) {
-                asked.retracted = true;
+                asked.void = true;
             }
         }
     }

@@ -89,6 +89,7 @@ impl Peer {
         assert!(self.known.len() <= limits::KNOWN_PEERS_MAX, "known peers");
         assert!(self.went.len() <= limits::WENT_PEERS_MAX, "peers that went");
         assert!(self.offences.len() <= limits::OFFENDERS_MAX, "offenders");
+        assert!(self.had_turn.len() <= limits::LINKS_MAX, "addresses that had their turn");
         assert!(self.session.waiting() <= limits::QUESTIONS_MAX * 2, "requests to the tracker");
         for (_, swarm) in self.fetched() {
             assert!(swarm.candidates.len() <= limits::CANDIDATES_PER_SWARM, "candidates");

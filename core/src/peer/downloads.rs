@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::content::{Geometry, Kind, PieceSet, PieceTable};
+use crate::content::{Geometry, Kind, ListingFault, PieceSet, PieceTable};
 use crate::ids::{ContentKey, DownloadId, LinkId, OpId, PeerId, PieceIndex};
 use crate::limits;
 
@@ -132,6 +132,9 @@ impl Peer {
         let Some(geometry) = Geometry::new(key.length).filter(|_| !empty) else {
             return self.fail_download(download, FailReason::NotAContent);
         };
+        if kind == Kind::Folder && key.length > limits::LISTING_BYTES_MAX as u64 {
+            return self.fail_download(download, FailReason::BadListing(ListingFault::TooMany));
+        }
         if let Some(swarm) = self.by_key.get(&key).and_then(|id| self.swarms.get_mut(id)) {
             if swarm.complete {
                 self.copy_local(download, key, place);
@@ -163,6 +166,7 @@ impl Peer {
             followers: Vec::new(),
             opened: false,
             standing: Standing::default(),
+            sampled: self.now,
         }));
         let id = self.add_swarm(swarm);
         self.fetched.insert(id);

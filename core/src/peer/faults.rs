@@ -13,6 +13,8 @@ use super::{FailReason, Peer, PeerEffect, Place, StorageFault, WaitReason};
 
 /// A paused disk is tried again after this.
 const STORAGE_AGAIN: Duration = Duration::from_secs(2);
+/// The same for want of descriptors: others of ours are given back soon, as files of a folder are done.
+const FILES_AGAIN: Duration = Duration::from_millis(200);
 
 impl Peer {
     /// The disk refused. What cannot get better by itself ends the download; else it pauses, and tries again.
@@ -37,7 +39,7 @@ impl Peer {
         for link in links {
             self.take_back_all(link, id, true);
         }
-        self.timers.set(Timer::Storage(id), self.now + STORAGE_AGAIN);
+        self.timers.set(Timer::Storage(id), self.now + again_after(fault));
         let missing = self.missing_ranges(download);
         self.say_waiting(download, WaitReason::Storage(fault), missing);
     }
@@ -106,7 +108,7 @@ impl Peer {
         }
         let Some(d) = self.downloads.get_mut(&download) else { return };
         d.again.push(place);
-        self.timers.set_by(Timer::Again(download), self.now + STORAGE_AGAIN);
+        self.timers.set_by(Timer::Again(download), self.now + again_after(fault));
         let missing = self.missing_ranges(download);
         self.say_waiting(download, WaitReason::Storage(fault), missing);
     }
@@ -187,6 +189,12 @@ impl Peer {
         let mut lost = std::mem::take(&mut fetching.unsynced);
         lost.extend(fetching.syncing.take().into_iter().flat_map(|(_, pieces)| pieces));
         fetching.arrived.clear();
+        // Nor what is being written and is reported from here on: the system may have let go of it already.
+        for op in fetching.runs.values().flatten() {
+            if let Some(asked) = self.asked.get_mut(op) {
+                asked.void = true;
+            }
+        }
         if lost.is_empty() {
             return;
         }
@@ -215,4 +223,8 @@ impl Peer {
         }
         self.announce_loss(id);
     }
+}
+
+fn again_after(fault: StorageFault) -> Duration {
+    if fault == StorageFault::TooManyOpen { FILES_AGAIN } else { STORAGE_AGAIN }
 }

@@ -126,6 +126,8 @@ pub(super) struct Link {
     pub(super) credit: i64,
     pub(super) wants: VecDeque<Want>,
     pub(super) spare: Spare,
+    /// When it was served by turns last, not as the neediest.
+    pub(super) had_turn: Instant,
 }
 
 impl Link {
@@ -167,6 +169,7 @@ impl Link {
             credit: 0,
             wants: VecDeque::new(),
             spare: Spare::default(),
+            had_turn: now,
         }
     }
 

@@ -157,6 +157,8 @@ pub struct Peer {
     ready: BTreeSet<LinkId>,
     /// The link whose turn was last.
     last_served: LinkId,
+    /// The addresses that had their turn in this round.
+    had_turn: BTreeSet<IpAddr>,
     /// The last chunk went by turns, not to the neediest.
     by_turns: bool,
     outgoing: Outgoing,
@@ -211,6 +213,7 @@ impl Peer {
             served: BTreeSet::new(),
             ready: BTreeSet::new(),
             last_served: LinkId(0),
+            had_turn: BTreeSet::new(),
             by_turns: false,
             outgoing: Outgoing::new(),
             up_cap: RateCap::new(config.up_rate_max),

@@ -29,6 +29,10 @@ impl Peer {
         let Some(swarm) = self.swarms.get(&id).filter(|s| s.is_running()) else { return false };
         let Some(partner) = swarm.partners.get(&link).filter(|p| p.is_askable(now)) else { return false };
         let Some(fetching) = &swarm.fetching else { return false };
+        // Who was given up for silence is asked again, but no second time for what others may be sending.
+        if !l.delivered && partner.strikes > 0 {
+            return false;
+        }
         let own = l.eta(now, l.inflight + swarm.geometry.piece_length()) + l.delay.unwrap_or_default();
         let worth = own.mul_f64(OVERTAKE_FACTOR) + OVERTAKE_SLACK;
         // While chunks come as fast as our downlink takes them, what is owed is on its way through it, or will be served
@@ -36,7 +40,7 @@ impl Peer {
         // and in front of what is not here yet.
         let end_game = fetching.picker.open_count() == 0 && !self.down.is_full(now);
         let idle = l.spare.is_idle(now);
-        let mut best: Option<(Duration, LinkId, OpId, bool)> = None;
+        let mut best: Option<(Duration, LinkId, OpId, bool, bool)> = None;
         for slow in swarm.partners.keys().filter(|s| **s != link) {
             let Some(s) = self.links.get(slow) else { continue };
             // While others still find something to do, slowness is no reason: what is taken from one busy link only makes
@@ -46,6 +50,8 @@ impl Peer {
             {
                 continue;
             }
+            // Two that never gave anything may have it between them, and be silent on purpose: one of them loses it.
+            let mute = l.delivered && !s.delivered && now.since(s.progress) >= SILENT_AT_THE_END;
             // Bytes ahead of and in each run, oldest first; the run asked for last waits longest.
             let mut ahead = 0;
             let mut head = true;
@@ -59,16 +65,17 @@ impl Peer {
                 }
                 let piece = run.run.piece;
                 let twice = fetching.asked.get(&piece).is_some_and(|asks| asks.len() > 1);
-                if run.swarm != id || twice || !partner.offers(piece) {
+                let full = twice && (!mute || partner.asked.contains(&piece));
+                if run.swarm != id || full || !partner.offers(piece) {
                     continue;
                 }
                 let eta = s.eta(now, if run.choice.is_some() { s.inflight } else { ahead });
                 if eta > worth && best.is_none_or(|(b, ..)| eta > b) {
-                    best = Some((eta, *slow, *op, is_head));
+                    best = Some((eta, *slow, *op, is_head, twice));
                 }
             }
         }
-        let Some((_, slow, op, is_head)) = best else { return false };
+        let Some((_, slow, op, is_head, twice)) = best else { return false };
         let Some(run) = self.asked.get(&op).cloned() else { return false };
         let piece = run.run.piece;
         if let Some(choice) = run.choice {
@@ -81,7 +88,7 @@ impl Peer {
             .get(&id)
             .and_then(|s| s.fetching.as_ref())
             .is_some_and(|f| f.undivided.contains(&piece));
-        if !is_head || dead || undivided {
+        if !is_head || dead || undivided || twice {
             self.take_back(slow, id, piece, true);
         } else if !end_game {
             return false;

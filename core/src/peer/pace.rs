@@ -51,12 +51,15 @@ const ASKS_PER_INPUT: u32 = 256;
 /// only roughly matters.
 const STANDING_EVERY: Duration = Duration::from_millis(10);
 
-/// How long a chunk takes its way when nothing holds it up; zero where partial holders owe as much as complete ones.
+/// What is looked at over all links now and then: how long a chunk takes its way when nothing holds it up (zero where partial
+/// holders owe as much as complete ones), and what will hardly come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ChunkDelay {
     /// When it is looked at anew.
     next: Instant,
     delay: Duration,
+    /// Bytes owed by links that never gave anything and are silent.
+    mute: u64,
 }
 
 /// How this peer stands among the partners of a swarm.
@@ -133,14 +136,14 @@ impl Peer {
         }
     }
 
-    /// Of the links that were put off, owe nothing and have uplink to spare, that with the least on its way. One that
-    /// `wants_more` says yes to: else it would be put off again for ever.
+    /// Of the links that were put off, owe nothing and have uplink to spare, that with the least on its way. One that `fill`
+    /// asks: else it would be put off again for ever.
     fn put_off_with_spare(&self) -> Option<LinkId> {
         let enough = self.enough(Duration::ZERO);
         let may = |l: &Link| l.inflight == 0 && self.may_use_spare(l, enough);
         let offer = |l: &Link| if may(l) { l.spare.offered(self.now) } else { None };
         let offers = self.put_off.iter().filter_map(|link| Some((offer(self.links.get(link)?)?, *link)));
-        offers.min().map(|(_, link)| link)
+        offers.filter(|(_, link)| !self.was_mute(*link)).min().map(|(_, link)| link)
     }
 
     /// Of the links that were put off, one that was never asked for anything, if there is room for it: what it can give is not
@@ -149,23 +152,34 @@ impl Peer {
         if self.inflight >= self.enough(Duration::ZERO) {
             return None;
         }
-        let untried = |link: &&LinkId| self.links.get(link).is_some_and(|l| !l.delivered && l.inflight == 0);
-        self.put_off.iter().find(untried).copied()
+        self.put_off.iter().find(|link| self.is_untried(**link)).copied()
+    }
+
+    fn is_untried(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|l| !l.delivered && l.inflight == 0) && !self.was_mute(link)
+    }
+
+    /// It never gave anything, and was given up for that before.
+    fn was_mute(&self, link: LinkId) -> bool {
+        let Some(l) = self.links.get(&link).filter(|l| !l.delivered) else { return false };
+        let mut partners = l.mine.values().filter_map(|id| self.swarms.get(id)?.partners.get(&link));
+        partners.any(|p| p.strikes > 0)
     }
 
     fn look_at_delays(&mut self) {
         if self.hungry.is_empty() || self.chunk_delay.next > self.now {
             return;
         }
-        let (mut owing, mut complete) = (0, 0);
+        let (mut owing, mut complete, mut mute) = (0, 0, 0);
         for (link, l) in self.links.iter().filter(|(_, l)| l.inflight > 0) {
             let mut partners = l.mine.values().filter_map(|id| self.swarms.get(id)?.partners.get(link));
             owing += 1;
+            mute += if !l.delivered && l.is_stuck(self.now) { l.inflight } else { 0 };
             complete += usize::from(partners.any(|p| p.have.is_all()));
         }
         let shortest = self.links.values().filter_map(|l| l.delay).min();
         let delay = shortest.filter(|_| complete * 2 > owing).unwrap_or_default();
-        self.chunk_delay = ChunkDelay { next: self.now + DELAY_EVERY, delay };
+        self.chunk_delay = ChunkDelay { next: self.now + DELAY_EVERY, delay, mute };
     }
 
     /// Bytes that may be under way over all links together, where a round trip takes so long.
@@ -196,6 +210,11 @@ impl Peer {
                 return;
             }
             if !self.wants_more(link) {
+                self.put_off.insert(link);
+                return;
+            }
+            // Whoever was mute is asked again when all others have something to do.
+            if self.was_mute(link) && self.hungry.iter().chain(&self.put_off).any(|l| self.is_untried(*l)) {
                 self.put_off.insert(link);
                 return;
             }
@@ -255,6 +274,8 @@ impl Peer {
         let spare = self.may_use_spare(l, enough) || (lags && l.spare.is_offered(self.now));
         let stands_still = partners <= FEW_PARTNERS || l.rtt.is_some_and(|rtt| rtt >= FAR);
         let most = if stands_still { CHUNK_BYTES } else { 0 };
-        l.inflight <= most && (spare || sole)
+        // What mute links owe holds nobody up who gives something.
+        let held_up = l.delivered && l.inflight == 0 && self.inflight < enough + self.chunk_delay.mute;
+        held_up || (l.inflight <= most && (spare || sole))
     }
 }

@@ -46,8 +46,8 @@ pub(super) struct AskedRun {
     /// The choice that it is a candidate of.
     pub(super) choice: Option<u32>,
     pub(super) taken_back: bool,
-    /// Its sender took back what it sent: what is reported later is void.
-    pub(super) retracted: bool,
+    /// What is reported of it later does not count: its sender took it back, or a sync failed after it was written.
+    pub(super) void: bool,
     pub(super) at: Instant,
 }
 
@@ -276,7 +276,7 @@ impl Peer {
                 outstanding,
                 choice,
                 taken_back: false,
-                retracted: false,
+                void: false,
                 at,
             },
         );

@@ -609,6 +609,13 @@ impl Peer {
         }
     }
 
+    /// A watch that is begun again begins with another sample.
+    pub(super) fn watch_anew(&mut self, key: ContentKey) {
+        if self.session.watched.contains(&key) {
+            self.tell_watch(TrackerRequest::Watch { key });
+        }
+    }
+
     pub(super) fn unwatch(&mut self, key: ContentKey) {
         if self.session.watched.remove(&key) {
             self.tell_watch(TrackerRequest::Unwatch { key });

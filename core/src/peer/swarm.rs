@@ -260,6 +260,8 @@ pub(super) struct Fetching {
     /// The last piece is verified, and with it the length.
     pub(super) proven: bool,
     pub(super) reserving: Option<OpId>,
+    /// When the tracker was asked for a sample of holders last.
+    pub(super) sampled: Instant,
     /// Verified since the last sync began.
     pub(super) unsynced: Vec<PieceIndex>,
     /// The sync that runs, and what it covers.

@@ -420,6 +420,9 @@ impl Peer {
             return self.misbehaved(link, Misbehaviour::OutOfRange, None);
         }
         let Some(partner) = swarm.partners.get_mut(&link) else { return };
+        // What nobody offered is taken back by strangers that have nothing better to say.
+        let offered = pieces.iter().any(|piece| partner.have.contains(*piece))
+            || (pieces.is_empty() && !partner.have.is_none());
         if pieces.is_empty() {
             partner.suspected.clear();
         }
@@ -438,7 +441,7 @@ impl Peer {
         } else {
             self.lacks(link, id, pieces);
         }
-        if let Some(peer) = self.links.get(&link).map(|l| l.peer) {
+        if let Some(peer) = self.links.get(&link).map(|l| l.peer).filter(|_| offered) {
             self.report(PeerEvent::Retracted { peer, key });
         }
     }

@@ -1,12 +1,15 @@
 //! Serving what others ask for: bounded queues, a bounded number of links at a time, an explicit "busy", and chunk by chunk
 //! in turn among those whose connection has room.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::Bound;
 use std::time::Duration;
 
 use crate::content::Kind;
 use crate::ids::{ChunkAddr, ChunkRun, ContentKey, LinkId, PieceIndex, Slot};
 use crate::limits;
+use crate::origin::origin;
 use crate::wire::frame::Header;
 use crate::wire::peer::{PeerMessage, Refusal, RequestRef};
 
@@ -79,7 +82,7 @@ impl Peer {
 
     /// Is there an upload slot for this link, and room in its queue? While more could leave nobody is sent away but for the
     /// configured maximum: an uplink that once seemed slow would never be seen at work again.
-    fn may_queue(&self, link: LinkId, chunks: usize) -> bool {
+    fn may_queue(&mut self, link: LinkId, chunks: usize) -> bool {
         let most = self.config.upload_links_max as usize;
         let idle = self.ready.is_empty() && self.outgoing.room(self.now).is_ok();
         let slots = if idle { most } else { self.outgoing.slots(most) };
@@ -87,7 +90,24 @@ impl Peer {
             .links
             .get(&link)
             .is_some_and(|l| l.wanted_chunks() + chunks <= limits::REQUESTED_CHUNKS_PER_LINK);
-        room && (self.served.contains(&link) || self.served.len() < slots)
+        room && (self.served.contains(&link) || self.served.len() < slots || self.make_slot(link))
+    }
+
+    /// All slots are taken: an address that has two more of them than this link's gives one up, the newest. So no address keeps
+    /// others from being served, however many links it has.
+    fn make_slot(&mut self, link: LinkId) -> bool {
+        let mut of: BTreeMap<Option<IpAddr>, Vec<LinkId>> = BTreeMap::new();
+        for served in &self.served {
+            of.entry(self.origin_of(*served)).or_default().push(*served);
+        }
+        let own = of.get(&self.origin_of(link)).map_or(0, Vec::len);
+        let Some(most) = of.into_values().max_by_key(Vec::len).filter(|most| most.len() >= own + 2) else {
+            return false;
+        };
+        if let Some(newest) = most.last() {
+            self.upload_idle(*newest);
+        }
+        true
     }
 
     fn refuse(&mut self, link: LinkId, slot: Slot, which: RequestRef, why: Refusal) {
@@ -163,12 +183,36 @@ impl Peer {
     fn next_served(&mut self) -> Option<LinkId> {
         self.by_turns = !self.by_turns;
         if self.by_turns {
-            let mut after = self.ready.range((Bound::Excluded(self.last_served), Bound::Unbounded));
-            self.last_served = *after.next().or_else(|| self.ready.first())?;
-            return Some(self.last_served);
+            return self.next_by_turns();
         }
         let by_need = |link: &LinkId| (self.has_of_front(*link), *link <= self.last_served, *link);
         self.ready.iter().copied().min_by_key(by_need)
+    }
+
+    /// One link of each address after the other, and among those of one address whoever had no turn for longest.
+    fn next_by_turns(&mut self) -> Option<LinkId> {
+        let mut after = self.ready.range((Bound::Excluded(self.last_served), Bound::Unbounded));
+        let next = after.find(|link| self.origin_of(**link).is_some_and(|ip| !self.had_turn.contains(&ip)));
+        // A round ends, however many come anew.
+        let next = match next {
+            Some(next) if self.had_turn.len() < limits::LINKS_MAX => *next,
+            _ => {
+                self.had_turn.clear();
+                *self.ready.first()?
+            }
+        };
+        self.last_served = next;
+        let ip = self.origin_of(next)?;
+        self.had_turn.insert(ip);
+        let turn = |link: &LinkId| self.links.get(link).map(|l| (l.had_turn, *link));
+        let of_same = self.ready.iter().filter(|link| self.origin_of(**link) == Some(ip));
+        let (_, chosen) = of_same.filter_map(turn).min()?;
+        self.links.get_mut(&chosen)?.had_turn = self.now;
+        Some(chosen)
+    }
+
+    fn origin_of(&self, link: LinkId) -> Option<IpAddr> {
+        self.links.get(&link).map(|l| origin(l.addr.ip()))
     }
 
     /// How many pieces the far end has of the content that it wants next. Who never says so has what it took.

@@ -11,6 +11,9 @@ use super::{Peer, PeerEvent, StorageFault, WaitReason};
 /// How often a download that does not advance is looked at.
 pub(super) const WAITING_EVERY: Duration = Duration::from_millis(500);
 
+/// How often a download that waits asks its tracker for other holders than those it was told of.
+const OTHERS_EVERY: Duration = Duration::from_secs(5);
+
 impl Peer {
     /// Looks whether a download still has a way to go on, and says so if it has none.
     pub(super) fn check_waiting(&mut self, id: DownloadId) {
@@ -45,7 +48,20 @@ impl Peer {
             for swarm in waiting {
                 self.seek_member(id, swarm);
                 self.timers.set_by(Timer::Dial(swarm), self.now);
+                self.look_for_others(swarm);
             }
+        }
+    }
+
+    /// Nobody that the tracker named helps: it is asked for another sample.
+    fn look_for_others(&mut self, id: SwarmId) {
+        let now = self.now;
+        let Some(swarm) = self.swarms.get_mut(&id) else { return };
+        let key = swarm.key;
+        let Some(fetching) = &mut swarm.fetching else { return };
+        if now.since(fetching.sampled) >= OTHERS_EVERY {
+            fetching.sampled = now;
+            self.watch_anew(key);
         }
     }
 

@@ -40,6 +40,24 @@ fn pieces_that_a_failed_sync_lost_are_refused_and_not_sent() {
     assert!(!effects.iter().any(|e| matches!(e, PeerEffect::SendChunk { .. })), "{effects:?}");
 }
 
+/// It was written before the sync, and let go of by the system; only the report comes later.
+#[test]
+fn what_was_written_before_a_sync_that_failed_does_not_count_when_it_is_reported_after() {
+    let (content, mut case, [one, _]) = fetched_from_one("##.");
+    case.says(one, PeerMessage::Have { slot: Slot(1), pieces: vec![PieceIndex(2)] });
+    let last = |case: &Case| case.expected(one).into_iter().rev().find(|(_, run)| run.piece.0 == 2);
+    let (op, _) = last(&case).expect("the last piece is asked for");
+    let sync = begun_sync(&mut case);
+    case.input(PeerInput::Synced { op: sync, result: Err(StorageFault::Io) });
+    case.arrive(&content, op, 2, true);
+    assert!(case.peer.held(content.key).expect("a swarm").is_empty());
+    case.pass(Duration::from_secs(3));
+    let (again, _) = last(&case).expect("it is asked for again");
+    assert_ne!(again, op);
+    case.arrive(&content, again, 2, true);
+    assert!(case.peer.held(content.key).expect("a swarm").contains(PieceIndex(2)));
+}
+
 #[test]
 fn pieces_that_a_failed_sync_lost_are_not_announced_late() {
     let (content, mut case, [one, two]) = fetched_from_one("#...");
@@ -117,6 +135,24 @@ fn a_finish_that_failed_is_tried_again_though_nothing_was_lost() {
     let again = case.pass(Duration::from_secs(3)).iter().find_map(finish_op).expect("another try");
     case.input(PeerInput::Finished { op: again, result: Ok(()) });
     assert!(case.peer.is_complete(content.key));
+}
+
+/// Descriptors are given back sooner than a disk gets room.
+#[test]
+fn for_want_of_descriptors_a_download_waits_a_moment() {
+    let opened = |e: &PeerEffect| matches!(e, PeerEffect::Open { .. });
+    for (fault, soon) in [(StorageFault::TooManyOpen, true), (StorageFault::Full, false)] {
+        let mut case = Case::new();
+        case.fetch_kind(&pieces(2), Kind::File);
+        let op = case.last(|e| match e {
+            PeerEffect::Open { op, .. } => Some(*op),
+            _ => None,
+        });
+        case.input(PeerInput::Opened { op, result: Err(fault) });
+        let again = case.pass(Duration::from_millis(300)).iter().any(opened);
+        assert_eq!(again, soon, "{fault:?}");
+        assert!(again || case.pass(Duration::from_secs(2)).iter().any(opened), "{fault:?}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use potluck_core::content::{
     Kind, Listing, ListingEntry, ListingFault, NameFault, Node, PathFault, PieceSet, SafePath,
 };
 use potluck_core::ids::{ChunkRun, ContentId, ContentKey, DownloadId, OpId, PieceIndex, Slot};
+use potluck_core::limits;
 use potluck_core::peer::*;
 use potluck_core::wire::peer::{Holding, PeerMessage};
 use potluck_core::wire::tracker::TrackerRequest;
@@ -27,6 +28,20 @@ fn reading_a_listing() -> (Case, OpId) {
     case.open(Opening::Part { table: None, have: PieceSet::full(1) });
     let op = case.last(reads_listing);
     (case, op)
+}
+
+/// The place is fit; it is the stated size that is not.
+#[test]
+fn a_folder_of_a_size_that_no_listing_has_is_refused_as_one() {
+    let mut case = Case::new();
+    let key = ContentKey { id: ContentId([1; 32]), length: limits::LISTING_BYTES_MAX as u64 + 1 };
+    let (kind, name, peers) = (Kind::Folder, "huge".to_owned(), vec![addr(1)]);
+    case.command(Command::Fetch { download: DOWNLOAD, key, kind, name, peers, how: FetchOptions::default() });
+    let reason = FailReason::BadListing(ListingFault::TooMany);
+    let failed = PeerEvent::Failed { download: DOWNLOAD, reason };
+    let told = |e: &PeerEffect| matches!(e, PeerEffect::Report(event) if *event == failed);
+    assert!(case.done.iter().any(told), "{:?}", case.done);
+    assert!(!case.done.iter().any(|e| matches!(e, PeerEffect::Open { .. })));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Who is asked for what, and who is served: choices, spare uplinks, upload slots.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::case::*;
 use crate::synthetic::Synthetic;
 use potluck_core::content::PieceSet;
-use potluck_core::ids::{ChunkAddr, ChunkRun, LinkId, OpId, PieceIndex, Slot};
+use potluck_core::ids::{ChunkAddr, ChunkRun, LinkId, OpId, PeerId, PieceIndex, Slot};
 use potluck_core::limits;
 use potluck_core::peer::*;
 use potluck_core::time::Instant;
@@ -269,6 +270,47 @@ fn a_silent_link_is_overtaken_once_nothing_else_comes() {
     assert!(case.expected(lively).len() > came, "what the other owes");
 }
 
+/// They answer pings and take requests; a piece may be asked of two of them.
+#[test]
+fn holders_that_never_give_anything_do_not_keep_a_download_from_its_end() {
+    let content = pieces(32);
+    // One that gave nothing yet waits until others that gave nothing either were given up.
+    for (first, within) in [(true, 3), (false, 20)] {
+        let mut case = Case::new();
+        case.fetch(&content, PieceSet::empty(32));
+        let honest = case.meet(13);
+        if first {
+            case.holds(13, &content, &"#".repeat(32));
+        }
+        for mute in 1..13 {
+            case.meet(mute);
+            case.holds(mute, &content, &"#".repeat(32));
+        }
+        if !first {
+            case.holds(13, &content, &"#".repeat(32));
+        }
+        let (mut came, mut heard): (Vec<OpId>, usize) = (Vec::new(), 0);
+        while !case.peer.held(content.key).expect("a swarm").is_full() {
+            let late = case.now >= Instant::ZERO + Duration::from_secs(within);
+            assert!(!late, "{} came within {within} s", came.len());
+            let pings = case.done[heard..].iter().filter_map(|e| match e {
+                PeerEffect::SendPeer { link, msg: PeerMessage::Ping { nonce } } => Some((*link, *nonce)),
+                _ => None,
+            });
+            let pings: Vec<(LinkId, u64)> = pings.collect();
+            heard = case.done.len();
+            for (link, nonce) in pings {
+                case.says(link, PeerMessage::Pong { nonce });
+            }
+            if let Some((op, run)) = case.expected(honest).into_iter().find(|(op, _)| !came.contains(op)) {
+                came.push(op);
+                case.arrive(&content, op, run.piece.0, true);
+            }
+            case.pass(Duration::from_millis(20));
+        }
+    }
+}
+
 /// A crowd around a slow holder has patience. But who says so for ever keeps nobody from hearing that the download waits.
 #[test]
 fn that_all_holders_are_too_busy_is_told_in_the_end() {
@@ -340,6 +382,41 @@ fn the_neediest_keep_nobody_waiting() {
         }
         assert!(got[1] >= 20, "of some hundred chunks: {got:?}");
     }
+}
+
+/// Who has many links gets no more of an upload, and no more of its slots, than others have with one.
+#[test]
+fn many_links_of_one_address_leave_others_their_share() {
+    let content = pieces(64);
+    let mut case = Case::new();
+    case.command(Command::LimitRates { up: 10 * limits::CHUNK_BYTES, down: 0 });
+    case.share(&content, "it");
+    for i in 1..=20 {
+        let (link, at) = (LinkId(i.into()), SocketAddr::from(([10, 0, 0, 1], 1000 + u16::from(i))));
+        case.link_up(link, PeerId([i; 32]), at);
+        case.says(link, PeerMessage::Hello { name: format!("greedy{i}"), listen_port: 0 });
+        case.holds(i, &content, &".".repeat(64));
+        case.input(PeerInput::Writable { link, bytes: 1 << 30 });
+    }
+    let honest = case.meet(50);
+    case.input(PeerInput::Writable { link: honest, bytes: 1 << 30 });
+    case.holds(50, &content, &format!("{}{}", "#".repeat(60), ".".repeat(4)));
+    let mut got = [0, 0];
+    for turn in 0..200 {
+        let mut effects = Vec::new();
+        let asks = (1..=20).map(|i| (LinkId(i), turn % 60)).chain([(honest, 60 + turn % 4)]);
+        for (link, piece) in asks {
+            let run = ChunkRun { piece: PieceIndex(piece), first: 0, count: 1 };
+            effects.extend(case.says(link, PeerMessage::Request { slot: Slot(link.0 as u32), run }));
+        }
+        effects.extend(case.pass(Duration::from_millis(50)));
+        for effect in effects {
+            let PeerEffect::SendChunk { link, key, at, .. } = effect else { continue };
+            got[usize::from(link == honest)] += 1;
+            case.input(PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
+        }
+    }
+    assert!(got[1] >= 20, "of some hundred chunks: {got:?}");
 }
 
 /// A holder that dies when it has given everything once takes along what is still on its way.

@@ -375,6 +375,22 @@ fn what_was_retracted_is_not_used() {
     assert_eq!(case.peer.dropped(content.key).count(), 0, "whoever retracts is honest");
 }
 
+#[test]
+fn only_what_was_offered_is_told_as_retracted() {
+    let content = pieces(2);
+    let mut case = Case::new();
+    case.fetch(&content, PieceSet::empty(2));
+    let one = case.meet(1);
+    case.holds(1, &content, "#.");
+    let retracted = PeerEvent::Retracted { peer: PeerId([1; 32]), key: content.key };
+    let mut told = |pieces: &[u32]| {
+        let pieces = pieces.iter().copied().map(PieceIndex).collect();
+        let effects = case.says(one, PeerMessage::Retract { slot: Slot(1), pieces });
+        effects.iter().any(|e| matches!(e, PeerEffect::Report(event) if *event == retracted))
+    };
+    assert_eq!([told(&[1]), told(&[0]), told(&[0]), told(&[])], [false, true, false, false]);
+}
+
 /// What was sent before the retraction may be reported after it: reading a message is quicker than hashing and writing.
 #[test]
 fn what_was_being_written_when_it_was_retracted_is_not_blamed() {

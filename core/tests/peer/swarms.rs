@@ -293,6 +293,21 @@ fn holders_are_asked_for_together_with_the_join() {
     assert_eq!(told(&case.joined("me")), [], "it is watched already");
 }
 
+/// Of a hundred holders a tracker names thirty; they may all be of no use.
+#[test]
+fn who_waits_asks_the_tracker_for_others() {
+    let content = pieces(2);
+    let mut case = Case::new();
+    case.join("me");
+    case.fetch(&content, set(&content, ".."));
+    case.done.clear();
+    case.pass(Duration::from_secs(12));
+    let watch = TrackerRequest::Watch { key: content.key };
+    let asked = |e: &&PeerEffect| matches!(e, PeerEffect::SendTracker { msg, .. } if *msg == watch);
+    let times = case.done.iter().filter(asked).count();
+    assert!((1..=2).contains(&times), "{times}");
+}
+
 #[test]
 fn a_holder_whose_link_was_there_before_is_dialed_when_that_ends() {
     let content = pieces(2);

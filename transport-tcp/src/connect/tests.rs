@@ -1,5 +1,7 @@
 //! Handshakes over the in-memory transport.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use potluck_core::seed::Seed;
@@ -73,6 +75,59 @@ async fn dials_that_fail_say_why() {
         connection.writer.write_all(&[b'?'; 64]).await.unwrap();
     });
     assert_eq!(dial(&me, addr, ME, Seeks::Peer).await.unwrap_err(), DialError::NotPotluck);
+}
+
+/// A listener that has run out of descriptors.
+struct OutOfFiles(SocketAddr);
+
+#[async_trait::async_trait]
+impl Listener for OutOfFiles {
+    type Reader = MemoryReader;
+    type Writer = MemoryWriter;
+
+    fn local_addr(&self) -> SocketAddr {
+        self.0
+    }
+
+    async fn accept(&mut self) -> io::Result<Connection<MemoryReader, MemoryWriter>> {
+        Err(rustix::io::Errno::MFILE.into())
+    }
+}
+
+/// Counts what is logged as a warning.
+struct Warnings(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::Id {
+        tracing::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::Id, _: &tracing::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::Id) {}
+
+    fn exit(&self, _: &tracing::Id) {}
+}
+
+/// Whoever opens and closes connections makes it run out again and again.
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_runs_out_goes_on_and_says_so_once_a_minute() {
+    let warnings = Arc::new(AtomicUsize::new(0));
+    let _logged = tracing::subscriber::set_default(Warnings(Arc::clone(&warnings)));
+    let (sender, _established) = mpsc::channel(1);
+    let accepting = accept_links(OutOfFiles(SocketAddr::new(ip(1), 1)), ME, Role::Peer, sender);
+    assert!(timeout(Duration::from_secs(150), accepting).await.is_err(), "it goes on");
+    assert_eq!(warnings.load(Ordering::Relaxed), 3);
 }
 
 /// Strangers that connect and say nothing take their places for [`DIAL_TIMEOUT`] at most, and not those of others.

@@ -12,6 +12,7 @@
 //! The reading task owns the writing one: when it ends, or is aborted, nothing of the link is left. It reports the end of a
 //! link once, after everything that came over it; a link that the actor closed reports nothing.
 
+mod bodies;
 mod expect;
 mod outbox;
 mod reader;
@@ -30,6 +31,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+pub(crate) use bodies::{Bodies, Share};
 pub(crate) use expect::{Expectations, Landings};
 pub(crate) use outbox::{Outbox, OutgoingChunk};
 pub(crate) use reader::Receiving;
@@ -59,12 +61,15 @@ pub(crate) struct LinkHandle {
     /// What may be received.
     pub(crate) expectations: Arc<Expectations>,
     closing: CancellationToken,
+    /// Where the bodies of large messages find room.
+    bodies: Option<Arc<Share>>,
 }
 
 impl LinkHandle {
-    /// One of several links that count together what waits to be sent.
-    pub(crate) fn beside(waiting_in_all: Arc<AtomicUsize>) -> Self {
-        Self { outbox: Arc::new(Outbox::beside(waiting_in_all)), ..Self::default() }
+    /// One of several links that count together what waits to be sent, and what comes.
+    pub(crate) fn beside(waiting_in_all: Arc<AtomicUsize>, bodies: Share) -> Self {
+        let outbox = Arc::new(Outbox::beside(waiting_in_all));
+        Self { outbox, bodies: Some(Arc::new(bodies)), ..Self::default() }
     }
 
     /// Ends the link after what is queued. It reports nothing any more.
@@ -94,7 +99,7 @@ pub(crate) async fn run_link<R, W, M, I>(
     W: RangeWriter,
     M: WireMessage,
 {
-    let LinkHandle { outbox, expectations, closing } = handle;
+    let LinkHandle { outbox, expectations, closing, bodies } = handle;
     let landing = TaskTracker::new();
     let (receiving, sending) = chunks.map(|gear| (gear.receiving, gear.sending)).unzip();
     let arrivals = receiving.map(|gear| Arrivals::new(link, gear, expectations, landing.clone()));
@@ -102,7 +107,7 @@ pub(crate) async fn run_link<R, W, M, I>(
     let mut writing =
         AbortOnDropHandle::new(tokio::spawn(async move { write_link(writer, &outbox, departures).await }));
     let mut frames = FrameReader::new(reader);
-    let messages = Messages { link, wrap, inbound };
+    let messages = Messages { link, wrap, inbound, bodies };
     let ended = {
         let mut reading = std::pin::pin!(read_link(&mut frames, &messages, arrivals));
         tokio::select! {

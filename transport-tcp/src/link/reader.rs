@@ -7,7 +7,7 @@ use potluck_core::content::chunk_value;
 use potluck_core::ids::{ChunkAddr, LinkId, Slot};
 use potluck_core::peer::{ChunkFault, CloseReason, Misbehaviour, PeerInput};
 use potluck_core::wire::WireMessage;
-use potluck_core::wire::frame::Header;
+use potluck_core::wire::frame::{self, Handling, Header};
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -15,9 +15,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
 use super::FromLink;
+use super::bodies::{Room, Share};
 use super::expect::{Claim, Expectations, Expected};
 use super::throttle::Throttle;
-use crate::framing::FrameReader;
+use crate::framing::{BUFFER_BYTES, FrameReader};
 use crate::lanes::Lanes;
 use crate::limits::{BUSY_CHUNK, RECEIVING_EVERY, SMALL_CHUNK_BYTES, UNASKED_CHUNKS_MAX};
 use crate::pool::{Buffer, BufferPool};
@@ -30,9 +31,26 @@ pub(super) struct Messages<M, I> {
     pub(super) link: LinkId,
     pub(super) wrap: fn(LinkId, M) -> I,
     pub(super) inbound: mpsc::Sender<(LinkId, FromLink<I>)>,
+    /// Where the bodies of large ones find room.
+    pub(super) bodies: Option<Arc<Share>>,
 }
 
-impl<M, I> Messages<M, I> {
+impl<M: WireMessage, I> Messages<M, I> {
+    /// Room for a body that does not fit into the link's own buffer; does something first if it has to wait for that.
+    async fn room(&self, kind: u8, bytes: u32, before_waiting: impl FnOnce()) -> Option<Room> {
+        let is_large = bytes as usize > BUFFER_BYTES;
+        let bodies = self.bodies.as_ref().filter(|_| is_large)?;
+        // Others are refused, or passed over.
+        if frame::handling::<M>(kind, bytes) != Ok(Handling::Decode) {
+            return None;
+        }
+        if let Some(room) = bodies.try_take(bytes) {
+            return Some(room);
+        }
+        before_waiting();
+        Some(bodies.take(bytes).await)
+    }
+
     /// Hands a message over; does something first if it has to wait for that. False: nobody is there any more.
     async fn tell(&self, input: I, before_waiting: impl FnOnce()) -> bool {
         match self.inbound.try_send((self.link, FromLink::Message(input))) {
@@ -96,8 +114,13 @@ pub(super) async fn read_link<R: AsyncRead + Unpin, M: WireMessage, I>(
         };
         let (Header::Control { bytes, .. } | Header::Chunk { bytes, .. }) = header;
         land_unless(frames.holds(bytes as usize), &mut arrivals);
+        // Kept until the actor has the message.
+        let mut room = None;
         let read = match header {
-            Header::Control { kind, bytes } => frames.message::<M>(kind, bytes).await,
+            Header::Control { kind, bytes } => {
+                room = messages.room(kind, bytes, || land_unless(false, &mut arrivals)).await;
+                frames.message::<M>(kind, bytes).await
+            }
             Header::Chunk { slot, at, bytes } => match &mut arrivals {
                 Some(arrivals) => arrivals.receive(frames, slot, at, bytes).await.map(|()| None),
                 None => Err(CloseReason::Misbehaved(Misbehaviour::OutOfPlace)),
@@ -112,6 +135,7 @@ pub(super) async fn read_link<R: AsyncRead + Unpin, M: WireMessage, I>(
                 if !messages.tell(input, || land_unless(false, &mut arrivals)).await {
                     return CloseReason::Leaving;
                 }
+                drop(room);
             }
         }
     }

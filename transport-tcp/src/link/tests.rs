@@ -1,5 +1,6 @@
 //! Two links back to back over the in-memory transport, with real stores behind them and the test as the actor.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -17,7 +18,7 @@ mod small;
 use super::*;
 use crate::hashing::{Hashing, hash_file};
 use crate::lanes::Lanes;
-use crate::limits::UNASKED_CHUNKS_MAX;
+use crate::limits::{BODY_BYTES_PER_ADDRESS, UNASKED_CHUNKS_MAX};
 use crate::memory::tests::pair;
 use crate::memory::{MemoryReader, MemoryWriter};
 use crate::pool::BufferPool;
@@ -407,4 +408,28 @@ async fn a_chunk_is_out_of_place_on_a_link_to_a_tracker() {
     near.writer.write_all(&header.encode()).await.unwrap();
     let Some((LINK, FromLink::Down(reason))) = inbound.recv().await else { panic!("still up") };
     assert_eq!(reason, CloseReason::Misbehaved(Misbehaviour::OutOfPlace));
+}
+
+/// Others from the same address take all the room that it has.
+#[tokio::test(start_paused = true)]
+async fn a_large_message_waits_for_room_and_a_small_one_does_not() {
+    let bodies = Arc::<Bodies>::default();
+    let share = || bodies.share(Ipv4Addr::LOCALHOST.into());
+    let others = share();
+    let taken = others.take(BODY_BYTES_PER_ADDRESS as u32).await;
+    let (near, far) = pair(1 << 20).await;
+    let near = End::start(near);
+    let (sender, mut inbound) = mpsc::channel(4);
+    let wrap = |_, msg: PeerMessage| msg;
+    let handle = LinkHandle::beside(Arc::default(), share());
+    tokio::spawn(run_link(LINK, (far.reader, far.writer), handle, wrap, sender, None));
+    let large = PeerMessage::Bitfield { slot: SLOT, first: 0, bits: vec![0; 32 * 1024] };
+    near.ping(1);
+    near.handle.outbox.push(&large).unwrap();
+    let small = inbound.recv().await;
+    assert!(matches!(small, Some((LINK, FromLink::Message(PeerMessage::Ping { nonce: 1 })))), "{small:?}");
+    assert!(timeout(Duration::from_secs(1), inbound.recv()).await.is_err());
+    drop(taken);
+    let came = inbound.recv().await;
+    assert!(matches!(came, Some((LINK, FromLink::Message(PeerMessage::Bitfield { .. })))), "{came:?}");
 }

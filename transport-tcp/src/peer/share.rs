@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use potluck_core::content::{Kind, Node, PieceTable, escape};
+use potluck_core::content::{Collision, Kind, Node, PieceTable, escape, portability};
 use potluck_core::ids::ContentKey;
 use potluck_core::peer::Command;
 use tokio::sync::mpsc;
@@ -418,6 +418,12 @@ struct HashJob {
     cancelled: Arc<AtomicBool>,
 }
 
+/// Whoever fetches it to a file system that cannot hold the name is refused, and cannot give it another.
+fn warn_of_name(path: &Path, why: &impl std::fmt::Display) {
+    let path = path.to_string_lossy();
+    tracing::warn!(path = %escape(&path), %why, "not every file system can hold this name");
+}
+
 impl HashJob {
     fn run(&self, plan: &ScanPlan) -> Result<Shared, ShareError> {
         let total = plan.bytes();
@@ -440,6 +446,9 @@ impl HashJob {
 
     fn file(&self, plan: &ScanPlan, how: Hashing<'_>) -> Result<Shared, ShareError> {
         let Hashed { key, table, identity } = hash_file(&plan.root, how)?;
+        if let Some(why) = portability(plan.name.as_str()).first() {
+            warn_of_name(&plan.root, why);
+        }
         let source = Source::File { path: plan.root.clone(), identity };
         let name = plan.name.as_str().to_owned();
         let total = key.length;
@@ -468,6 +477,13 @@ impl HashJob {
         }
         if more > 0 {
             tracing::warn!("{more} more are not shared; -v names them");
+        }
+        for (path, why) in hashed.listing.unportable(SKIPPED_TOLD) {
+            warn_of_name(&plan.root.join(path), &why);
+        }
+        for Collision { first, second } in hashed.listing.collisions(SKIPPED_TOLD) {
+            let why = format!("where case or Unicode form does not tell, it is `{}`", escape(&first));
+            warn_of_name(&plan.root.join(second), &why);
         }
         let files =
             hashed.listing.entries().iter().filter(|entry| matches!(entry.node, Node::File { .. })).count();

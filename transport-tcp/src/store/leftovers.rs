@@ -14,7 +14,7 @@ use super::os::OsFolder;
 use super::part::Spot;
 use super::sidecar::Sidecar;
 use super::staging;
-use super::target::{Target, is_part_name};
+use super::target::{Target, is_part_name, part_of};
 
 /// An interrupted download, as its sidecar tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,23 @@ pub fn find_parts(folder: &Path) -> Vec<PartInfo> {
         }
     }
     parts.sort_by(|a, b| a.path.cmp(&b.path));
+    parts
+}
+
+/// The parts in a folder whose sidecars are lost, so that all that can be told of them is in their names: what they have of
+/// the final name, and the first eight hex digits of the id.
+#[must_use]
+pub fn find_untold_parts(folder: &Path) -> Vec<(OsString, String)> {
+    let Ok(open) = OsFolder::at(folder) else { return Vec::new() };
+    let mut parts = Vec::new();
+    for name in open.names().unwrap_or_default() {
+        if let Some((kept, digits)) = part_of(&name)
+            && name.as_bytes().ends_with(b".part")
+            && !matches!(sidecar_of(&open, &name), Ok(Some(_)))
+        {
+            parts.push((kept.to_owned(), digits.to_owned()));
+        }
+    }
     parts
 }
 

@@ -44,7 +44,7 @@ use os::OsFolder;
 use source::{Indexed, Sources};
 use standing::WholeFolder;
 
-pub use leftovers::{PartInfo, discard, find_parts};
+pub use leftovers::{PartInfo, discard, find_parts, find_untold_parts};
 pub use os::raise_open_files;
 #[doc(hidden)]
 pub use sidecar::{sidecar_again, sidecar_sealed};

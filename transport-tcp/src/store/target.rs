@@ -128,8 +128,15 @@ pub(crate) fn has_part_name(path: &SafePath) -> bool {
 
 /// What the name of a part file, a staging folder or a sidecar has of the final name.
 fn kept_name(name: &[u8]) -> Option<&[u8]> {
+    part_of(OsStr::from_bytes(name)).map(|(kept, _)| kept.as_bytes())
+}
+
+/// What the name of a part file, a staging folder or a sidecar has of the final name, and of the id.
+pub(crate) fn part_of(name: &OsStr) -> Option<(&OsStr, &str)> {
+    let name = name.as_bytes();
     let stem = name.strip_suffix(b".part").or_else(|| name.strip_suffix(b".meta"))?;
     let (kept, [b'.', digits @ ..]) = stem.split_last_chunk::<9>()? else { return None };
     let is_hex = digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    kept.strip_prefix(b".").filter(|_| is_hex)
+    let kept = kept.strip_prefix(b".").filter(|_| is_hex)?;
+    Some((OsStr::from_bytes(kept), std::str::from_utf8(digits).ok()?))
 }

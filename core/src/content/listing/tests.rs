@@ -152,6 +152,20 @@ fn counts_are_checked_before_anything_is_allocated() {
 }
 
 #[test]
+fn names_that_not_all_file_systems_hold_are_found_once() {
+    let paths = ["10:30.log", "aux.d/a", "aux.d/b", "fine/foo... bar", "fine/x.", "資料"];
+    let listing = Listing::new(paths.iter().map(|at| file(at, 1)).collect()).unwrap();
+    let found = |max| listing.unportable(max);
+    let all = [
+        ("10:30.log", NameWarning::Character(':')),
+        ("aux.d", NameWarning::Device),
+        ("fine/x.", NameWarning::TrailingDot),
+    ];
+    assert_eq!(found(9), all.map(|(path, why)| (path.to_owned(), why)));
+    assert_eq!(found(2).len(), 2);
+}
+
+#[test]
 fn collisions_are_found_on_the_way_to_a_file_too() {
     let collisions = |paths: &[&str], max| {
         let listing = Listing::new(paths.iter().map(|at| file(at, 1)).collect()).unwrap();

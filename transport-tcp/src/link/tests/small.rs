@@ -240,7 +240,7 @@ async fn small_chunks_wait_for_nothing() {
         // Room for one message.
         let (inbound, _unread) = mpsc::channel(1);
         let wrap = |link, msg: PeerMessage| PeerInput::Peer { link, msg };
-        let messages = Messages { link: LINK, wrap, inbound };
+        let messages = Messages { link: LINK, wrap, inbound, bodies: None };
         let mut frames = FrameReader::new(to);
         let bytes = [frame(&small[0]), frame(&small[1]), behind].concat();
         from.write_all(&bytes).await.unwrap();

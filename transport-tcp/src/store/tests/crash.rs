@@ -463,3 +463,19 @@ fn what_cannot_be_read_of_a_part_is_fetched_again_unless_it_is_too_much() {
     subject.download(&disk.root(), &mut Random(1), &mut |_| ()).unwrap();
     subject.check_end(&disk.root());
 }
+
+/// Its table may not be to be had elsewhere.
+#[test]
+fn a_sidecar_that_cannot_be_opened_now_is_waited_for() {
+    let subject = OneFile(Content::new(3 * CHUNK, 1));
+    let disk = disk_with_bystander();
+    let open = |table| part::Part::open(OneFile::spot(&disk.root()), subject.sidecar(table), quiet());
+    let Ok(PartOpening::Open { part, .. }) = open(subject.0.table.clone()) else { panic!("not opened") };
+    let (at, bytes) = subject.0.chunks()[0];
+    part.write(at, bytes).unwrap();
+    drop(part);
+    disk.lack_descriptors_for(SIDECAR_NAME);
+    assert_eq!(open(None).err(), Some(StorageFault::TooManyOpen));
+    let Ok(PartOpening::Open { have, table, .. }) = open(None) else { panic!("its table is not known") };
+    assert_eq!((have.count(), table), (1, subject.0.table.clone()));
+}

@@ -119,6 +119,8 @@ struct State {
     failed: bool,
     /// Bytes of any file that cannot be read until they are written.
     spoilt: Range<usize>,
+    /// A file that cannot be opened next time: there are too many.
+    one_too_many: Option<String>,
 }
 
 impl Disk {
@@ -135,6 +137,7 @@ impl Disk {
             fault: None,
             failed: false,
             spoilt: 0..0,
+            one_too_many: None,
         })))
     }
 
@@ -154,6 +157,11 @@ impl Disk {
     /// Spoils these bytes of all files: they cannot be read until some of them are written.
     pub(super) fn spoil(&self, bytes: Range<usize>) {
         self.state().spoilt = bytes;
+    }
+
+    /// When the file of this name is opened next, as many files are open as may be.
+    pub(super) fn lack_descriptors_for(&self, name: &str) {
+        self.state().one_too_many = Some(name.to_owned());
     }
 
     /// Has it failed?
@@ -378,6 +386,9 @@ impl Folder for MemoryFolder {
     fn open(&self, name: &OsStr, _write: bool) -> io::Result<MemoryFile> {
         let mut state = self.disk.state();
         let node = state.find(self.node, name)?;
+        if state.one_too_many.take_if(|one| name == one.as_str()).is_some() {
+            return Err(rustix::io::Errno::MFILE.into());
+        }
         match state.nodes[&node].body {
             Body::File(_) => Ok(MemoryFile { disk: self.disk.clone(), node }),
             Body::Folder(_) => Err(io::ErrorKind::InvalidInput.into()),
