@@ -433,6 +433,16 @@ fn of_several_with_one_name_the_person_chooses() {
 }
 
 #[test]
+fn a_line_that_is_too_long_is_told_and_the_next_is_done() {
+    let net = Net::new();
+    let mut a = net.shell("a", &[]);
+    a.types(&format!("get {}", "x".repeat(200_000))).says(&["a line has up to 65536 bytes"]);
+    a.types("limit up 5K").says(&["up: 5.00 KiB/s"]);
+    let told = a.told();
+    assert_eq!(told.matches("error:").count(), 1, "{told}");
+}
+
+#[test]
 fn downloads_are_stopped_paused_explained_and_go_on() {
     let net = Net::new();
     let source = net.file("a/f.bin", 12 * MIB, 1);

@@ -4,9 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use super::input::LINE_BYTES_MAX;
 use crate::args::{HostPort, RowArgs, peer_name, rate};
 use crate::exit::{Code, Failure};
+use crate::ui;
 use crate::what::What;
+
+/// Columns of a line that is too long to be shown whole.
+const SHOWN: usize = 60;
 
 /// Share what is in the folder, fetch what others share.
 #[derive(Debug, Parser)]
@@ -160,6 +165,13 @@ pub(super) enum Parsed {
 /// # Errors
 /// It is not understood; the failure says why and, where it can be guessed, what was meant.
 pub(super) fn parse(line: &str) -> Result<Parsed, Failure> {
+    if line.len() > LINE_BYTES_MAX {
+        return Err(Failure::new(
+            Code::Usage,
+            format!("a line has up to {LINE_BYTES_MAX} bytes; this one is longer"),
+        )
+        .hint(format!("It begins with: {}", ui::name(ui::cut(line, SHOWN)))));
+    }
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Ok(Parsed::Nothing);
@@ -320,6 +332,7 @@ mod tests {
             "rename",
             "join a b",
             "get x --choose --from y",
+            &"x".repeat(LINE_BYTES_MAX + 1),
         ] {
             assert_eq!(parse(line).unwrap_err().code, Code::Usage, "{line}");
         }
