@@ -433,6 +433,21 @@ fn of_several_with_one_name_the_person_chooses() {
 }
 
 #[test]
+fn who_says_from_whom_says_which_of_one_name() {
+    let net = Net::new();
+    let (one, two) = (net.file("a/same", 1000, 1), net.file("b/same", 2000, 2));
+    let (_a, _b) = (net.shell("a", &[]), net.shell("b", &[]));
+    until("both are listed", || net.ask(&["list"]).all("content").count() == 2);
+    net.get("typed", "same", &["--from", "b"]).done();
+    assert_eq!(b3sum(&net.got("typed", "same")), b3sum(&two));
+    let mut c = net.shell("c", &[]);
+    c.types("get same --from a").says(&["Fetching same"]);
+    c.adds("wait").says(&["from a"]);
+    assert_eq!(b3sum(&net.of("c", "same")), b3sum(&one));
+    c.types("get same --from a,b").says(&["`same` means several contents"]);
+}
+
+#[test]
 fn a_line_that_is_too_long_is_told_and_the_next_is_done() {
     let net = Net::new();
     let mut a = net.shell("a", &[]);

@@ -67,7 +67,7 @@ impl Plan {
         for what in &args.what {
             let next = match what {
                 What::Ticket(ticket) => by_ticket(ticket, &place, &tracker).await?,
-                What::Text(_) => by_text(what, &place, &tracker).await?,
+                What::Text(_) => by_text(what, &args.from, &place, &tracker).await?,
             };
             if next.kind == Kind::File && !select.is_all() {
                 return Err(Failure::new(
@@ -113,9 +113,9 @@ pub(crate) async fn by_ticket(ticket: &Ticket, place: &Place, tracker: &HostPort
 }
 
 /// The tracker says what a name or an id means; where it cannot, what an earlier download left may.
-async fn by_text(what: &What, place: &Place, tracker: &HostPort) -> anyhow::Result<Wanted> {
+async fn by_text(what: &What, from: &[String], place: &Place, tracker: &HostPort) -> anyhow::Result<Wanted> {
     let found = match TrackerAt::resolve(tracker.clone()).await {
-        Ok(tracker) => what::find(&tracker, what).await,
+        Ok(tracker) => what::find_at(&tracker, what, from).await,
         Err(error) => Err(error),
     };
     let error = match found {
