@@ -136,6 +136,7 @@ fn common_errors_say_what_happened_and_what_to_do() {
         &["search", "[a"],
         &["get", &id, "--out", "other"],
         &["get", &id, "--out", "no/such/place"],
+        &["get", &id, "--out", "/proc/nowhere"],
         &["get", &id, "--from", "nobody", "--wait", "0"],
         &["get", &id, "--discard"],
         &["get", &id, "--as", "a"],
