@@ -89,6 +89,28 @@ fn a_line_is_typed_while_downloads_run_and_things_happen() {
 }
 
 #[test]
+fn what_is_typed_ahead_of_a_command_waits_for_it() {
+    let net = Net::new();
+    net.file("a/f", MIB, 1);
+    let _a = net.shell("a", &["--limit-up", "1K"]);
+    net.until_holders("f", &["a"]);
+    let mut me = net.terminal("me", &[]);
+    me.until("there is a prompt", |screen| last_line(screen).starts_with("me>"));
+    me.types("get f\rwait f\r");
+    me.until("it is being fetched", |screen| screen.contains("Fetching f"));
+    for kib in 1..=20 {
+        me.types(&format!("limit up {kib}K\r"));
+    }
+    me.until("the last of them is typed", |screen| screen.contains("me> limit up 20K"));
+    assert!(!me.text().contains("up: 1.00 KiB/s"), "{}", me.text());
+    me.types("half\x03");
+    me.until("what is waited for is given up", |screen| screen.contains("Given up."));
+    me.until("what was typed meanwhile is done", |screen| screen.contains("up: 20.00 KiB/s"));
+    me.types("quit\r");
+    assert_eq!(me.code(), Some(0));
+}
+
+#[test]
 fn a_taken_name_is_asked_for_again_with_a_free_one_preset() {
     let net = Net::new();
     let _first = net.shell("pavan", &[]);
