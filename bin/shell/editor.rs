@@ -333,7 +333,7 @@ impl Face {
 impl Prompt for LivePrompt {
     fn render_prompt_left(&self) -> Cow<'_, str> {
         let state = self.face.state();
-        let width = width().saturating_sub(1);
+        let width = width();
         let mut text = String::new();
         for line in state.area.iter().filter(|_| self.with_area) {
             text.push_str(crate::ui::cut(line, width));
@@ -362,9 +362,11 @@ impl Prompt for LivePrompt {
     }
 }
 
-fn width() -> usize {
+/// Columns of a line above the one that is typed: the last of the terminal's stays free.
+pub(super) fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stdout());
-    size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(USUAL_WIDTH)
+    let columns = size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    columns.unwrap_or(USUAL_WIDTH).saturating_sub(1)
 }
 
 /// Until it is dropped, keys that are typed between two lines wait as they are for the next one. `reedline` leaves the terminal

@@ -262,7 +262,7 @@ impl Shell {
             }
         }
         if let Some(editor) = &self.editor {
-            editor.show(status::lines(&shown));
+            editor.show(status::lines(&shown, editor::width()));
         }
         Ok(())
     }

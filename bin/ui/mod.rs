@@ -19,8 +19,8 @@ pub(crate) use json::{ContentRow, Event, Explained, Source, size};
 pub(crate) use progress::{DownloadBar, HashingBar, PeerBar};
 pub(crate) use table::{CONTENT_HEADING, ContentTable, Table, number};
 pub(crate) use text::{
-    bytes, columns, cut, lines, missing, name, pad, peer_name, percent, percents, pieces, rate, refusal,
-    seconds, short_id,
+    bytes, columns, cut, lines, missing, name, name_and_bar, pad, peer_name, percent, percents, pieces, rate,
+    refusal, seconds, short_id,
 };
 pub(crate) use writing::stuck;
 
