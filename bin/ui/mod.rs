@@ -16,7 +16,7 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 use potluck_core::content::escape_json;
 
 pub(crate) use json::{ContentRow, Event, Explained, Source, size};
-pub(crate) use progress::{DownloadBar, HashingBar, PeerBar};
+pub(crate) use progress::{DownloadBar, HashingBar, PeerBar, ReadingBar};
 pub(crate) use table::{CONTENT_HEADING, ContentTable, Table, number};
 pub(crate) use text::{
     bytes, columns, cut, lines, missing, name, name_and_bar, pad, peer_name, percent, percents, pieces, rate,

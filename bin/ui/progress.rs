@@ -13,6 +13,8 @@ const NAME: usize = 32;
 const BAR: usize = 24;
 /// Where nobody says how wide the terminal is.
 const USUAL_WIDTH: usize = 80;
+/// Of what has no known end.
+const READING: &str = "{prefix} {binary_bytes} read, {binary_bytes_per_sec}";
 
 /// The bar of one download.
 #[derive(Debug)]
@@ -107,6 +109,33 @@ impl Drop for HashingBar {
     }
 }
 
+/// How much was read of what has no known end.
+#[derive(Debug)]
+pub(crate) struct ReadingBar(ProgressBar);
+
+impl ReadingBar {
+    pub(crate) fn new(bars: &MultiProgress, label: &str) -> Self {
+        let bar = bars.add(ProgressBar::no_length());
+        bar.set_style(template(READING));
+        bar.set_prefix(shorten(label));
+        Self(bar)
+    }
+
+    /// Counts what is read from `input`.
+    pub(crate) fn count<R>(&self, input: R) -> impl std::io::Read + use<R>
+    where
+        R: std::io::Read,
+    {
+        self.0.wrap_read(input)
+    }
+}
+
+impl Drop for ReadingBar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// A name, a bar, a percentage, and what stands behind it.
 fn style(behind: &str) -> ProgressStyle {
     let (_, bar) = room();
@@ -156,9 +185,16 @@ mod tests {
 
     #[test]
     fn the_templates_are_sound() {
-        for template in ["{prefix} {bar:24} {percent:>3}% {msg}", "{bar:1} {binary_bytes_per_sec}"] {
+        for template in ["{prefix} {bar:24} {percent:>3}% {msg}", "{bar:1} {binary_bytes_per_sec}", READING] {
             assert!(ProgressStyle::with_template(template).is_ok());
         }
+    }
+
+    #[test]
+    fn what_is_read_is_counted() {
+        let bar = ReadingBar::new(&MultiProgress::new(), "standard input");
+        std::io::copy(&mut bar.count(&b"hello"[..]), &mut std::io::sink()).unwrap();
+        assert_eq!((bar.0.position(), bar.0.length()), (5, None));
     }
 
     #[test]
