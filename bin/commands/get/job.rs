@@ -23,6 +23,10 @@ const CHECKING_EVERY: Duration = Duration::from_millis(100);
 /// How often it is told again why it waits, while pieces come and go but the reason stays.
 const WAITING_EVERY: Duration = Duration::from_secs(10);
 
+/// What to do where a folder is in the way.
+const ANOTHER_FOLDER: &str = "It is another folder, or a part of the wanted one (by --include, say). Move it away, or choose \
+    another name by --out PATH.";
+
 /// How often, and how many times, it is tried to remove what a worker may still have open.
 const TIDY_EVERY: Duration = Duration::from_millis(10);
 const TIDY_TRIES: u32 = 100;
@@ -274,6 +278,9 @@ impl Job {
         let path = if of_part { target.part_path(key.id) } else { self.path.clone() };
         let path = ui::name(&path.to_string_lossy());
         let failure = match reason {
+            FailReason::Storage(fault) if occupied && self.path.is_dir() => {
+                storage_failure(fault, &path).hint(ANOTHER_FOLDER)
+            }
             FailReason::Storage(fault) => storage_failure(fault, &path),
             FailReason::NotAContent => self
                 .failure(Code::Failed, "its pieces do not fit its id and length: whoever named it was wrong"),
