@@ -1,10 +1,14 @@
 //! Announcing and withdrawing contents.
 
+use std::collections::BTreeSet;
+
 use super::registry::{Change, ContentIndex, OwnerId};
 use super::{Tracker, TrackerEvent, Turn};
 use crate::content::{Geometry, SafePath};
 use crate::ids::{ContentKey, LinkId};
-use crate::limits::{ADS_PER_MESSAGE, CONTENT_BYTES_MAX, NAME_BYTES_MAX, REPORT_NAMES};
+use crate::limits::{
+    ADS_PER_MESSAGE, CONTENT_BYTES_MAX, NAME_BYTES_MAX, OTHER_NAMES_PER_CONTENT, REPORT_NAMES,
+};
 use crate::wire::tracker::{Ad, RefusedRequest, TrackerMessage};
 
 impl Tracker {
@@ -67,6 +71,15 @@ impl Tracker {
         } else {
             turn.refuse(id, seq, RefusedRequest::NotYours);
         }
+    }
+
+    /// Lists an own registration under other names, too. Nothing is answered: an older tracker does not know the request.
+    pub(super) fn also_named(&mut self, id: LinkId, key: ContentKey, names: &[String]) {
+        let Some((owner, _)) = self.session_of(id) else { return };
+        let is_name = |name: &&String| name.len() <= NAME_BYTES_MAX && SafePath::parse(name).is_ok();
+        let names: BTreeSet<&str> =
+            names.iter().filter(is_name).map(String::as_str).take(OTHER_NAMES_PER_CONTENT).collect();
+        self.registry.also_named(owner, key, &names);
     }
 
     fn no_holder(&mut self, owner: OwnerId, content: ContentIndex, turn: &Turn<'_>) {

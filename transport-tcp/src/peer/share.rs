@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use potluck_core::content::{Kind, Node, PieceTable, escape};
 use potluck_core::ids::ContentKey;
+use potluck_core::limits::OTHER_NAMES_PER_CONTENT;
 use potluck_core::peer::Command;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -131,6 +132,8 @@ pub(super) struct Shares {
     keys_of: HashMap<PathBuf, BTreeSet<ContentKey>>,
     /// Folders whose owner sees by itself what becomes of what lies directly in them.
     watched: BTreeSet<PathBuf>,
+    /// By content, the other names that were said of it. None is empty.
+    also: HashMap<ContentKey, Vec<String>>,
 }
 
 impl Shares {
@@ -148,6 +151,29 @@ impl Shares {
             self.keys_of.insert(path.to_owned(), BTreeSet::from([key]));
         }
         best(offers).filter(|offer| !before.is_some_and(|before| before.looks_like(offer)))
+    }
+
+    /// The names that a content has besides that of its best offer, if they are others than were said.
+    fn other_names(&mut self, key: ContentKey) -> Option<Vec<String>> {
+        let offers = self.by_key.get(&key).map_or(&[][..], Vec::as_slice);
+        let known = self.also.get(&key).map_or(&[][..], Vec::as_slice);
+        if offers.len() < 2 && known.is_empty() {
+            return None;
+        }
+        let best = best(offers).map(|offer| offer.name.as_str());
+        let names = offers.iter().map(|(_, offer)| offer).filter(|offer| !offer.member);
+        let others = names.map(|offer| offer.name.as_str()).filter(|name| Some(*name) != best);
+        let others: BTreeSet<&str> = others.take(OTHER_NAMES_PER_CONTENT).collect();
+        if others.iter().eq(known) {
+            return None;
+        }
+        let others: Vec<String> = others.into_iter().map(str::to_owned).collect();
+        if others.is_empty() {
+            self.also.remove(&key);
+        } else {
+            self.also.insert(key, others.clone());
+        }
+        Some(others)
     }
 
     /// Notes that `path` offers a content no longer. Returns the best offer of those that are left.
@@ -197,6 +223,7 @@ impl Shares {
 
     /// Notes that a content is offered by nobody, since its file changed. Returns the paths that did.
     fn lose(&mut self, key: ContentKey) -> Vec<PathBuf> {
+        self.also.remove(&key);
         let paths: Vec<_> = self.by_key.remove(&key).into_iter().flatten().map(|(path, _)| path).collect();
         paths.iter().for_each(|path| self.unlist(path, key));
         paths
@@ -274,6 +301,7 @@ async fn offer_each(
         if let Some(offer) = shares.add(path, key, offer) {
             peer.command(command(key, offer)).await;
         }
+        say_other_names(peer, &mut shares, key).await;
         offered.insert(key);
     }
     offered
@@ -321,6 +349,13 @@ async fn withdraw(
             peer.store.remove_source(*key);
             peer.command(Command::Unshare { key: *key }).await;
         }
+        say_other_names(peer, shares, *key).await;
+    }
+}
+
+async fn say_other_names(peer: &Inner, shares: &mut Shares, key: ContentKey) {
+    if let Some(names) = shares.other_names(key) {
+        peer.command(Command::AlsoNamed { key, names }).await;
     }
 }
 
@@ -521,6 +556,25 @@ mod tests {
         assert_eq!(shares.remove(file, KEY).unwrap().name, "in folder, renamed");
         assert!(shares.remove(folder, KEY).is_none());
         assert!(shares.by_key.is_empty() && shares.keys_of.is_empty());
+    }
+
+    #[test]
+    fn every_name_of_the_same_bytes_is_said() {
+        let mut shares = Shares::default();
+        let [a, b, folder] = ["a", "b", "folder"].map(Path::new);
+        shares.add(b, KEY, offer("b", false));
+        assert_eq!(shares.other_names(KEY), None);
+        shares.add(folder, KEY, offer("folder/c", true));
+        assert_eq!(shares.other_names(KEY), None, "a folder has its files by their paths");
+        assert_eq!(shares.add(a, KEY, offer("a", false)).unwrap().name, "a");
+        assert_eq!(shares.other_names(KEY), Some(vec!["b".to_owned()]));
+        assert_eq!(shares.other_names(KEY), None, "it was said");
+        assert_eq!(shares.remove(a, KEY).unwrap().name, "b");
+        assert_eq!(shares.other_names(KEY), Some(Vec::new()));
+        shares.add(a, KEY, offer("a", false));
+        assert_eq!(shares.other_names(KEY), Some(vec!["b".to_owned()]));
+        shares.lose(KEY);
+        assert_eq!(shares.other_names(KEY), None, "it is withdrawn with all its names");
     }
 
     #[test]
