@@ -226,7 +226,7 @@ impl Peer {
     fn why_not_asked(&self, link: LinkId) -> HolderState {
         if self.links.get(&link).is_some_and(|l| l.inflight > 0) {
             HolderState::Elsewhere
-        } else if self.down_cap.rate() > 0 {
+        } else if self.down_cap.is_reached(self.now) {
             HolderState::Capped
         } else if self.put_off.contains(&link) {
             HolderState::Enough
