@@ -111,6 +111,24 @@ fn what_is_typed_ahead_of_a_command_waits_for_it() {
 }
 
 #[test]
+fn a_ctrl_c_leaves_no_bar_behind() {
+    let net = Net::new();
+    net.file("a/f", 12 * MIB, 1);
+    let _a = net.shell("a", &["--limit-up", "1M"]);
+    net.until_holders("f", &["a"]);
+    let words = ["get", "f", "--out", "got/", "--listen", "127.0.0.1:0", "--tracker", &net.addr];
+    let mut get = Terminal::start(net.bare(&words), 30, 60);
+    let bars = |screen: &str| screen.lines().filter(|line| line.contains('%')).count();
+    get.until("there is a bar", |screen| bars(screen) > 0);
+    // The terminal shows it where the cursor is; nobody is interrupted, since it is no terminal of the process.
+    get.types("\x03");
+    let before = get.text();
+    get.until("the bar went on", |screen| screen != before);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(bars(&get.text()), 1, "{}", get.text());
+}
+
+#[test]
 fn a_taken_name_is_asked_for_again_with_a_free_one_preset() {
     let net = Net::new();
     let _first = net.shell("pavan", &[]);

@@ -1,6 +1,7 @@
 //! Everything that is printed. Results go to stdout, one line each (or, with `--json`, one object per event); notes,
 //! progress and logs go to stderr. Text that came from elsewhere is escaped on its way out.
 
+mod caret;
 mod json;
 mod progress;
 mod table;
@@ -15,6 +16,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use potluck_core::content::escape_json;
 
+pub(crate) use caret::HiddenCaret;
 pub(crate) use json::{ContentRow, Event, Explained, Source, size};
 pub(crate) use progress::{DownloadBar, HashingBar, PeerBar, ReadingBar};
 pub(crate) use table::{CONTENT_HEADING, ContentTable, Table, number};
