@@ -122,6 +122,8 @@ fn common_errors_say_what_happened_and_what_to_do() {
         &["share", "x", "--limit-up", "fast"],
         &["share", "x", "--listen", "here"],
         &["share", "nosuch"],
+        &["share", "/dev/null"],
+        &["peer", "--dir", "other/f"],
         &["list", "--tracker", "a b"],
         &["list", "--tracker", "127.0.0.1:9"],
         &["man", "gett"],

@@ -42,12 +42,15 @@ pub(crate) async fn run(mut args: ShareArgs, ctx: &Context) -> anyhow::Result<()
             .hint("Share it as PATH `-`; a file goes by its own name.")
             .into());
     }
-    // A missing path fails at once, before anything is hashed.
+    // What cannot be shared fails at once, before anything is hashed.
     for path in &args.paths {
-        std::fs::metadata(path).map_err(|error| {
+        let found = std::fs::metadata(path).map_err(|error| {
             cannot_share(&format!("{}: {error}", path.display()))
                 .hint("share takes paths of this machine; what others share is had by `potluck get`.")
         })?;
+        if !found.is_file() && !found.is_dir() {
+            return Err(cannot_share(&format!("{}: neither a file nor a folder", path.display())).into());
+        }
     }
     let mut sharing = Sharing::start(&args, ctx).await?;
     let result = sharing.serve(args.paths, args.once).await;

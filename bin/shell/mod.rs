@@ -51,8 +51,16 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// The first line is read once what the folder has is shared, or after this long: hashing may take hours.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
 
+const DIR_HINT: &str = "--dir names a folder, which is created when it is absent.";
+
 /// Runs a peer until it is told to quit.
 pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
+    if std::fs::metadata(&args.dir).is_ok_and(|found| !found.is_dir()) {
+        let file = ui::name(&args.dir.to_string_lossy());
+        return Err(Failure::new(Code::Failed, format!("cannot share the folder {file}: it is no folder"))
+            .hint(DIR_HINT)
+            .into());
+    }
     let typist = if ctx.while_stdin { Typist::Nobody } else { Typist::look(ctx.out.is_json()) };
     let tracker = args.serve.network.tracker.clone().unwrap_or_default();
     let session = Session::start(&args.serve, tracker.clone(), &ctx.out).await?.with_shell();
@@ -60,8 +68,7 @@ pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
     let (folder, changes) =
         SharedFolder::start(session.peer.clone(), &args.dir, !args.no_share).map_err(|error| {
             let dir = ui::name(&args.dir.to_string_lossy());
-            Failure::new(Code::Failed, format!("cannot share the folder {dir}: {error}"))
-                .hint("--dir names a folder, which is created when it is absent.")
+            Failure::new(Code::Failed, format!("cannot share the folder {dir}: {error}")).hint(DIR_HINT)
         })?;
     if !args.no_share {
         ctx.out

@@ -182,7 +182,7 @@ pub(super) fn parse(line: &str) -> Result<Parsed, Failure> {
     match Line::try_parse_from(words) {
         Ok(Line { command: Command::Get(words) }) => Ok(Parsed::Do(Box::new(Command::Get(words.settle()?)))),
         Ok(Line { command }) => Ok(Parsed::Do(Box::new(command))),
-        Err(error) if error.exit_code() == 0 => Ok(Parsed::Help(error.to_string().trim_end().to_owned())),
+        Err(error) if error.exit_code() == 0 => Ok(Parsed::Help(of_commands(&error.to_string()))),
         Err(mut error) => {
             crate::near::suggest(&mut error, &Line::command());
             Err(misunderstood(&error))
@@ -190,14 +190,19 @@ pub(super) fn parse(line: &str) -> Result<Parsed, Failure> {
     }
 }
 
+/// What clap says, in the words of a shell.
+fn of_commands(text: &str) -> String {
+    text.trim_end().replace("subcommand", "command")
+}
+
 fn misunderstood(error: &clap::Error) -> Failure {
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
     let (message, more) = text.split_once("\n\n").unwrap_or((text, ""));
-    let failure = Failure::new(Code::Usage, message.replace("subcommand", "command"));
+    let failure = Failure::new(Code::Usage, of_commands(message));
     let tips =
         more.lines().map(str::trim).filter(|line| line.starts_with("tip:") || line.starts_with("Usage:"));
-    let mut hint: Vec<String> = tips.map(|tip| tip.replace("subcommand", "command")).collect();
+    let mut hint: Vec<String> = tips.map(of_commands).collect();
     hint.push("`help` lists what can be done, `help COMMAND` tells more.".to_owned());
     failure.hint(hint.join("\n"))
 }
@@ -314,7 +319,8 @@ mod tests {
     fn help_comes_from_the_definition() {
         for (line, words) in [("help", "explain"), ("help get", "--choose"), ("get --help", "--from")] {
             let Ok(Parsed::Help(text)) = parse(line) else { panic!("{line}") };
-            assert!(text.contains(words) && !text.contains("potluck"), "{line}: {text}");
+            assert!(text.contains(words), "{line}: {text}");
+            assert!(!text.contains("potluck") && !text.contains("subcommand"), "{line}: {text}");
         }
     }
 
