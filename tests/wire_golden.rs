@@ -526,7 +526,7 @@ fn the_whole_encoding_is_pinned() {
             hasher.update(&frames);
         }
     }
-    let pinned = "af057e75976070a6f06284a2e4c48bdf3c3579810880b1f568dc384423b62f5e";
+    let pinned = "f5d1eb7abcd88cb4f59ff982b91c83ec02f8493624b9a569c1166230aefc52cd";
     assert_eq!(hasher.finalize().to_hex().as_str(), pinned);
 }
 

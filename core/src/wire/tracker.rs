@@ -273,7 +273,7 @@ messages! {
             total: u64,
         }
         /// An own registration is to be listed under these names, too, and under no others that were said before.
-        130 max 8192 AlsoNamed {
+        130 max 131072 AlsoNamed {
             /// The content.
             key: ContentKey,
             /// At most [`OTHER_NAMES_PER_CONTENT`](crate::limits::OTHER_NAMES_PER_CONTENT).

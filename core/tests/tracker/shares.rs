@@ -78,7 +78,7 @@ fn one_peer_may_have_several_names_for_the_same_bytes() {
     assert_eq!(say(&mut hub, bob, &["mine"]), ["one", "two"], "only its owner may name it");
     assert_eq!(hub.names(bob, Matching::Name("two".into())), ["two"]);
     assert_eq!(hub.holders(bob, key).len(), 1);
-    let many: Vec<String> = (0..99).map(|number| format!("{number:02}")).collect();
+    let many: Vec<String> = (0..300).map(|number| format!("{number:03}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(say(&mut hub, ann, &many).len(), 1 + limits::OTHER_NAMES_PER_CONTENT);
     assert_eq!(say(&mut hub, ann, &["three"]), ["one", "three"]);
