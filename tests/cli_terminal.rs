@@ -140,6 +140,12 @@ fn a_taken_name_is_asked_for_again_with_a_free_one_preset() {
     second.until("it joined by it", |screen| {
         screen.contains("Joined the tracker") && !last_line(screen).starts_with("pavan>")
     });
+    // Who wants none of them has no shell without a name.
+    let mut third = net.terminal("pavan", &[]);
+    third.until("it asks", |screen| last_line(screen).starts_with("another name: pavan"));
+    third.types("\x03");
+    assert_eq!(third.code(), Some(1), "{}", third.text());
+    assert!(third.text().contains("error: the name pavan is taken"), "{}", third.text());
     second.types("rename dante\r");
     second.until("the prompt follows", |screen| last_line(screen) == "dante>");
     second.types("\x04");

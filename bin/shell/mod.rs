@@ -130,6 +130,8 @@ impl Shell {
         let mut progress = interval(PROGRESS_EVERY);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut running: Option<Running> = Some(Box::pin(begin(Arc::clone(&self.desk), dir)));
+        // What ends the shell unless another name is given.
+        let mut nameless: Option<Failure> = None;
         let mut tracking = self.session.tracking();
         let mut typing = self.typist != Typist::Nobody;
         loop {
@@ -138,6 +140,7 @@ impl Shell {
                 event = self.session.next() => {
                     let event = event?;
                     if let Event::Peer(PeerEvent::NameTaken { offer }) = &event {
+                        nameless = Some(Session::name_is_taken(&self.desk.state().name, offer));
                         running = Some(self.another_name(offer.clone())?);
                     } else {
                         events::tell(&self.desk, &self.session, event, &mut self.news).await?;
@@ -163,6 +166,9 @@ impl Shell {
                     }
                 }
                 Some(interrupt) = self.interrupts.recv() => {
+                    if let Some(failure) = nameless {
+                        return Err(failure.into());
+                    }
                     if running.take().is_some() {
                         self.desk.out().note("Given up.");
                     } else if interrupt == Interrupt::NothingTyped {
@@ -179,6 +185,7 @@ impl Shell {
                 },
                 done = end_of(&mut running), if running.is_some() => {
                     running = None;
+                    nameless = None;
                     if self.is_last(done)? {
                         return self.verdict();
                     }
