@@ -162,11 +162,10 @@ fn reasons(e: &Explanation, rate: u64) -> Vec<String> {
     lines
 }
 
-/// Does our own cap bound it? Then it is all but used up, or somebody waits for it.
+/// Does our own cap bound it? Others may use it up as well.
 fn is_capped(e: &Explanation, rate: u64) -> bool {
-    let waits = e.holders.iter().any(|holder| holder.state == HolderState::Capped);
     let used = rate.saturating_mul(CAP_USED.1) >= e.down_rate_max.saturating_mul(CAP_USED.0);
-    e.stage == Stage::Fetching && e.down_rate_max > 0 && rate > 0 && (waits || used)
+    e.stage == Stage::Fetching && e.down_rate_max > 0 && rate > 0 && (e.down_rate_reached || used)
 }
 
 /// Our own cap, the links together, or one holder alone: the one whose own pieces take longest.
@@ -278,6 +277,7 @@ mod tests {
             missing_bytes: 990,
             unreachable_bytes: 0,
             down_rate_max: 0,
+            down_rate_reached: false,
             unlinked: 0,
             undecided: 0,
             holders,
@@ -311,7 +311,7 @@ mod tests {
         let text = reasons(&e, 30).join("\n");
         assert!(text.starts_with("Bound by all 2 links") && text.contains("Our own cap: 300 B/s"), "{text}");
         // Others use it up.
-        e.holders[0].state = HolderState::Capped;
+        e.down_rate_reached = true;
         assert!(reasons(&e, 30)[0].starts_with("Bound by our own cap"));
     }
 
