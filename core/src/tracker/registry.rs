@@ -269,11 +269,19 @@ impl Registry {
     }
 
     /// Lists the owner's registration of a content under these names, too, and under no others. What exceeds a bound is left
-    /// out.
-    pub(super) fn also_named(&mut self, owner: OwnerId, key: ContentKey, names: &BTreeSet<&str>) {
-        let Some(content) = self.index(key) else { return };
-        let Some(holder) = self.holder(owner, content).copied() else { return };
+    /// out. Returns the names that are new.
+    pub(super) fn also_named(
+        &mut self,
+        owner: OwnerId,
+        key: ContentKey,
+        names: &BTreeSet<&str>,
+    ) -> Vec<String> {
+        let Some(content) = self.index(key) else { return Vec::new() };
+        let Some(holder) = self.holder(owner, content).copied() else { return Vec::new() };
+        let before = self.also.get(&(owner, content)).map_or(&[][..], |(_, rows)| rows);
+        let before: BTreeSet<String> = before.iter().map(|row| self.catalog.name(*row).to_owned()).collect();
         self.drop_other_names(owner, content);
+        let mut new = Vec::new();
         let total = self.catalog.found(holder.row).total;
         let mut rows = Vec::new();
         for name in names {
@@ -284,6 +292,9 @@ impl Registry {
                 || self.name_bytes + name.len() > self.bounds.names_in_all;
             if is_full {
                 break;
+            }
+            if !before.contains(*name) {
+                new.push((*name).to_owned());
             }
             let (name, kind) = ((*name).to_owned(), holder.kind);
             self.named(owner, name.len(), 0);
@@ -301,6 +312,7 @@ impl Registry {
         if !rows.is_empty() {
             self.also.insert((owner, content), (holder.kind, rows));
         }
+        new
     }
 
     fn drop_other_names(&mut self, owner: OwnerId, content: ContentIndex) {
@@ -578,7 +590,7 @@ mod tests {
         let owner = registry.add_owner(PeerId([1; 32]));
         let key = ads(0..1)[0].key;
         let also = |registry: &mut Registry, names: &[&str]| {
-            registry.also_named(owner, key, &names.iter().copied().collect());
+            let _ = registry.also_named(owner, key, &names.iter().copied().collect());
             registry.check_invariants();
             listed(registry)
         };
@@ -605,7 +617,7 @@ mod tests {
             assert_eq!(announce(&mut registry, owner, &ads(0..2)), None);
         }
         let also = |registry: &mut Registry, owner, number: usize, names: &[&str]| {
-            registry.also_named(owner, ads(0..2)[number].key, &names.iter().copied().collect());
+            let _ = registry.also_named(owner, ads(0..2)[number].key, &names.iter().copied().collect());
             registry.check_invariants();
             listed(registry).len()
         };

@@ -74,12 +74,18 @@ impl Tracker {
     }
 
     /// Lists an own registration under other names, too. Nothing is answered: an older tracker does not know the request.
-    pub(super) fn also_named(&mut self, id: LinkId, key: ContentKey, names: &[String]) {
-        let Some((owner, _)) = self.session_of(id) else { return };
+    pub(super) fn also_named(&mut self, id: LinkId, key: ContentKey, names: &[String], turn: &mut Turn<'_>) {
+        let Some((owner, session)) = self.session_of(id) else { return };
+        let name = session.name.clone();
         let is_name = |name: &&String| name.len() <= NAME_BYTES_MAX && SafePath::parse(name).is_ok();
         let names: BTreeSet<&str> =
             names.iter().filter(is_name).map(String::as_str).take(OTHER_NAMES_PER_CONTENT).collect();
-        self.registry.also_named(owner, key, &names);
+        let mut contents = self.registry.also_named(owner, key, &names);
+        let count = contents.len() as u32;
+        if count > 0 {
+            contents.truncate(REPORT_NAMES);
+            turn.report(TrackerEvent::Announced { name, contents, count });
+        }
     }
 
     fn no_holder(&mut self, owner: OwnerId, content: ContentIndex, turn: &Turn<'_>) {

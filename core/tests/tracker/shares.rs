@@ -75,6 +75,12 @@ fn one_peer_may_have_several_names_for_the_same_bytes() {
     assert!(say(&mut hub, ann, &["early"]).is_empty(), "it is not registered yet");
     hub.announce(ann, vec![ad(1, "one")]);
     assert_eq!(say(&mut hub, ann, &["two", "../three", "two"]), ["one", "two"]);
+    assert_eq!(say(&mut hub, ann, &["two"]), ["one", "two"]);
+    let told = hub.events.iter().filter(|event| match event {
+        TrackerEvent::Announced { contents, .. } => contents == &["two"],
+        _ => false,
+    });
+    assert_eq!(told.count(), 1, "a name that is said again is no news");
     assert_eq!(say(&mut hub, bob, &["mine"]), ["one", "two"], "only its owner may name it");
     assert_eq!(hub.names(bob, Matching::Name("two".into())), ["two"]);
     assert_eq!(hub.holders(bob, key).len(), 1);
