@@ -209,7 +209,7 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     pub(crate) stay: bool,
     /// How long to wait for a holder of what is missing
-    #[arg(long, value_name = "SECONDS", env = "POTLUCK_WAIT", hide_env = true, default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", env = "POTLUCK_WAIT", hide_env = true, default_value_t = 30, value_parser = seconds)]
     pub(crate) wait: u32,
     /// Fetch from these peers only
     #[arg(long, value_name = "PEER", num_args = 1.., value_delimiter = ',')]
@@ -268,7 +268,7 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "PEER", env = "POTLUCK_ACCEPT_FROM", hide_env = true, num_args = 1.., value_delimiter = ',')]
     pub(crate) accept_from: Vec<String>,
     /// From a pipe: how long to wait for a holder of what is missing
-    #[arg(long, value_name = "SECONDS", env = "POTLUCK_WAIT", hide_env = true, default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", env = "POTLUCK_WAIT", hide_env = true, default_value_t = 30, value_parser = seconds)]
     pub(crate) wait: u32,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
@@ -297,7 +297,7 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "PEER", num_args = 1.., value_delimiter = ',', required = true)]
     pub(crate) to: Vec<String>,
     /// How long to wait for a peer that gets no further
-    #[arg(long, value_name = "SECONDS", env = "POTLUCK_WAIT", hide_env = true, default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", env = "POTLUCK_WAIT", hide_env = true, default_value_t = 30, value_parser = seconds)]
     pub(crate) wait: u32,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
@@ -488,6 +488,10 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
     };
     let count: u64 = digits.parse().map_err(|_| "expected bytes per second, like 500K or 10M".to_owned())?;
     count.checked_mul(factor).ok_or_else(|| "that is more than can be counted".to_owned())
+}
+
+fn seconds(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a number of seconds, like 30".to_owned())
 }
 
 fn safe_name(text: &str) -> Result<SafeName, String> {

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
     log::start(&args, &out);
     // Links, shared files and the members of folders all need descriptors.
     tracing::debug!(limit = potluck_transport_tcp::store::raise_open_files(), "open files");
+    let _caret = ui::HiddenCaret::take();
     match run(args, &out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(error, &out),

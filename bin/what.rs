@@ -37,6 +37,8 @@ const IDS_SUGGESTED: usize = 5;
 const ID_DIGITS: usize = 64;
 /// Rows looked at for one WHAT: more candidates than that help nobody.
 pub(crate) const ROWS_MAX: u32 = 1024;
+/// So many contents of one name are told apart by who holds them: each is one more question.
+const CONTENTS_TOLD_APART: usize = 32;
 /// Time that one of several addresses has to accept: all of them are tried within the time that a request has.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1200);
 
@@ -130,11 +132,37 @@ fn hex_digits(text: &str) -> Option<String> {
 /// # Errors
 /// Nobody knows it, it means several, or the tracker does not answer.
 pub(crate) async fn find(tracker: &TrackerAt, what: &What) -> anyhow::Result<Row> {
-    let rows = rows(tracker, what).await?;
+    find_at(tracker, what, &[]).await
+}
+
+/// The same, where only peers of these names are to be asked.
+pub(crate) async fn find_at(tracker: &TrackerAt, what: &What, from: &[String]) -> anyhow::Result<Row> {
+    let rows = rows_at(tracker, what, from).await?;
     match one_of(&rows, what)? {
         Some(row) => Ok(row),
         None => Err(not_found(tracker, what).await.into()),
     }
+}
+
+/// Every row that may be meant, where only peers of these names are to be asked (of no name: all). Of several contents, those
+/// are meant that one of them holds; should none hold any, the names settle nothing.
+pub(crate) async fn rows_at(tracker: &TrackerAt, what: &What, from: &[String]) -> anyhow::Result<Vec<Row>> {
+    let mut rows = rows(tracker, what).await?;
+    let contents = distinct(&rows);
+    if from.is_empty() || !(2..=CONTENTS_TOLD_APART).contains(&contents.len()) {
+        return Ok(rows);
+    }
+    let mut held = BTreeSet::new();
+    for content in contents {
+        let holders = tracker.holders(content.key).await?;
+        if holders.iter().any(|(holder, _)| from.contains(&holder.name)) {
+            held.insert(content.key.id);
+        }
+    }
+    if !held.is_empty() {
+        rows.retain(|row| held.contains(&row.key.id));
+    }
+    Ok(rows)
 }
 
 /// Every row that may be meant.

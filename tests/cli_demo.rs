@@ -45,3 +45,19 @@ fn an_interrupted_demonstration_leaves_nothing() {
         assert!(signal == Signal::KILL || std::fs::read_dir(&temp).unwrap().count() == 0, "cleaned up");
     }
 }
+
+#[test]
+fn what_cannot_be_shared_is_told_once_and_before_anything_is_started() {
+    let net = Net::without_tracker();
+    std::fs::create_dir(net.path("folder")).unwrap();
+    for (file, why) in [("nosuch", "No such file"), ("folder", "takes a file")] {
+        let ran = net.typed(&["demo", file]);
+        assert_eq!(ran.code, Some(1));
+        assert!(ran.stdout.is_empty() && ran.stderr.lines().count() == 1, "{}{}", ran.stdout, ran.stderr);
+        assert!(
+            ran.stderr.contains(&format!("cannot share {file}")) && ran.stderr.contains(why),
+            "{}",
+            ran.stderr
+        );
+    }
+}

@@ -433,6 +433,52 @@ fn of_several_with_one_name_the_person_chooses() {
 }
 
 #[test]
+fn a_copy_in_the_folder_is_found_by_its_own_name() {
+    let net = Net::new();
+    let source = net.file("a/first", 1000, 1);
+    let mut a = net.shell("a", &[]);
+    net.until_holders("first", &["a"]);
+    for copy in ["copy", "zcopy"] {
+        std::fs::copy(&source, net.of("a", copy)).unwrap();
+    }
+    let listed =
+        || -> Vec<String> { net.ask(&["list"]).all("content").map(|row| text(row, "name")).collect() };
+    until("all three are listed", || listed() == ["copy", "first", "zcopy"]);
+    assert_eq!(net.holders("zcopy"), ["a"]);
+    net.get("typed", "zcopy", &[]).done();
+    assert_eq!(b3sum(&net.got("typed", "zcopy")), b3sum(&source));
+    a.types("unshare copy").says(&["copy is shared no longer"]);
+    until("it is not listed any more", || listed() == ["first", "zcopy"]);
+    std::fs::remove_file(&source).unwrap();
+    until("the first is gone", || listed() == ["zcopy"]);
+}
+
+#[test]
+fn who_says_from_whom_says_which_of_one_name() {
+    let net = Net::new();
+    let (one, two) = (net.file("a/same", 1000, 1), net.file("b/same", 2000, 2));
+    let (_a, _b) = (net.shell("a", &[]), net.shell("b", &[]));
+    until("both are listed", || net.ask(&["list"]).all("content").count() == 2);
+    net.get("typed", "same", &["--from", "b"]).done();
+    assert_eq!(b3sum(&net.got("typed", "same")), b3sum(&two));
+    let mut c = net.shell("c", &[]);
+    c.types("get same --from a").says(&["Fetching same"]);
+    c.adds("wait").is_done();
+    assert_eq!(b3sum(&net.of("c", "same")), b3sum(&one));
+    c.types("get same --from a,b").says(&["`same` means several contents"]);
+}
+
+#[test]
+fn a_line_that_is_too_long_is_told_and_the_next_is_done() {
+    let net = Net::new();
+    let mut a = net.shell("a", &[]);
+    a.types(&format!("get {}", "x".repeat(200_000))).says(&["a line has up to 65536 bytes"]);
+    a.types("limit up 5K").says(&["up: 5.00 KiB/s"]);
+    let told = a.told();
+    assert_eq!(told.matches("error:").count(), 1, "{told}");
+}
+
+#[test]
 fn downloads_are_stopped_paused_explained_and_go_on() {
     let net = Net::new();
     let source = net.file("a/f.bin", 12 * MIB, 1);

@@ -89,6 +89,46 @@ fn a_line_is_typed_while_downloads_run_and_things_happen() {
 }
 
 #[test]
+fn what_is_typed_ahead_of_a_command_waits_for_it() {
+    let net = Net::new();
+    net.file("a/f", MIB, 1);
+    let _a = net.shell("a", &["--limit-up", "1K"]);
+    net.until_holders("f", &["a"]);
+    let mut me = net.terminal("me", &[]);
+    me.until("there is a prompt", |screen| last_line(screen).starts_with("me>"));
+    me.types("get f\rwait f\r");
+    me.until("it is being fetched", |screen| screen.contains("Fetching f"));
+    for kib in 1..=20 {
+        me.types(&format!("limit up {kib}K\r"));
+    }
+    me.until("the last of them is typed", |screen| screen.contains("me> limit up 20K"));
+    assert!(!me.text().contains("up: 1.00 KiB/s"), "{}", me.text());
+    me.types("half\x03");
+    me.until("what is waited for is given up", |screen| screen.contains("Given up."));
+    me.until("what was typed meanwhile is done", |screen| screen.contains("up: 20.00 KiB/s"));
+    me.types("quit\r");
+    assert_eq!(me.code(), Some(0));
+}
+
+#[test]
+fn a_ctrl_c_leaves_no_bar_behind() {
+    let net = Net::new();
+    net.file("a/f", 12 * MIB, 1);
+    let _a = net.shell("a", &["--limit-up", "1M"]);
+    net.until_holders("f", &["a"]);
+    let words = ["get", "f", "--out", "got/", "--listen", "127.0.0.1:0", "--tracker", &net.addr];
+    let mut get = Terminal::start(net.bare(&words), 30, 60);
+    let bars = |screen: &str| screen.lines().filter(|line| line.contains('%')).count();
+    get.until("there is a bar", |screen| bars(screen) > 0);
+    // The terminal shows it where the cursor is; nobody is interrupted, since it is no terminal of the process.
+    get.types("\x03");
+    let before = get.text();
+    get.until("the bar went on", |screen| screen != before);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(bars(&get.text()), 1, "{}", get.text());
+}
+
+#[test]
 fn a_taken_name_is_asked_for_again_with_a_free_one_preset() {
     let net = Net::new();
     let _first = net.shell("pavan", &[]);
@@ -100,6 +140,12 @@ fn a_taken_name_is_asked_for_again_with_a_free_one_preset() {
     second.until("it joined by it", |screen| {
         screen.contains("Joined the tracker") && !last_line(screen).starts_with("pavan>")
     });
+    // Who wants none of them has no shell without a name.
+    let mut third = net.terminal("pavan", &[]);
+    third.until("it asks", |screen| last_line(screen).starts_with("another name: pavan"));
+    third.types("\x03");
+    assert_eq!(third.code(), Some(1), "{}", third.text());
+    assert!(third.text().contains("error: the name pavan is taken"), "{}", third.text());
     second.types("rename dante\r");
     second.until("the prompt follows", |screen| last_line(screen) == "dante>");
     second.types("\x04");

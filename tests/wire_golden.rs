@@ -328,6 +328,12 @@ fn request_vectors() -> Vec<(TrackerRequest, &'static str)> {
              a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf 5634120000000000
              00000000 0500000000000000 612e747874 5634120000000000",
         ),
+        (
+            TrackerRequest::AlsoNamed { key: key(), names: vec!["b.txt".into()] },
+            "3d000000 82 00 0000 00000000 00000000
+             a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf 5634120000000000
+             0100000000000000 0500000000000000 622e747874",
+        ),
     ]
 }
 
@@ -520,7 +526,7 @@ fn the_whole_encoding_is_pinned() {
             hasher.update(&frames);
         }
     }
-    let pinned = "e002ae382e44c11a715e1179a20f01501e35096eee4f209c139bcb48138a84c1";
+    let pinned = "f5d1eb7abcd88cb4f59ff982b91c83ec02f8493624b9a569c1166230aefc52cd";
     assert_eq!(hasher.finalize().to_hex().as_str(), pinned);
 }
 

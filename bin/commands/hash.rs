@@ -10,20 +10,19 @@ use potluck_core::ids::{ContentId, ContentKey};
 use potluck_transport_tcp::hashing::{Hashing, hash_file, hash_folder};
 use potluck_transport_tcp::scan::{Found, scan};
 
-use super::{Context, STDIN};
+use super::{Context, STDIN, stdin_told};
 use crate::args::HashArgs;
 use crate::exit::{Code, Failure};
-use crate::ui::{self, HashingBar};
+use crate::ui::{self, HashingBar, Out};
 
 pub(crate) async fn run(args: HashArgs, ctx: &Context) -> anyhow::Result<()> {
     let mut failed = 0;
     for path in args.paths {
-        let bar = HashingBar::new(ctx.out.bars(), &path.to_string_lossy());
         let hashed = {
-            let path = path.clone();
+            let (path, out) = (path.clone(), ctx.out.clone());
             tokio::task::spawn_blocking(move || match path.as_os_str() == STDIN {
-                true => Ok((hash_stdin()?, Kind::File)),
-                false => hash(&path, &bar),
+                true => Ok((hash_stdin(&out)?, Kind::File)),
+                false => hash(&path, &HashingBar::new(out.bars(), &path.to_string_lossy())),
             })
             .await?
         };
@@ -62,9 +61,10 @@ fn hash(path: &Path, bar: &HashingBar) -> anyhow::Result<(ContentKey, Kind)> {
     }
 }
 
-fn hash_stdin() -> anyhow::Result<ContentKey> {
+fn hash_stdin(out: &Out) -> anyhow::Result<ContentKey> {
     let mut hasher = blake3::Hasher::new();
-    io::copy(&mut io::stdin().lock(), &mut hasher).context("cannot read standard input")?;
+    let (_bar, mut input) = stdin_told(out);
+    io::copy(&mut input, &mut hasher).context("cannot read standard input")?;
     Ok(ContentKey { id: ContentId(hasher.finalize().into()), length: hasher.count() })
 }
 

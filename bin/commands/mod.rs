@@ -14,14 +14,17 @@ pub(crate) mod share;
 mod sim;
 mod tracker;
 
+use std::io::{IsTerminal as _, Read};
+
 pub(crate) use sim::SimArgs;
 
 use crate::args::Verb;
 use crate::signals::{Interrupts, interrupted};
-use crate::ui::Out;
+use crate::ui::{Out, ReadingBar};
 
 /// The PATH that means standard input.
 const STDIN: &str = "-";
+const STDIN_SHOWN: &str = "standard input";
 
 /// What every verb has at hand.
 #[derive(Clone, Debug)]
@@ -40,6 +43,17 @@ impl Context {
             code = self.interrupts.wait() => Err(interrupted(code).into()),
         }
     }
+}
+
+/// Standard input, with a word on how much of it was read; not where it is typed: what is typed stands there.
+fn stdin_told(out: &Out) -> (Option<ReadingBar>, Box<dyn Read>) {
+    let stdin = std::io::stdin().lock();
+    if stdin.is_terminal() {
+        return (None, Box::new(stdin));
+    }
+    let bar = ReadingBar::new(out.bars(), STDIN_SHOWN);
+    let counted = bar.count(stdin);
+    (Some(bar), Box::new(counted))
 }
 
 /// Does what was asked for.

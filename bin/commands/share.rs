@@ -1,6 +1,8 @@
 //! `potluck share`: hashes files and folders, serves each as soon as it is hashed, and prints a ticket per PATH.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,15 +13,17 @@ use potluck_transport_tcp::{Event, Peer, Shared};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
-use super::{Context, STDIN};
+use super::{Context, STDIN, stdin_told};
 use crate::args::{HostPort, ShareArgs};
 use crate::exit::{Code, Failure};
 use crate::session::{Session, Tracking};
-use crate::ui::{self, HashingBar};
+use crate::ui::{self, HashingBar, Out};
 
 /// How often hashing is told to programs.
 const HASHING_EVERY: Duration = Duration::from_millis(100);
 
+/// Bytes of standard input that are kept at a time.
+const COPIED_AT_ONCE: usize = 1 << 20;
 /// What standard input is called, if nobody gives it a name.
 const STDIN_NAME: &str = "stdin";
 
@@ -30,7 +34,7 @@ pub(crate) async fn run(mut args: ShareArgs, ctx: &Context) -> anyhow::Result<()
         if args.paths.iter().filter(|path| *path == Path::new(STDIN)).count() > 1 {
             return Err(Failure::new(Code::Usage, "there is only one standard input").into());
         }
-        let (folder, path) = ctx.until_interrupted(read_stdin(args.label.take())).await?;
+        let (folder, path) = ctx.until_interrupted(read_stdin(args.label.take(), ctx.out.clone())).await?;
         args.paths[at] = path;
         _kept = Some(folder);
     } else if args.label.is_some() {
@@ -38,12 +42,15 @@ pub(crate) async fn run(mut args: ShareArgs, ctx: &Context) -> anyhow::Result<()
             .hint("Share it as PATH `-`; a file goes by its own name.")
             .into());
     }
-    // A missing path fails at once, before anything is hashed.
+    // What cannot be shared fails at once, before anything is hashed.
     for path in &args.paths {
-        std::fs::metadata(path).map_err(|error| {
+        let found = std::fs::metadata(path).map_err(|error| {
             cannot_share(&format!("{}: {error}", path.display()))
                 .hint("share takes paths of this machine; what others share is had by `potluck get`.")
         })?;
+        if !found.is_file() && !found.is_dir() {
+            return Err(cannot_share(&format!("{}: neither a file nor a folder", path.display())).into());
+        }
     }
     let mut sharing = Sharing::start(&args, ctx).await?;
     let result = sharing.serve(args.paths, args.once).await;
@@ -52,11 +59,14 @@ pub(crate) async fn run(mut args: ShareArgs, ctx: &Context) -> anyhow::Result<()
 }
 
 /// Reads standard input to its end into a file of that name, in a temporary folder that is removed when it is dropped.
-async fn read_stdin(name: Option<SafeName>) -> anyhow::Result<(TempDir, PathBuf)> {
+async fn read_stdin(name: Option<SafeName>, out: Out) -> anyhow::Result<(TempDir, PathBuf)> {
     let read = move || {
         let folder = tempfile::Builder::new().prefix("potluck-").tempdir()?;
         let path = folder.path().join(name.as_ref().map_or(STDIN_NAME, SafeName::as_str));
-        std::io::copy(&mut std::io::stdin().lock(), &mut std::fs::File::create_new(&path)?)?;
+        let (_bar, mut input) = stdin_told(&out);
+        let mut file = BufWriter::with_capacity(COPIED_AT_ONCE, File::create_new(&path)?);
+        std::io::copy(&mut input, &mut file)?;
+        file.flush()?;
         Ok((folder, path))
     };
     let read: std::io::Result<_> = tokio::task::spawn_blocking(read).await?;

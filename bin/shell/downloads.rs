@@ -83,7 +83,7 @@ async fn get_one(
     if words.out.is_none() && goes_on(desk, what).await? {
         return Ok(());
     }
-    let Some(wanted) = find(desk, lines, what, place).await? else {
+    let Some(wanted) = find(desk, lines, what, &words.from, place).await? else {
         desk.out().line(NOTHING_IS_FETCHED)?;
         return Ok(());
     };
@@ -122,14 +122,20 @@ async fn goes_on(desk: &Desk, what: &What) -> anyhow::Result<bool> {
 }
 
 /// What is meant; `None`: several are, and the person wants none of them.
-async fn find(desk: &Desk, lines: &mut Lines, what: &What, place: &Place) -> anyhow::Result<Option<Wanted>> {
+async fn find(
+    desk: &Desk,
+    lines: &mut Lines,
+    what: &What,
+    from: &[String],
+    place: &Place,
+) -> anyhow::Result<Option<Wanted>> {
     if let What::Ticket(ticket) = what {
         let tracker = desk.state().tracker.clone();
         return by_ticket(ticket, place, &tracker).await.map(Some);
     }
     let tracker = if desk.is_lost() { None } else { Some(desk.tracker()?) };
     let rows = match &tracker {
-        Some(tracker) => what::rows(tracker, what).await,
+        Some(tracker) => what::rows_at(tracker, what, from).await,
         None => ask_around(desk, what).await,
     };
     let rows = match rows {

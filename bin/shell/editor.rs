@@ -17,6 +17,8 @@ use reedline::{
     MenuBuilder as _, Prompt, PromptEditMode, PromptHistorySearch, Reedline, ReedlineEvent, ReedlineMenu,
     Signal, StyledText, default_emacs_keybindings,
 };
+use rustix::termios::{InputModes, LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::complete::Names;
@@ -29,8 +31,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(30);
 const PRINTED_AT_ONCE: usize = 256;
 /// Lines remembered.
 const HISTORY: usize = 1000;
-/// Lines typed ahead of the commands that run.
-const LINES_WAITING: usize = 16;
+/// Lines typed, or pasted, ahead of the command that runs. What comes beyond them is not taken: a thread that waited for room
+/// would read no Ctrl-C.
+const LINES_WAITING: usize = 1024;
 /// Where nobody says how wide the terminal is.
 const USUAL_WIDTH: usize = 80;
 const MENU: &str = "completion_menu";
@@ -214,6 +217,7 @@ fn read_lines(
     lines: &mpsc::Sender<String>,
     interrupts: &mpsc::Sender<Interrupt>,
 ) {
+    let _held = HeldTerminal::take();
     let mut editor = make(face, names);
     let prompt = Face::prompt(face, true);
     loop {
@@ -237,7 +241,14 @@ fn read_lines(
                     state.area.clear();
                 }
                 face.flush();
-                lines.blocking_send(line).is_ok()
+                match lines.try_send(line) {
+                    Err(TrySendError::Full(line)) => {
+                        let shown = crate::ui::name(&line);
+                        face.desk.out().note(format_args!("Too many lines wait: `{shown}` is not taken."));
+                        true
+                    }
+                    sent => sent.is_ok(),
+                }
             }
             // The prompt stands where it stood, and output goes on waiting.
             Ok(Signal::HostCommand(_) | Signal::CtrlC) => {
@@ -322,7 +333,7 @@ impl Face {
 impl Prompt for LivePrompt {
     fn render_prompt_left(&self) -> Cow<'_, str> {
         let state = self.face.state();
-        let width = width().saturating_sub(1);
+        let width = width();
         let mut text = String::new();
         for line in state.area.iter().filter(|_| self.with_area) {
             text.push_str(crate::ui::cut(line, width));
@@ -351,9 +362,36 @@ impl Prompt for LivePrompt {
     }
 }
 
-fn width() -> usize {
+/// Columns of a line above the one that is typed: the last of the terminal's stays free.
+pub(super) fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stdout());
-    size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(USUAL_WIDTH)
+    let columns = size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    columns.unwrap_or(USUAL_WIDTH).saturating_sub(1)
+}
+
+/// Until it is dropped, keys that are typed between two lines wait as they are for the next one. `reedline` leaves the terminal
+/// there as it found it: as usual, keys would be shown where output comes, Enter would arrive as something else, and
+/// Ctrl-C would end everything.
+struct HeldTerminal(Option<Termios>);
+
+impl HeldTerminal {
+    fn take() -> Self {
+        let Ok(before) = tcgetattr(std::io::stdin()) else { return Self(None) };
+        let mut held = before.clone();
+        held.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
+        held.input_modes -= InputModes::ICRNL | InputModes::IXON;
+        let set = tcsetattr(std::io::stdin(), OptionalActions::Now, &held);
+        Self(set.is_ok().then_some(before))
+    }
+}
+
+impl Drop for HeldTerminal {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            // A terminal that is gone needs no order.
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+        }
+    }
 }
 
 /// Changes no colour.

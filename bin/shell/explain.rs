@@ -12,6 +12,9 @@ use crate::exit::{Code, Failure};
 use crate::ui::{self, Event, Explained, Table, number};
 use crate::what::What;
 
+/// A cap of which so much is used is what bounds a download: four fifths.
+const CAP_USED: (u64, u64) = (4, 5);
+
 /// Tells it of one download; without a name, of the only one there is.
 pub(super) async fn explain(desk: &Desk, what: Option<&What>) -> anyhow::Result<()> {
     let meant = desk.meant(what, |phase| matches!(phase, Phase::Running))?;
@@ -141,7 +144,7 @@ fn reasons(e: &Explanation, rate: u64) -> Vec<String> {
     } else if e.stage == Stage::Fetching && rate > 0 && reachable > 0 {
         lines.push(bound(e, rate, reachable));
     }
-    if e.down_rate_max > 0 {
+    if e.down_rate_max > 0 && !is_capped(e, rate) {
         lines.push(format!("Our own cap: {} (`limit down off` lifts it).", ui::rate(e.down_rate_max)));
     }
     if !e.status.missing.is_empty() && e.stage != Stage::Done {
@@ -159,9 +162,24 @@ fn reasons(e: &Explanation, rate: u64) -> Vec<String> {
     lines
 }
 
-/// The links together bound it, or one holder alone: the one whose own pieces take longest.
+/// Does our own cap bound it? Others may use it up as well.
+fn is_capped(e: &Explanation, rate: u64) -> bool {
+    let used = rate.saturating_mul(CAP_USED.1) >= e.down_rate_max.saturating_mul(CAP_USED.0);
+    e.stage == Stage::Fetching && e.down_rate_max > 0 && rate > 0 && (e.down_rate_reached || used)
+}
+
+/// Our own cap, the links together, or one holder alone: the one whose own pieces take longest.
 fn bound(e: &Explanation, rate: u64, reachable: u64) -> String {
     let seconds = |bytes: u64, rate: u64| bytes as f64 / rate.max(1) as f64;
+    if is_capped(e, rate) {
+        let time = ui::seconds(Duration::from_secs_f64(seconds(reachable, rate).min(1e9)));
+        return format!(
+            "Bound by our own cap of {}: {} to come at {} take {time}; `limit down off` lifts it.",
+            ui::rate(e.down_rate_max),
+            ui::bytes(reachable),
+            ui::rate(rate)
+        );
+    }
     let all = seconds(reachable, rate);
     let alone = e
         .holders
@@ -259,6 +277,7 @@ mod tests {
             missing_bytes: 990,
             unreachable_bytes: 0,
             down_rate_max: 0,
+            down_rate_reached: false,
             unlinked: 0,
             undecided: 0,
             holders,
@@ -278,6 +297,22 @@ mod tests {
             "Bound by slow: only it has 490 B of what is missing; at its 10 B/s that takes 49.0 s."
         ));
         assert!(alone.contains("pieces 3-9."), "{alone}");
+    }
+
+    #[test]
+    fn our_own_cap_bounds_it() {
+        let mut e = explanation(vec![holder("a", 20, 990, 0), holder("b", 10, 990, 0)]);
+        e.down_rate_max = 33;
+        let text = reasons(&e, 30).join("\n");
+        let bound =
+            "Bound by our own cap of 33 B/s: 990 B to come at 30 B/s take 33.0 s; `limit down off` lifts it.";
+        assert!(text.starts_with(bound) && text.matches("lifts it").count() == 1, "{text}");
+        e.down_rate_max = 300;
+        let text = reasons(&e, 30).join("\n");
+        assert!(text.starts_with("Bound by all 2 links") && text.contains("Our own cap: 300 B/s"), "{text}");
+        // Others use it up.
+        e.down_rate_reached = true;
+        assert!(reasons(&e, 30)[0].starts_with("Bound by our own cap"));
     }
 
     #[test]

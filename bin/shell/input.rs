@@ -1,6 +1,6 @@
 //! Where lines come from: a line editor on a terminal, a pipe or a file, or nobody.
 
-use std::io::{BufRead as _, Read as _};
+use std::io::{self, BufRead, Read as _};
 
 use rustix::fs::FileType;
 use tokio::sync::mpsc;
@@ -10,8 +10,8 @@ use crate::ui::Out;
 
 /// Lines read ahead.
 const LINES_WAITING: usize = 16;
-/// Bytes of one line; a longer one is cut there, and is no command.
-const LINE_BYTES_MAX: u64 = 64 * 1024;
+/// Bytes of one line. Of a longer one so many and one more are kept: enough to be told from others.
+pub(super) const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Who types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +66,8 @@ impl Lines {
         let (sender, lines) = mpsc::channel(LINES_WAITING);
         std::thread::spawn(move || {
             let mut stdin = std::io::stdin().lock();
-            loop {
-                let mut bytes = Vec::new();
-                match stdin.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes) {
-                    Ok(1..) => {}
-                    _ => break,
-                }
-                if sender.blocking_send(String::from_utf8_lossy(&bytes).into_owned()).is_err() {
+            while let Ok(Some(line)) = read_line(&mut stdin) {
+                if sender.blocking_send(line).is_err() {
                     break;
                 }
             }
@@ -111,5 +106,35 @@ impl Lines {
                 self.lines.recv().await
             }
         }
+    }
+}
+
+/// The next line without its end; `None` at the end of input. What a line has beyond its bound is skipped.
+fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    if input.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut bytes)? == 0 {
+        return Ok(None);
+    }
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    } else if bytes.len() > LINE_BYTES_MAX {
+        input.skip_until(b'\n')?;
+    }
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_never_taken_for_two() {
+        let (whole, long) = ("x".repeat(LINE_BYTES_MAX), "y".repeat(3 * LINE_BYTES_MAX));
+        let mut input = io::Cursor::new(format!("list\n\n{whole}\n{long}\nquit"));
+        let mut lines = Vec::new();
+        while let Some(line) = read_line(&mut input).unwrap() {
+            lines.push(line);
+        }
+        assert_eq!(lines, ["list", "", &whole, &"y".repeat(LINE_BYTES_MAX + 1), "quit"]);
     }
 }

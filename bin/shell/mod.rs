@@ -51,8 +51,16 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// The first line is read once what the folder has is shared, or after this long: hashing may take hours.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
 
+const DIR_HINT: &str = "--dir names a folder, which is created when it is absent.";
+
 /// Runs a peer until it is told to quit.
 pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
+    if std::fs::metadata(&args.dir).is_ok_and(|found| !found.is_dir()) {
+        let file = ui::name(&args.dir.to_string_lossy());
+        return Err(Failure::new(Code::Failed, format!("cannot share the folder {file}: it is no folder"))
+            .hint(DIR_HINT)
+            .into());
+    }
     let typist = if ctx.while_stdin { Typist::Nobody } else { Typist::look(ctx.out.is_json()) };
     let tracker = args.serve.network.tracker.clone().unwrap_or_default();
     let session = Session::start(&args.serve, tracker.clone(), &ctx.out).await?.with_shell();
@@ -60,8 +68,7 @@ pub(crate) async fn run(args: PeerArgs, ctx: &Context) -> anyhow::Result<()> {
     let (folder, changes) =
         SharedFolder::start(session.peer.clone(), &args.dir, !args.no_share).map_err(|error| {
             let dir = ui::name(&args.dir.to_string_lossy());
-            Failure::new(Code::Failed, format!("cannot share the folder {dir}: {error}"))
-                .hint("--dir names a folder, which is created when it is absent.")
+            Failure::new(Code::Failed, format!("cannot share the folder {dir}: {error}")).hint(DIR_HINT)
         })?;
     if !args.no_share {
         ctx.out
@@ -123,6 +130,8 @@ impl Shell {
         let mut progress = interval(PROGRESS_EVERY);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut running: Option<Running> = Some(Box::pin(begin(Arc::clone(&self.desk), dir)));
+        // What ends the shell unless another name is given.
+        let mut nameless: Option<Failure> = None;
         let mut tracking = self.session.tracking();
         let mut typing = self.typist != Typist::Nobody;
         loop {
@@ -131,6 +140,7 @@ impl Shell {
                 event = self.session.next() => {
                     let event = event?;
                     if let Event::Peer(PeerEvent::NameTaken { offer }) = &event {
+                        nameless = Some(Session::name_is_taken(&self.desk.state().name, offer));
                         running = Some(self.another_name(offer.clone())?);
                     } else {
                         events::tell(&self.desk, &self.session, event, &mut self.news).await?;
@@ -156,6 +166,9 @@ impl Shell {
                     }
                 }
                 Some(interrupt) = self.interrupts.recv() => {
+                    if let Some(failure) = nameless {
+                        return Err(failure.into());
+                    }
                     if running.take().is_some() {
                         self.desk.out().note("Given up.");
                     } else if interrupt == Interrupt::NothingTyped {
@@ -172,6 +185,7 @@ impl Shell {
                 },
                 done = end_of(&mut running), if running.is_some() => {
                     running = None;
+                    nameless = None;
                     if self.is_last(done)? {
                         return self.verdict();
                     }
@@ -262,7 +276,7 @@ impl Shell {
             }
         }
         if let Some(editor) = &self.editor {
-            editor.show(status::lines(&shown));
+            editor.show(status::lines(&shown, editor::width()));
         }
         Ok(())
     }

@@ -4,9 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use super::input::LINE_BYTES_MAX;
 use crate::args::{HostPort, RowArgs, peer_name, rate};
 use crate::exit::{Code, Failure};
+use crate::ui;
 use crate::what::What;
+
+/// Columns of a line that is too long to be shown whole.
+const SHOWN: usize = 60;
 
 /// Share what is in the folder, fetch what others share.
 #[derive(Debug, Parser)]
@@ -160,6 +165,13 @@ pub(super) enum Parsed {
 /// # Errors
 /// It is not understood; the failure says why and, where it can be guessed, what was meant.
 pub(super) fn parse(line: &str) -> Result<Parsed, Failure> {
+    if line.len() > LINE_BYTES_MAX {
+        return Err(Failure::new(
+            Code::Usage,
+            format!("a line has up to {LINE_BYTES_MAX} bytes; this one is longer"),
+        )
+        .hint(format!("It begins with: {}", ui::name(ui::cut(line, SHOWN)))));
+    }
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Ok(Parsed::Nothing);
@@ -170,7 +182,7 @@ pub(super) fn parse(line: &str) -> Result<Parsed, Failure> {
     match Line::try_parse_from(words) {
         Ok(Line { command: Command::Get(words) }) => Ok(Parsed::Do(Box::new(Command::Get(words.settle()?)))),
         Ok(Line { command }) => Ok(Parsed::Do(Box::new(command))),
-        Err(error) if error.exit_code() == 0 => Ok(Parsed::Help(error.to_string().trim_end().to_owned())),
+        Err(error) if error.exit_code() == 0 => Ok(Parsed::Help(of_commands(&error.to_string()))),
         Err(mut error) => {
             crate::near::suggest(&mut error, &Line::command());
             Err(misunderstood(&error))
@@ -178,14 +190,19 @@ pub(super) fn parse(line: &str) -> Result<Parsed, Failure> {
     }
 }
 
+/// What clap says, in the words of a shell.
+fn of_commands(text: &str) -> String {
+    text.trim_end().replace("subcommand", "command")
+}
+
 fn misunderstood(error: &clap::Error) -> Failure {
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
     let (message, more) = text.split_once("\n\n").unwrap_or((text, ""));
-    let failure = Failure::new(Code::Usage, message.replace("subcommand", "command"));
+    let failure = Failure::new(Code::Usage, of_commands(message));
     let tips =
         more.lines().map(str::trim).filter(|line| line.starts_with("tip:") || line.starts_with("Usage:"));
-    let mut hint: Vec<String> = tips.map(|tip| tip.replace("subcommand", "command")).collect();
+    let mut hint: Vec<String> = tips.map(of_commands).collect();
     hint.push("`help` lists what can be done, `help COMMAND` tells more.".to_owned());
     failure.hint(hint.join("\n"))
 }
@@ -302,7 +319,8 @@ mod tests {
     fn help_comes_from_the_definition() {
         for (line, words) in [("help", "explain"), ("help get", "--choose"), ("get --help", "--from")] {
             let Ok(Parsed::Help(text)) = parse(line) else { panic!("{line}") };
-            assert!(text.contains(words) && !text.contains("potluck"), "{line}: {text}");
+            assert!(text.contains(words), "{line}: {text}");
+            assert!(!text.contains("potluck") && !text.contains("subcommand"), "{line}: {text}");
         }
     }
 
@@ -320,6 +338,7 @@ mod tests {
             "rename",
             "join a b",
             "get x --choose --from y",
+            &"x".repeat(LINE_BYTES_MAX + 1),
         ] {
             assert_eq!(parse(line).unwrap_err().code, Code::Usage, "{line}");
         }

@@ -1,6 +1,7 @@
 //! Everything that is printed. Results go to stdout, one line each (or, with `--json`, one object per event); notes,
 //! progress and logs go to stderr. Text that came from elsewhere is escaped on its way out.
 
+mod caret;
 mod json;
 mod progress;
 mod table;
@@ -15,12 +16,13 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use potluck_core::content::escape_json;
 
+pub(crate) use caret::HiddenCaret;
 pub(crate) use json::{ContentRow, Event, Explained, Source, size};
-pub(crate) use progress::{DownloadBar, HashingBar, PeerBar};
+pub(crate) use progress::{DownloadBar, HashingBar, PeerBar, ReadingBar};
 pub(crate) use table::{CONTENT_HEADING, ContentTable, Table, number};
 pub(crate) use text::{
-    bytes, columns, cut, lines, missing, name, pad, peer_name, percent, percents, pieces, rate, refusal,
-    seconds, short_id,
+    bytes, columns, cut, lines, missing, name, name_and_bar, pad, peer_name, percent, percents, pieces, rate,
+    refusal, seconds, short_id,
 };
 pub(crate) use writing::stuck;
 

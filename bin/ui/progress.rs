@@ -8,6 +8,13 @@ use super::{Source, text};
 
 /// Holders named beside a bar; the rest is counted.
 const HOLDERS_SHOWN: usize = 4;
+/// Columns of a name and cells of a bar, where there is room.
+const NAME: usize = 32;
+const BAR: usize = 24;
+/// Where nobody says how wide the terminal is.
+const USUAL_WIDTH: usize = 80;
+/// Of what has no known end.
+const READING: &str = "{prefix} {binary_bytes} read, {binary_bytes_per_sec}";
 
 /// The bar of one download.
 #[derive(Debug)]
@@ -16,7 +23,7 @@ pub(crate) struct DownloadBar(ProgressBar);
 impl DownloadBar {
     pub(crate) fn new(bars: &MultiProgress, label: &str, total: u64) -> Self {
         let bar = bars.add(ProgressBar::new(total));
-        bar.set_style(style("{prefix} {bar:24} {percent:>3}% {msg}"));
+        bar.set_style(style("{msg}"));
         bar.set_prefix(shorten(label));
         Self(bar)
     }
@@ -60,7 +67,7 @@ pub(crate) struct PeerBar(ProgressBar);
 impl PeerBar {
     pub(crate) fn new(bars: &MultiProgress, name: &str, total: u64) -> Self {
         let bar = bars.add(ProgressBar::new(total));
-        bar.set_style(style("{prefix} {bar:24} {percent:>3}% {msg}"));
+        bar.set_style(style("{msg}"));
         bar.set_prefix(shorten(name));
         Self(bar)
     }
@@ -85,7 +92,7 @@ pub(crate) struct HashingBar(ProgressBar);
 impl HashingBar {
     pub(crate) fn new(bars: &MultiProgress, label: &str) -> Self {
         let bar = bars.add(ProgressBar::new(0));
-        bar.set_style(style("{prefix} {bar:24} {percent:>3}% hashing, {binary_bytes_per_sec}"));
+        bar.set_style(style("hashing, {binary_bytes_per_sec}"));
         bar.set_prefix(shorten(label));
         Self(bar)
     }
@@ -102,11 +109,49 @@ impl Drop for HashingBar {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    // The templates are constants of this file, which its test renders.
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("━━ ")
+/// How much was read of what has no known end.
+#[derive(Debug)]
+pub(crate) struct ReadingBar(ProgressBar);
+
+impl ReadingBar {
+    pub(crate) fn new(bars: &MultiProgress, label: &str) -> Self {
+        let bar = bars.add(ProgressBar::no_length());
+        bar.set_style(template(READING));
+        bar.set_prefix(shorten(label));
+        Self(bar)
+    }
+
+    /// Counts what is read from `input`.
+    pub(crate) fn count<R>(&self, input: R) -> impl std::io::Read + use<R>
+    where
+        R: std::io::Read,
+    {
+        self.0.wrap_read(input)
+    }
+}
+
+impl Drop for ReadingBar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// A name, a bar, a percentage, and what stands behind it.
+fn style(behind: &str) -> ProgressStyle {
+    let (_, bar) = room();
+    template(&format!("{{prefix}} {{bar:{bar}}} {{percent:>3}}% {behind}")).progress_chars("━━ ")
+}
+
+fn template(template: &str) -> ProgressStyle {
+    // All of them are written in this file, whose test renders them.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Columns of a name and cells of a bar.
+fn room() -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr());
+    let columns = size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    text::name_and_bar(columns.unwrap_or(USUAL_WIDTH), NAME, BAR)
 }
 
 /// Each holder's part of what was fetched, in percent, largest first: `[anna 61%, ben 39%]`.
@@ -123,12 +168,15 @@ fn shares(sources: &[Source]) -> String {
 
 /// A name that leaves room for the bar.
 fn shorten(label: &str) -> String {
-    const WIDTH: usize = 32;
+    shortened(label, room().0)
+}
+
+fn shortened(label: &str, columns: usize) -> String {
     let label = text::name(label);
-    if text::columns(&label) <= WIDTH {
+    if text::columns(&label) <= columns {
         return label;
     }
-    format!("{}…", text::cut(&label, WIDTH - 1))
+    format!("{}…", text::cut(&label, columns - 1))
 }
 
 #[cfg(test)]
@@ -137,9 +185,16 @@ mod tests {
 
     #[test]
     fn the_templates_are_sound() {
-        for template in ["{prefix} {bar:24} {percent:>3}% {msg}", "{bar:24} {binary_bytes_per_sec}"] {
+        for template in ["{prefix} {bar:24} {percent:>3}% {msg}", "{bar:1} {binary_bytes_per_sec}", READING] {
             assert!(ProgressStyle::with_template(template).is_ok());
         }
+    }
+
+    #[test]
+    fn what_is_read_is_counted() {
+        let bar = ReadingBar::new(&MultiProgress::new(), "standard input");
+        std::io::copy(&mut bar.count(&b"hello"[..]), &mut std::io::sink()).unwrap();
+        assert_eq!((bar.0.position(), bar.0.length()), (5, None));
     }
 
     #[test]
@@ -160,6 +215,6 @@ mod tests {
 
     #[test]
     fn long_names_leave_room() {
-        assert_eq!(shorten(&"x".repeat(300)).chars().count(), 32);
+        assert_eq!(shortened(&"x".repeat(300), 32).chars().count(), 32);
     }
 }

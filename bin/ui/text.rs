@@ -9,6 +9,11 @@ use potluck_core::ids::{ContentId, PeerId, PieceIndex};
 use potluck_core::wire::tracker::RefusedRequest;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
+/// Columns of a percentage, a rate, and the blanks before them.
+const FIGURES: usize = "   100%  999.99 KiB/s".len();
+/// So much of a name is shown on the narrowest terminal.
+const NAME_MIN: usize = 8;
+
 /// A size: `1.40 GiB`.
 pub(crate) fn bytes(count: u64) -> String {
     BinaryBytes(count).to_string()
@@ -73,6 +78,14 @@ pub(crate) fn cut(text: &str, columns: usize) -> &str {
 /// A text with blanks behind it, up to so many columns.
 pub(crate) fn pad(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(text.width())))
+}
+
+/// Columns of a name and cells of a bar, in a line of so many columns with a percentage and a rate behind them: names and bars
+/// give way to figures.
+pub(crate) fn name_and_bar(columns: usize, name_max: usize, bar_max: usize) -> (usize, usize) {
+    let room = columns.saturating_sub(FIGURES);
+    let name = name_max.min(room.saturating_sub(bar_max).max(room / 2)).max(NAME_MIN);
+    (name, bar_max.min(room.saturating_sub(name)).max(1))
 }
 
 /// Words of several lines that may quote what came from elsewhere, an error of a library say, with everything visible that
@@ -155,6 +168,14 @@ mod tests {
             ("日", "日本.", "", "f")
         );
         assert_eq!((pad("日本", 5), pad("long", 2)), ("日本 ".to_owned(), "long".to_owned()));
+    }
+
+    #[test]
+    fn figures_have_room_on_a_narrow_terminal() {
+        assert_eq!(name_and_bar(80, 32, 24), (32, 24));
+        assert_eq!(name_and_bar(60, 32, 24), (19, 20));
+        assert_eq!(name_and_bar(40, 32, 24), (9, 10));
+        assert_eq!(name_and_bar(5, 32, 24), (8, 1));
     }
 
     #[test]

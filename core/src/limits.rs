@@ -108,6 +108,12 @@ pub const CONTENTS_PER_PEER: usize = 1_000_000;
 pub const REGISTRATIONS_PER_PEER: usize = CONTENTS_PER_PEER;
 /// Bytes of the names of one peer's registrations: 134 for each of a million.
 pub const REGISTERED_NAMES_PER_PEER: usize = 128 << 20;
+/// Names of a content besides the one that it is registered under: of empty files, say, one person may have a great many.
+pub const OTHER_NAMES_PER_CONTENT: usize = 256;
+/// Other names that one peer tells a tracker.
+pub const OTHER_NAMES_PER_PEER: usize = 65_536;
+/// Other names that a tracker knows, of all peers: each is a row like those of registrations.
+pub const OTHER_NAMES_PER_TRACKER: usize = 1_000_000;
 /// Contents that one peer watches at the tracker.
 pub const WATCHES_PER_PEER: usize = 1024;
 /// Peers a tracker knows at once.

@@ -166,6 +166,7 @@ fn command_code(command: &Command) -> u64 {
         Command::LimitRates { up, down } => 10 ^ up << 8 ^ down << 9,
         Command::Leave => 11,
         Command::AcceptOffers { .. } => 12,
+        Command::AlsoNamed { key, .. } => 13 ^ key_code(*key),
     }
 }
 

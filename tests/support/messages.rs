@@ -254,7 +254,7 @@ impl Generator {
 
     /// A request to a tracker, of any kind.
     pub(crate) fn tracker_request(&mut self) -> TrackerRequest {
-        match self.below(16) {
+        match self.below(17) {
             0 => TrackerRequest::Join {
                 seq: self.u32(),
                 name: self.peer_name(),
@@ -296,11 +296,15 @@ impl Generator {
             12 => TrackerRequest::Ping { nonce: self.u64() },
             13 => TrackerRequest::Pong { nonce: self.u64() },
             14 => TrackerRequest::AcceptOffers { seq: self.u32(), from: self.accepting() },
-            _ => TrackerRequest::OfferTo {
+            15 => TrackerRequest::OfferTo {
                 seq: self.u32(),
                 to: self.peer_id(),
                 offer: self.offer(),
                 total: self.u64(),
+            },
+            _ => TrackerRequest::AlsoNamed {
+                key: self.key(),
+                names: self.vec(limits::OTHER_NAMES_PER_CONTENT, Self::name),
             },
         }
     }

@@ -32,6 +32,8 @@ impl Child {
             .env_remove("POTLUCK_TRACKER")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Its last words come as an event, too.
+            .stderr(Stdio::null())
             .kill_on_drop(true)
             // Ctrl-C on the terminal is for the demonstration alone; it ends the others in order.
             .process_group(0);

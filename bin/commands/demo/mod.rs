@@ -21,6 +21,9 @@ use crate::ui::{self, DownloadBar, Event, Source, Table, number};
 const KILL_AT_PERCENT: u64 = 45;
 
 pub(crate) async fn run(args: DemoArgs, ctx: &Context) -> anyhow::Result<()> {
+    if let Some(file) = &args.file {
+        look_at(file)?;
+    }
     let dir = tempfile::Builder::new()
         .prefix("potluck-demo-")
         .tempdir()
@@ -33,6 +36,14 @@ pub(crate) async fn run(args: DemoArgs, ctx: &Context) -> anyhow::Result<()> {
     stage.clear().await;
     dir.close().context("cannot remove the temporary folder")?;
     result
+}
+
+/// A file that cannot be shared is told before anything is started.
+fn look_at(file: &Path) -> anyhow::Result<()> {
+    let shown = ui::name(&file.to_string_lossy());
+    let found = std::fs::metadata(file).with_context(|| format!("cannot share {shown}"))?;
+    ensure!(found.is_file(), "cannot share {shown}: the demonstration takes a file");
+    Ok(())
 }
 
 /// Everything that runs and lies around, to be cleared away however it ends.

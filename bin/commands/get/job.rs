@@ -1,6 +1,6 @@
 //! One download: what is told of it while it runs, and how it ends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,13 +15,14 @@ use super::plan::Wanted;
 use crate::exit::{Code, Failure};
 use crate::ui::{self, DownloadBar, Event, Out, Source};
 
-/// The rate told is that of so much time.
-const RATE_OVER: Duration = Duration::from_secs(1);
-
 /// How often it is told to programs how far the check of what is there has come.
 const CHECKING_EVERY: Duration = Duration::from_millis(100);
 /// How often it is told again why it waits, while pieces come and go but the reason stays.
 const WAITING_EVERY: Duration = Duration::from_secs(10);
+
+/// What to do where a folder is in the way.
+const ANOTHER_FOLDER: &str = "It is another folder, or a part of the wanted one (by --include, say). Move it away, or choose \
+    another name by --out PATH.";
 
 /// How often, and how many times, it is tried to remove what a worker may still have open.
 const TIDY_EVERY: Duration = Duration::from_millis(10);
@@ -50,7 +51,6 @@ pub(crate) struct Job {
     standstill: Standstill,
     /// What was told last: bytes verified.
     told: u64,
-    rate: Rate,
     /// When it was told last how far the check has come.
     checked: Option<Instant>,
     waiting: Option<Waiting>,
@@ -91,7 +91,6 @@ impl Job {
             begun: false,
             standstill: Standstill::default(),
             told: 0,
-            rate: Rate::from(started),
             checked: None,
             waiting: None,
             told_waiting: None,
@@ -179,7 +178,7 @@ impl Job {
 
     /// Tells where it stands, if that changed.
     pub(crate) fn tell(&mut self, status: &DownloadStatus) -> anyhow::Result<()> {
-        let rate = self.rate.at(Instant::now(), status.holders.iter().map(|holder| holder.bytes).sum());
+        let rate = status.holders.iter().map(|holder| holder.rate).sum();
         let sources = sources(status);
         if let Some(bar) = &self.bar {
             bar.show(status.bytes, status.total, rate, &sources);
@@ -274,6 +273,9 @@ impl Job {
         let path = if of_part { target.part_path(key.id) } else { self.path.clone() };
         let path = ui::name(&path.to_string_lossy());
         let failure = match reason {
+            FailReason::Storage(fault) if occupied && self.path.is_dir() => {
+                storage_failure(fault, &path).hint(ANOTHER_FOLDER)
+            }
             FailReason::Storage(fault) => storage_failure(fault, &path),
             FailReason::NotAContent => self
                 .failure(Code::Failed, "its pieces do not fit its id and length: whoever named it was wrong"),
@@ -446,42 +448,12 @@ impl Standstill {
     }
 }
 
-/// Bytes per second over the last second.
-struct Rate(VecDeque<(Instant, u64)>);
-
-impl Rate {
-    fn from(start: Instant) -> Self {
-        Self(VecDeque::from([(start, 0)]))
-    }
-
-    /// Takes in how many bytes have come in all by now.
-    fn at(&mut self, now: Instant, bytes: u64) -> u64 {
-        while self.0.len() > 1 && self.0.front().is_some_and(|(at, _)| now.duration_since(*at) > RATE_OVER) {
-            self.0.pop_front();
-        }
-        self.0.push_back((now, bytes));
-        let (since, before) = self.0.front().copied().unwrap_or((now, bytes));
-        let seconds = now.duration_since(since).as_secs_f64();
-        if seconds > 0.0 { (bytes.saturating_sub(before) as f64 / seconds) as u64 } else { 0 }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use potluck_core::ids::PeerId;
     use potluck_core::peer::HolderStatus;
 
     use super::*;
-
-    #[test]
-    fn the_rate_is_that_of_the_last_second() {
-        let start = Instant::now();
-        let mut rate = Rate::from(start);
-        assert_eq!(rate.at(start + Duration::from_millis(500), 500), 1000);
-        assert_eq!(rate.at(start + Duration::from_millis(1000), 500), 500);
-        assert_eq!(rate.at(start + Duration::from_millis(1600), 500), 0);
-        assert_eq!(rate.at(start + Duration::from_millis(1600), 500), 0);
-    }
 
     #[test]
     fn the_summary_names_the_sources() {

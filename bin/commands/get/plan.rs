@@ -73,12 +73,12 @@ impl Plan {
         for what in &args.what {
             let next = match what {
                 What::Ticket(ticket) => by_ticket(ticket, &place, &tracker).await?,
-                What::Text(_) => match by_text(what, &place, &tracker).await {
+                What::Text(_) => match by_text(what, &args.from, &place, &tracker).await {
                     Err(error) if is_not_found(&error) && place.has_untold_part(what) => {
                         out.note(format_args!(
                             "Nobody shares `{what}`. A part of it is here: waiting for a holder."
                         ));
-                        by_holder_to_come(what, &place, &tracker, wait).await?
+                        by_holder_to_come(what, &args.from, &place, &tracker, wait).await?
                     }
                     found => found?,
                 },
@@ -127,9 +127,9 @@ pub(crate) async fn by_ticket(ticket: &Ticket, place: &Place, tracker: &HostPort
 }
 
 /// The tracker says what a name or an id means; where it cannot, what an earlier download left may.
-async fn by_text(what: &What, place: &Place, tracker: &HostPort) -> anyhow::Result<Wanted> {
+async fn by_text(what: &What, from: &[String], place: &Place, tracker: &HostPort) -> anyhow::Result<Wanted> {
     let found = match TrackerAt::resolve(tracker.clone()).await {
-        Ok(tracker) => what::find(&tracker, what).await,
+        Ok(tracker) => what::find_at(&tracker, what, from).await,
         Err(error) => Err(error),
     };
     let error = match found {
@@ -149,6 +149,7 @@ async fn by_text(what: &What, place: &Place, tracker: &HostPort) -> anyhow::Resu
 /// What is known of a part without its sidecar is too little to go on: that, too, comes from a holder.
 async fn by_holder_to_come(
     what: &What,
+    from: &[String],
     place: &Place,
     tracker: &HostPort,
     wait: Duration,
@@ -156,7 +157,7 @@ async fn by_holder_to_come(
     let until = Instant::now() + wait;
     loop {
         if let Ok(tracker) = TrackerAt::resolve(tracker.clone()).await
-            && let Ok(rows) = what::rows(&tracker, what).await
+            && let Ok(rows) = what::rows_at(&tracker, what, from).await
             && let Some(known) = what::one_of(&rows, what)?
         {
             return by_tracker(known, place);

@@ -23,6 +23,8 @@ pub struct Explanation {
     pub unreachable_bytes: u64,
     /// Cap on bytes asked for per second, over all downloads; 0: none.
     pub down_rate_max: u64,
+    /// It keeps back what would be asked for now.
+    pub down_rate_reached: bool,
     /// Possible holders that are known and not linked.
     pub unlinked: u32,
     /// Peers that are linked for it and have not said yet what they hold.
@@ -119,6 +121,7 @@ impl Peer {
             missing_bytes: 0,
             unreachable_bytes: 0,
             down_rate_max: self.down_cap.rate(),
+            down_rate_reached: self.down_cap.is_reached(self.now),
             unlinked: self
                 .root_swarm(id)
                 .map_or(0, |s| s.candidates.len().saturating_sub(s.partners.len()) as u32),
@@ -226,7 +229,7 @@ impl Peer {
     fn why_not_asked(&self, link: LinkId) -> HolderState {
         if self.links.get(&link).is_some_and(|l| l.inflight > 0) {
             HolderState::Elsewhere
-        } else if self.down_cap.rate() > 0 {
+        } else if self.down_cap.is_reached(self.now) {
             HolderState::Capped
         } else if self.put_off.contains(&link) {
             HolderState::Enough

@@ -273,6 +273,13 @@ pub enum Command {
     },
     /// Leave in order: tell the tracker and the links, close them. [`PeerEvent::Left`] follows.
     Leave,
+    /// A content that is offered goes by these names, too, and by no others that were said before.
+    AlsoNamed {
+        /// What.
+        key: ContentKey,
+        /// Its other names; what exceeds [`OTHER_NAMES_PER_CONTENT`](crate::limits::OTHER_NAMES_PER_CONTENT) is left out.
+        names: Vec<String>,
+    },
 }
 
 /// A question to the tracker.

@@ -31,6 +31,7 @@
 //! table's value; a piece that is not held is open, or asked of at most two links, or a candidate in exactly one choice;
 //! what is counted as under way is what links were asked for; every timer belongs to something alive.
 
+mod also;
 mod arrivals;
 mod check;
 mod downloads;
@@ -85,6 +86,7 @@ pub use io::*;
 pub use picker::Picker;
 pub use status::{DownloadStatus, HolderStatus};
 
+use also::OtherNames;
 use downloads::Download;
 use link::Link;
 use linking::{Dial, KnownPeer};
@@ -131,6 +133,7 @@ pub struct Peer {
     by_key: BTreeMap<ContentKey, SwarmId>,
     /// By the hash of their names.
     by_name: BTreeSet<(u64, SwarmId)>,
+    also: OtherNames,
     /// Swarms that are being fetched: a few of perhaps a great many.
     fetched: BTreeSet<SwarmId>,
     /// Those of them that may have open pieces; who looks and finds none takes them out.
@@ -200,6 +203,7 @@ impl Peer {
             swarms: BTreeMap::new(),
             by_key: BTreeMap::new(),
             by_name: BTreeSet::new(),
+            also: OtherNames::default(),
             fetched: BTreeSet::new(),
             open: BTreeSet::new(),
             downloads: BTreeMap::new(),
@@ -275,6 +279,7 @@ impl Peer {
             Command::Share { key, kind, name, member, total, table } => {
                 self.share(Offered { key, kind, name, member, total, table });
             }
+            Command::AlsoNamed { key, names } => self.also_named(key, names),
             Command::Unshare { key } => self.unshare(key),
             Command::Fetch { download, key, kind, name, peers, how } => {
                 self.fetch(download, key, kind, name, peers, how);

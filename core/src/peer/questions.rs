@@ -370,16 +370,19 @@ impl Peer {
         let hash = name_hash(what);
         let named = self.by_name.range((hash, SwarmId(0))..=(hash, SwarmId(u64::MAX))).map(|(_, id)| *id);
         let named = named.filter(|id| self.swarms.get(id).is_some_and(|s| s.name == what));
+        let also = self.also.named(what).filter_map(|key| self.by_key.get(&key).copied());
+        let named = named.chain(also).map(|id| (id, Some(what)));
         let range = ids_from(what).map(|ids| self.by_key.range(ids).map(|(_, id)| *id));
         let begun = range.into_iter().flatten();
         // What has the name as well was found by it.
         let begun = begun.filter(|id| self.swarms.get(id).is_some_and(|s| s.name != what));
+        let begun = begun.map(|id| (id, None));
         let found = named.take(limits::FIND_SCAN).chain(begun.take(limits::FIND_SCAN));
         found
-            .filter_map(|id| self.swarms.get(&id))
-            .filter(|s| !s.held.is_none() || s.complete)
+            .filter_map(|(id, name)| Some((self.swarms.get(&id)?, name)))
+            .filter(|(s, _)| !s.held.is_none() || s.complete)
             .take(OFFERS_MAX)
-            .map(|s| Offer { key: s.key, kind: s.kind, name: s.name.clone() })
+            .map(|(s, name)| Offer { key: s.key, kind: s.kind, name: name.unwrap_or(&s.name).to_owned() })
             .collect()
     }
 }

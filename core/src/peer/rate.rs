@@ -7,6 +7,10 @@ use crate::time::Instant;
 
 const BUCKET: Duration = Duration::from_millis(50);
 const BUCKETS: usize = 20;
+/// Arrivals by which a slow flow is measured.
+const ARRIVALS: usize = 4;
+/// A flow that has been silent for this long, and for several times what is usual, has ended.
+const FADED: Duration = Duration::from_secs(1);
 
 /// Bytes per second over the last second, in twenty buckets of 50 ms.
 #[derive(Clone, Debug)]
@@ -22,11 +26,23 @@ pub(super) struct RateMeter {
     peak: f64,
     /// When something came last.
     last: Instant,
+    /// The newest arrivals, oldest first, and how many there are.
+    arrivals: [(Instant, u64); ARRIVALS],
+    arrived: usize,
 }
 
 impl RateMeter {
     pub(super) fn new(now: Instant) -> Self {
-        Self { buckets: [0; BUCKETS], sum: 0, newest: Self::bucket(now), since: now, peak: 0.0, last: now }
+        Self {
+            buckets: [0; BUCKETS],
+            sum: 0,
+            newest: Self::bucket(now),
+            since: now,
+            peak: 0.0,
+            last: now,
+            arrivals: [(now, 0); ARRIVALS],
+            arrived: 0,
+        }
     }
 
     const fn bucket(now: Instant) -> u64 {
@@ -50,6 +66,12 @@ impl RateMeter {
         self.sum += bytes;
         self.peak = (self.peak * 0.98).max(self.rate(now));
         self.last = now;
+        if self.arrived == ARRIVALS {
+            self.arrivals.rotate_left(1);
+            self.arrived -= 1;
+        }
+        self.arrivals[self.arrived] = (now, bytes);
+        self.arrived += 1;
     }
 
     /// Starts anew after a time without demand, so that idle time does not count as slowness. The peak stays. Whoever is asked
@@ -62,6 +84,7 @@ impl RateMeter {
         self.sum = 0;
         self.newest = Self::bucket(now);
         self.since = now;
+        self.arrived = 0;
     }
 
     /// Bytes per second over the last second, or since it was (re)started if that is less.
@@ -72,6 +95,27 @@ impl RateMeter {
         let bytes = self.sum - over;
         let span = now.since(self.since).clamp(BUCKET, BUCKET * BUCKETS as u32);
         bytes as f64 / span.as_secs_f64()
+    }
+
+    /// The rate as people want to know it: of a flow of which little comes in a second, a chunk now and then, that over its last
+    /// few arrivals.
+    pub(super) fn told(&self, now: Instant) -> f64 {
+        let Some((last, _)) = self.arrivals[..self.arrived].last().copied() else { return self.rate(now) };
+        // What came with the first of many counts for the time before it.
+        let (start, counted) = match self.arrivals {
+            [(first, _), ..] if self.arrived == ARRIVALS => (first, 1..ARRIVALS),
+            _ => (self.since, 0..self.arrived),
+        };
+        if self.arrived == ARRIVALS && now.since(start) <= BUCKET * BUCKETS as u32 {
+            return self.rate(now);
+        }
+        let (span, silent) = (last.since(start), now.since(last));
+        let usual = span / counted.len().max(1) as u32;
+        if silent > FADED + usual * 4 {
+            return 0.0;
+        }
+        let bytes: u64 = self.arrivals[counted].iter().map(|(_, bytes)| bytes).sum();
+        bytes as f64 / (span + silent.saturating_sub(usual)).max(BUCKET).as_secs_f64()
     }
 
     /// Chunks come as fast as they ever did: one came within the time that one and a half take at the peak.
@@ -129,6 +173,11 @@ impl RateCap {
         Err(now + Duration::from_secs_f64((-self.tokens / rate).max(1e-6)))
     }
 
+    /// Is there a cap, and does it keep back what would go now?
+    pub(super) fn is_reached(&self, now: Instant) -> bool {
+        self.rate != 0 && self.tokens + now.since(self.at).as_secs_f64() * (self.rate as f64) < 0.0
+    }
+
     /// `bytes` that were spent did not go after all, or are spent anew.
     pub(super) fn give_back(&mut self, bytes: u64) {
         if self.rate != 0 {
@@ -161,6 +210,28 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_flow_is_told_evenly_and_ends_some_time_after_its_last_chunk() {
+        let mut meter = RateMeter::new(Instant::ZERO);
+        let at = |tenths: u64| Instant::from_millis(tenths * 100);
+        for tenths in 1..=300 {
+            // A chunk in two and a half seconds.
+            if tenths % 25 == 0 {
+                meter.add(at(tenths), CHUNK_BYTES);
+            }
+            if tenths >= 25 {
+                let told = meter.told(at(tenths)) / CHUNK_BYTES as f64;
+                assert!((0.39..0.41).contains(&told), "{tenths}: {told}");
+            }
+        }
+        assert!(meter.told(at(350)) < 0.35 * CHUNK_BYTES as f64, "it comes no more");
+        assert_eq!(meter.told(at(450)), 0.0);
+        let mut fast = RateMeter::new(Instant::ZERO);
+        (0..200).for_each(|ms| fast.add(Instant::from_millis(ms * 10), CHUNK_BYTES));
+        assert_eq!(fast.told(at(20)), fast.rate(at(20)));
+        assert_eq!(fast.told(at(32)), 0.0, "a fast one is over at once");
+    }
+
+    #[test]
     fn a_restart_forgets_idle_time_and_only_that() {
         let mut meter = RateMeter::new(Instant::ZERO);
         for ms in [500, 1000] {
@@ -177,6 +248,7 @@ mod tests {
     fn a_cap_holds_over_time_whatever_the_size_of_the_frames() {
         let mut cap = RateCap::new(1_000_000);
         let (mut now, mut sent) = (Instant::ZERO, 0u64);
+        assert!(!cap.is_reached(now));
         while now < Instant::from_millis(10_000) {
             match cap.poll(now) {
                 Ok(()) => {
@@ -187,5 +259,7 @@ mod tests {
             }
         }
         assert!((9_500_000..=10_600_000).contains(&sent), "{sent}");
+        cap.spend(1_000_000);
+        assert!(cap.is_reached(now) && !cap.is_reached(Instant::from_millis(12_000)));
     }
 }

@@ -532,6 +532,7 @@ impl Peer {
         let unsaid = self.session.dirty.remove(&key) | self.session.progressed.remove(&key);
         let known = unsaid && self.session.token.is_some();
         self.session.refused.remove(&key);
+        self.also.withdrawn(key);
         if self.session.registered.remove(&key) || known {
             self.session.gone.insert(key);
             self.session.changed = true;
@@ -557,8 +558,9 @@ impl Peer {
             let announced: Vec<ContentKey> = ads.iter().map(|ad| ad.key).collect();
             self.session.registered.extend(&announced);
             if !ads.is_empty() {
-                let seq = self.request(Sent::Batch(announced));
+                let seq = self.request(Sent::Batch(announced.clone()));
                 self.effect(PeerEffect::SendTracker { link, msg: TrackerRequest::Announce { seq, ads } });
+                self.tell_other_names(link, &announced);
             }
         }
         if self.session.is_registered() {

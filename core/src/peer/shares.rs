@@ -64,6 +64,7 @@ impl Peer {
     }
 
     pub(super) fn unshare(&mut self, key: ContentKey) {
+        self.forget_other_names(key);
         let Some(id) = self.by_key.get(&key).copied() else { return };
         let Some(swarm) = self.swarms.get_mut(&id) else { return };
         swarm.offered = None;

@@ -88,7 +88,7 @@ impl Peer {
     /// What a link owes a download, and its rate in that proportion: what is asked for is what comes.
     pub(super) fn part_of(&self, link: LinkId, id: DownloadId) -> (u64, u64) {
         let Some(l) = self.links.get(&link) else { return (0, 0) };
-        let rate = l.down.rate(self.now) as u64;
+        let rate = l.down.told(self.now) as u64;
         let others = self.downloads.iter().filter(|(other, d)| **other != id && !d.done && !d.stopped);
         let others = others.count() as u64;
         if others == 0 {

@@ -143,6 +143,7 @@ impl Tracker {
             TrackerRequest::OfferTo { seq, to, offer, total } => {
                 self.offer_to(link, seq, to, offer, total, turn);
             }
+            TrackerRequest::AlsoNamed { key, names } => self.also_named(link, key, &names, turn),
             TrackerRequest::Ping { nonce } => turn.send(link, TrackerMessage::Pong { nonce }),
             TrackerRequest::Pong { .. } => {}
         }

@@ -14,8 +14,8 @@ use super::matcher::Matcher;
 use crate::content::{Geometry, Kind};
 use crate::ids::{ContentId, ContentKey, PeerId};
 use crate::limits::{
-    HOLDERS_PER_ID_SEARCH, REGISTERED_NAMES_PER_PEER, REGISTERED_NAMES_PER_TRACKER, REGISTRATIONS_PER_PEER,
-    REGISTRATIONS_PER_TRACKER,
+    HOLDERS_PER_ID_SEARCH, OTHER_NAMES_PER_PEER, OTHER_NAMES_PER_TRACKER, REGISTERED_NAMES_PER_PEER,
+    REGISTERED_NAMES_PER_TRACKER, REGISTRATIONS_PER_PEER, REGISTRATIONS_PER_TRACKER,
 };
 use crate::wire::tracker::{Ad, Cursor};
 
@@ -31,6 +31,10 @@ pub(super) struct Registry {
     contents: Slab<Content>,
     by_key: BTreeMap<ContentKey, ContentIndex>,
     catalog: Catalog,
+    /// Rows of registrations that have other names besides, and of what kind they are.
+    also: BTreeMap<(OwnerId, ContentIndex), (Kind, Vec<RowId>)>,
+    /// Number of those rows.
+    also_rows: usize,
     /// Owners that left and still have registrations here.
     retired: BTreeSet<OwnerId>,
     /// Registrations of all owners.
@@ -46,6 +50,8 @@ struct Bounds {
     in_all: usize,
     names_per_owner: usize,
     names_in_all: usize,
+    others_per_owner: usize,
+    others_in_all: usize,
 }
 
 #[derive(Debug)]
@@ -55,6 +61,8 @@ struct Owner {
     contents: BTreeSet<ContentIndex>,
     /// Bytes of the names under which they are registered.
     name_bytes: usize,
+    /// Other names that they have besides.
+    others: usize,
 }
 
 #[derive(Debug)]
@@ -98,6 +106,8 @@ impl Default for Registry {
             in_all: REGISTRATIONS_PER_TRACKER,
             names_per_owner: REGISTERED_NAMES_PER_PEER,
             names_in_all: REGISTERED_NAMES_PER_TRACKER,
+            others_per_owner: OTHER_NAMES_PER_PEER,
+            others_in_all: OTHER_NAMES_PER_TRACKER,
         })
     }
 }
@@ -110,6 +120,8 @@ impl Registry {
             contents: Slab::new(),
             by_key: BTreeMap::new(),
             catalog: Catalog::default(),
+            also: BTreeMap::new(),
+            also_rows: 0,
             retired: BTreeSet::new(),
             registrations: 0,
             name_bytes: 0,
@@ -117,7 +129,7 @@ impl Registry {
     }
 
     pub(super) fn add_owner(&mut self, peer: PeerId) -> OwnerId {
-        let owner = Owner { peer, live: true, contents: BTreeSet::new(), name_bytes: 0 };
+        let owner = Owner { peer, live: true, contents: BTreeSet::new(), name_bytes: 0, others: 0 };
         u32::try_from(self.owners.insert(owner)).unwrap_or(u32::MAX)
     }
 
@@ -256,6 +268,63 @@ impl Registry {
         }
     }
 
+    /// Lists the owner's registration of a content under these names, too, and under no others. What exceeds a bound is left
+    /// out. Returns the names that are new.
+    pub(super) fn also_named(
+        &mut self,
+        owner: OwnerId,
+        key: ContentKey,
+        names: &BTreeSet<&str>,
+    ) -> Vec<String> {
+        let Some(content) = self.index(key) else { return Vec::new() };
+        let Some(holder) = self.holder(owner, content).copied() else { return Vec::new() };
+        let before = self.also.get(&(owner, content)).map_or(&[][..], |(_, rows)| rows);
+        let before: BTreeSet<String> = before.iter().map(|row| self.catalog.name(*row).to_owned()).collect();
+        self.drop_other_names(owner, content);
+        let mut new = Vec::new();
+        let total = self.catalog.found(holder.row).total;
+        let mut rows = Vec::new();
+        for name in names {
+            let of = &self.owners[owner as usize];
+            let is_full = of.others >= self.bounds.others_per_owner
+                || self.also_rows >= self.bounds.others_in_all
+                || of.name_bytes + name.len() > self.bounds.names_per_owner
+                || self.name_bytes + name.len() > self.bounds.names_in_all;
+            if is_full {
+                break;
+            }
+            if !before.contains(*name) {
+                new.push((*name).to_owned());
+            }
+            let (name, kind) = ((*name).to_owned(), holder.kind);
+            self.named(owner, name.len(), 0);
+            rows.push(self.catalog.enlist(&Ad {
+                key,
+                kind,
+                name,
+                member: false,
+                pieces: holder.pieces,
+                total,
+            }));
+            self.owners[owner as usize].others += 1;
+            self.also_rows += 1;
+        }
+        if !rows.is_empty() {
+            self.also.insert((owner, content), (holder.kind, rows));
+        }
+        new
+    }
+
+    fn drop_other_names(&mut self, owner: OwnerId, content: ContentIndex) {
+        let Some((kind, rows)) = self.also.remove(&(owner, content)) else { return };
+        self.owners[owner as usize].others -= rows.len();
+        self.also_rows -= rows.len();
+        for row in rows {
+            self.named(owner, 0, self.catalog.name(row).len());
+            self.catalog.delist(row, kind, false);
+        }
+    }
+
     /// A registration of the owner has a name of so many bytes instead of one of so many.
     fn named(&mut self, owner: OwnerId, new: usize, old: usize) {
         let owner = &mut self.owners[owner as usize];
@@ -376,6 +445,7 @@ impl Registry {
 
     fn drop_holder(&mut self, owner: OwnerId, content: ContentIndex) {
         let Ok(at) = self.place(owner, content) else { return };
+        self.drop_other_names(owner, content);
         let entry = &mut self.contents[content as usize];
         let holder = entry.holders.remove(at);
         let all = Geometry::new(entry.key.length).map_or(0, |geometry| geometry.pieces());
@@ -403,6 +473,7 @@ impl Registry {
         assert_eq!(self.by_key.len(), self.contents.len());
         let mut registrations = 0;
         let mut name_bytes: BTreeMap<OwnerId, usize> = BTreeMap::new();
+        let mut others: BTreeMap<OwnerId, usize> = BTreeMap::new();
         let mut refs: BTreeMap<RowId, u32> = BTreeMap::new();
         for (&key, &index) in &self.by_key {
             let content = &self.contents[index as usize];
@@ -421,6 +492,16 @@ impl Registry {
                 registrations += 1;
             }
         }
+        for (&(owner, content), (_, rows)) in &self.also {
+            assert!(!rows.is_empty() && self.holder(owner, content).is_some(), "names of a registration");
+            for row in rows {
+                *refs.entry(*row).or_default() += 1;
+                *name_bytes.entry(owner).or_default() += self.catalog.name(*row).len();
+                *others.entry(owner).or_default() += 1;
+            }
+        }
+        assert_eq!(others.values().sum::<usize>(), self.also_rows);
+        assert!(self.also_rows <= self.bounds.others_in_all);
         assert_eq!(registrations, self.registrations);
         assert_eq!(registrations, self.owners.iter().map(|(_, owner)| owner.contents.len()).sum::<usize>());
         assert_eq!(refs.len(), self.catalog.len());
@@ -429,6 +510,8 @@ impl Registry {
             assert!(owner.contents.len() <= self.bounds.per_owner);
             assert_eq!(owner.name_bytes, name_bytes.get(&(id as u32)).copied().unwrap_or(0));
             assert!(owner.name_bytes <= self.bounds.names_per_owner);
+            assert_eq!(owner.others, others.get(&(id as u32)).copied().unwrap_or(0));
+            assert!(owner.others <= self.bounds.others_per_owner);
             assert_eq!(owner.live, !self.retired.contains(&(id as u32)));
         }
         assert!(self.registrations <= self.bounds.in_all);
@@ -448,6 +531,15 @@ fn id_range(digits: &str) -> Option<(ContentId, ContentId)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SMALL: Bounds = Bounds {
+        per_owner: 99,
+        in_all: 99,
+        names_per_owner: 99,
+        names_in_all: 99,
+        others_per_owner: 3,
+        others_in_all: 4,
+    };
 
     fn ads(numbers: std::ops::Range<u8>) -> Vec<Ad> {
         let ad = |number| Ad {
@@ -472,7 +564,7 @@ mod tests {
 
     #[test]
     fn registrations_are_bounded_per_owner_and_in_all() {
-        let bounds = Bounds { per_owner: 10, in_all: 15, names_per_owner: 99, names_in_all: 99 };
+        let bounds = Bounds { per_owner: 10, in_all: 15, names_per_owner: 99, names_in_all: 99, ..SMALL };
         let mut registry = Registry::new(bounds);
         let owners = [1, 2].map(|peer| registry.add_owner(PeerId([peer; 32])));
         let mut announce = |owner, ads: &[Ad]| announce(&mut registry, owner, ads);
@@ -486,9 +578,61 @@ mod tests {
         assert_eq!(registry.exceeded(owners[1], &ads(5..6)), None);
     }
 
+    /// The names of all rows.
+    fn listed(registry: &Registry) -> Vec<String> {
+        let page = Page { after: None, members: false, limit: 99, work_max: u64::MAX };
+        registry.scan(&Matcher::All, page).rows.into_iter().map(|row| row.name).collect()
+    }
+
+    #[test]
+    fn a_registration_goes_by_all_its_names_until_it_ends() {
+        let mut registry = Registry::new(SMALL);
+        let owner = registry.add_owner(PeerId([1; 32]));
+        let key = ads(0..1)[0].key;
+        let also = |registry: &mut Registry, names: &[&str]| {
+            let _ = registry.also_named(owner, key, &names.iter().copied().collect());
+            registry.check_invariants();
+            listed(registry)
+        };
+        assert!(also(&mut registry, &["a"]).is_empty(), "what is not registered has no names");
+        assert_eq!(announce(&mut registry, owner, &ads(0..1)), None);
+        assert_eq!(also(&mut registry, &["z", "a"]), ["a", "x", "z"]);
+        assert_eq!(also(&mut registry, &["b"]), ["b", "x"], "those that were said before are none any more");
+        // Under the name that it has anyhow, and another number of pieces, it stays.
+        assert_eq!(also(&mut registry, &["x", "y"]), ["x", "y"]);
+        assert_eq!(announce(&mut registry, owner, &ads(0..1)), None);
+        assert_eq!(listed(&registry), ["x", "y"]);
+        assert_eq!(also(&mut registry, &[]), ["x"]);
+        also(&mut registry, &["y"]);
+        assert!(registry.withdraw(owner, key).is_some());
+        registry.check_invariants();
+        assert!(listed(&registry).is_empty());
+    }
+
+    #[test]
+    fn other_names_are_bounded_and_go_with_their_owner() {
+        let mut registry = Registry::new(SMALL);
+        let owners = [1, 2].map(|number| registry.add_owner(PeerId([number; 32])));
+        for owner in owners {
+            assert_eq!(announce(&mut registry, owner, &ads(0..2)), None);
+        }
+        let also = |registry: &mut Registry, owner, number: usize, names: &[&str]| {
+            let _ = registry.also_named(owner, ads(0..2)[number].key, &names.iter().copied().collect());
+            registry.check_invariants();
+            listed(registry).len()
+        };
+        assert_eq!(also(&mut registry, owners[0], 0, &["a", "b"]), 4);
+        assert_eq!(also(&mut registry, owners[0], 1, &["c", "d"]), 5, "three of one owner");
+        assert_eq!(also(&mut registry, owners[1], 1, &["e", "f"]), 6, "four in all");
+        registry.retire(owners[0]);
+        registry.drain(9);
+        registry.check_invariants();
+        assert_eq!(listed(&registry), ["e", "x", "x"]);
+    }
+
     #[test]
     fn names_are_bounded_in_bytes_per_owner_and_in_all() {
-        let bounds = Bounds { per_owner: 99, in_all: 99, names_per_owner: 10, names_in_all: 15 };
+        let bounds = Bounds { per_owner: 99, in_all: 99, names_per_owner: 10, names_in_all: 15, ..SMALL };
         let mut registry = Registry::new(bounds);
         let owners = [1, 2].map(|peer| registry.add_owner(PeerId([peer; 32])));
         let named = |numbers, name: &str| -> Vec<Ad> {

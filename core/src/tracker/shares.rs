@@ -1,10 +1,14 @@
 //! Announcing and withdrawing contents.
 
+use std::collections::BTreeSet;
+
 use super::registry::{Change, ContentIndex, OwnerId};
 use super::{Tracker, TrackerEvent, Turn};
 use crate::content::{Geometry, SafePath};
 use crate::ids::{ContentKey, LinkId};
-use crate::limits::{ADS_PER_MESSAGE, CONTENT_BYTES_MAX, NAME_BYTES_MAX, REPORT_NAMES};
+use crate::limits::{
+    ADS_PER_MESSAGE, CONTENT_BYTES_MAX, NAME_BYTES_MAX, OTHER_NAMES_PER_CONTENT, REPORT_NAMES,
+};
 use crate::wire::tracker::{Ad, RefusedRequest, TrackerMessage};
 
 impl Tracker {
@@ -66,6 +70,21 @@ impl Tracker {
             turn.send(id, TrackerMessage::Done { seq });
         } else {
             turn.refuse(id, seq, RefusedRequest::NotYours);
+        }
+    }
+
+    /// Lists an own registration under other names, too. Nothing is answered: an older tracker does not know the request.
+    pub(super) fn also_named(&mut self, id: LinkId, key: ContentKey, names: &[String], turn: &mut Turn<'_>) {
+        let Some((owner, session)) = self.session_of(id) else { return };
+        let name = session.name.clone();
+        let is_name = |name: &&String| name.len() <= NAME_BYTES_MAX && SafePath::parse(name).is_ok();
+        let names: BTreeSet<&str> =
+            names.iter().filter(is_name).map(String::as_str).take(OTHER_NAMES_PER_CONTENT).collect();
+        let mut contents = self.registry.also_named(owner, key, &names);
+        let count = contents.len() as u32;
+        if count > 0 {
+            contents.truncate(REPORT_NAMES);
+            turn.report(TrackerEvent::Announced { name, contents, count });
         }
     }
 

@@ -272,6 +272,13 @@ messages! {
             /// Bytes of all of it: of a file its length, of a folder those of its files.
             total: u64,
         }
+        /// An own registration is to be listed under these names, too, and under no others that were said before.
+        130 max 131072 AlsoNamed {
+            /// The content.
+            key: ContentKey,
+            /// At most [`OTHER_NAMES_PER_CONTENT`](crate::limits::OTHER_NAMES_PER_CONTENT).
+            names: Vec<String>,
+        }
     }
 }
 

@@ -215,6 +215,50 @@ fn a_tracker_hears_of_progress_once_a_second() {
 }
 
 #[test]
+fn other_names_of_a_content_are_told_with_each_announcement() {
+    let content = pieces(2);
+    let key = content.key;
+    let name = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Command::AlsoNamed { key, names }
+    };
+    let told = |effects: &[PeerEffect]| -> Vec<Vec<String>> {
+        let named = effects.iter().filter_map(|e| match e {
+            PeerEffect::SendTracker { msg: TrackerRequest::AlsoNamed { key: of, names }, .. } => {
+                assert_eq!(*of, key);
+                Some(names.clone())
+            }
+            _ => None,
+        });
+        named.collect()
+    };
+    let mut case = Case::new();
+    case.share(&content, "it");
+    case.command(name(&["copy", "../up"]));
+    case.ask_to_join();
+    assert_eq!(told(&case.joined("me")), [["copy"]], "behind the announcement");
+    assert_eq!(told(&case.command(name(&["another"]))), [["another"]]);
+    // Without a tracker it is found by each of its names.
+    let one = case.meet(1);
+    for (what, found) in [("it", "it"), ("another", "another"), ("copy", "")] {
+        case.pass(Duration::from_secs(1));
+        let effects = case.says(one, PeerMessage::Find { seq: 1, what: what.to_owned() });
+        let offered = effects.iter().find_map(|e| match e {
+            PeerEffect::SendPeer { msg: PeerMessage::Found { offers, .. }, .. } => Some(offers.clone()),
+            _ => None,
+        });
+        let names: Vec<String> = offered.unwrap_or_default().into_iter().map(|offer| offer.name).collect();
+        assert_eq!(names.join(" "), found, "{what}");
+    }
+    assert_eq!(told(&case.command(name(&[]))), [[""; 0]], "it has none any more");
+    assert!(told(&case.command(name(&[]))).is_empty());
+    case.command(name(&["last"]));
+    case.command(Command::Unshare { key });
+    case.share(&content, "it");
+    assert!(!told(&case.done).is_empty() && told(&case.pass(Duration::from_secs(1))).is_empty());
+}
+
+#[test]
 fn what_is_shared_while_it_is_downloaded_stays_so_when_that_is_stopped() {
     let content = pieces(4);
     let mut case = Case::new();

@@ -683,6 +683,7 @@ fn seq_of(msg: &TrackerRequest) -> Option<u32> {
         | TrackerRequest::AcceptOffers { seq, .. }
         | TrackerRequest::OfferTo { seq, .. } => Some(*seq),
         TrackerRequest::Leave {}
+        | TrackerRequest::AlsoNamed { .. }
         | TrackerRequest::Watch { .. }
         | TrackerRequest::Unwatch { .. }
         | TrackerRequest::WatchPeers { .. }

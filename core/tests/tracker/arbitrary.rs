@@ -92,6 +92,8 @@ fn request() -> impl Strategy<Value = TrackerRequest> {
         2 => (peer(), content(), text()).prop_map(move |(to, key, name)| {
             TrackerRequest::OfferTo { seq, to, offer: Offer { key, kind: Kind::File, name }, total: 1 }
         }),
+        2 => (content(), prop::collection::vec(text(), 0..4))
+            .prop_map(|(key, names)| TrackerRequest::AlsoNamed { key, names }),
         1 => Just(TrackerRequest::Leave {}),
         1 => any::<u64>().prop_map(|nonce| TrackerRequest::Ping { nonce }),
         1 => any::<u64>().prop_map(|nonce| TrackerRequest::Pong { nonce }),

@@ -63,6 +63,38 @@ fn same_bytes_under_two_names_are_two_rows_of_one_content() {
 }
 
 #[test]
+fn one_peer_may_have_several_names_for_the_same_bytes() {
+    let mut hub = Hub::new();
+    let (ann, bob) = (hub.join(1, "ann"), hub.join(2, "bob"));
+    let key = four_pieces(1);
+    let say = |hub: &mut Hub, link, names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        hub.tell(link, TrackerRequest::AlsoNamed { key, names });
+        hub.names(bob, Matching::All)
+    };
+    assert!(say(&mut hub, ann, &["early"]).is_empty(), "it is not registered yet");
+    hub.announce(ann, vec![ad(1, "one")]);
+    assert_eq!(say(&mut hub, ann, &["two", "../three", "two"]), ["one", "two"]);
+    assert_eq!(say(&mut hub, ann, &["two"]), ["one", "two"]);
+    let told = hub.events.iter().filter(|event| match event {
+        TrackerEvent::Announced { contents, .. } => contents == &["two"],
+        _ => false,
+    });
+    assert_eq!(told.count(), 1, "a name that is said again is no news");
+    assert_eq!(say(&mut hub, bob, &["mine"]), ["one", "two"], "only its owner may name it");
+    assert_eq!(hub.names(bob, Matching::Name("two".into())), ["two"]);
+    assert_eq!(hub.holders(bob, key).len(), 1);
+    let many: Vec<String> = (0..300).map(|number| format!("{number:03}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(say(&mut hub, ann, &many).len(), 1 + limits::OTHER_NAMES_PER_CONTENT);
+    assert_eq!(say(&mut hub, ann, &["three"]), ["one", "three"]);
+    hub.announce(ann, vec![partial(1, "renamed", 2)]);
+    assert_eq!(hub.names(bob, Matching::All), ["renamed", "three"]);
+    hub.drop_link(ann);
+    assert!(hub.names(bob, Matching::All).is_empty());
+}
+
+#[test]
 fn one_name_for_different_bytes_is_two_rows() {
     let mut hub = Hub::new();
     let ann = hub.join(1, "ann");

@@ -5,6 +5,7 @@
 //! offers is kept by path, so that sharing it again replaces exactly that.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use potluck_core::content::{Collision, Kind, Node, PieceTable, escape, portability};
 use potluck_core::ids::ContentKey;
+use potluck_core::limits::OTHER_NAMES_PER_CONTENT;
 use potluck_core::peer::Command;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -131,6 +133,8 @@ pub(super) struct Shares {
     keys_of: HashMap<PathBuf, BTreeSet<ContentKey>>,
     /// Folders whose owner sees by itself what becomes of what lies directly in them.
     watched: BTreeSet<PathBuf>,
+    /// By content, the other names that were said of it. None is empty.
+    also: HashMap<ContentKey, Vec<String>>,
 }
 
 impl Shares {
@@ -148,6 +152,37 @@ impl Shares {
             self.keys_of.insert(path.to_owned(), BTreeSet::from([key]));
         }
         best(offers).filter(|offer| !before.is_some_and(|before| before.looks_like(offer)))
+    }
+
+    /// The names that a content has besides that of its best offer, if they are others than were said. `gone` offers it no
+    /// longer.
+    fn other_names(&mut self, key: ContentKey, gone: Option<&Path>) -> Option<Vec<String>> {
+        let offers = self.by_key.get(&key).map_or(&[][..], Vec::as_slice);
+        let known = self.also.get(&key).map_or(&[][..], Vec::as_slice);
+        if offers.len() < 2 && known.is_empty() {
+            return None;
+        }
+        let best = best(offers).map(|offer| offer.name.as_str());
+        // Once there are as many as may be said, one more or less changes nothing: of a hundred thousand empty files each would
+        // have all of them said again.
+        let gone = gone.and_then(Path::file_name).and_then(OsStr::to_str);
+        let stands = |name: &String| Some(name.as_str()) != best && Some(name.as_str()) != gone;
+        if known.len() >= OTHER_NAMES_PER_CONTENT && known.iter().all(stands) {
+            return None;
+        }
+        let names = offers.iter().map(|(_, offer)| offer).filter(|offer| !offer.member);
+        let others = names.map(|offer| offer.name.as_str()).filter(|name| Some(*name) != best);
+        let others: BTreeSet<&str> = others.take(OTHER_NAMES_PER_CONTENT).collect();
+        if others.iter().eq(known) {
+            return None;
+        }
+        let others: Vec<String> = others.into_iter().map(str::to_owned).collect();
+        if others.is_empty() {
+            self.also.remove(&key);
+        } else {
+            self.also.insert(key, others.clone());
+        }
+        Some(others)
     }
 
     /// Notes that `path` offers a content no longer. Returns the best offer of those that are left.
@@ -197,6 +232,7 @@ impl Shares {
 
     /// Notes that a content is offered by nobody, since its file changed. Returns the paths that did.
     fn lose(&mut self, key: ContentKey) -> Vec<PathBuf> {
+        self.also.remove(&key);
         let paths: Vec<_> = self.by_key.remove(&key).into_iter().flatten().map(|(path, _)| path).collect();
         paths.iter().for_each(|path| self.unlist(path, key));
         paths
@@ -274,6 +310,7 @@ async fn offer_each(
         if let Some(offer) = shares.add(path, key, offer) {
             peer.command(command(key, offer)).await;
         }
+        say_other_names(peer, &mut shares, key, None).await;
         offered.insert(key);
     }
     offered
@@ -321,6 +358,13 @@ async fn withdraw(
             peer.store.remove_source(*key);
             peer.command(Command::Unshare { key: *key }).await;
         }
+        say_other_names(peer, shares, *key, Some(path)).await;
+    }
+}
+
+async fn say_other_names(peer: &Inner, shares: &mut Shares, key: ContentKey, gone: Option<&Path>) {
+    if let Some(names) = shares.other_names(key, gone) {
+        peer.command(Command::AlsoNamed { key, names }).await;
     }
 }
 
@@ -537,6 +581,40 @@ mod tests {
         assert_eq!(shares.remove(file, KEY).unwrap().name, "in folder, renamed");
         assert!(shares.remove(folder, KEY).is_none());
         assert!(shares.by_key.is_empty() && shares.keys_of.is_empty());
+    }
+
+    #[test]
+    fn every_name_of_the_same_bytes_is_said() {
+        let mut shares = Shares::default();
+        let [a, b, folder] = ["a", "b", "folder"].map(Path::new);
+        shares.add(b, KEY, offer("b", false));
+        assert_eq!(shares.other_names(KEY, None), None);
+        shares.add(folder, KEY, offer("folder/c", true));
+        assert_eq!(shares.other_names(KEY, None), None, "a folder has its files by their paths");
+        assert_eq!(shares.add(a, KEY, offer("a", false)).unwrap().name, "a");
+        assert_eq!(shares.other_names(KEY, None), Some(vec!["b".to_owned()]));
+        assert_eq!(shares.other_names(KEY, None), None, "it was said");
+        assert_eq!(shares.remove(a, KEY).unwrap().name, "b");
+        assert_eq!(shares.other_names(KEY, None), Some(Vec::new()));
+        shares.add(a, KEY, offer("a", false));
+        assert_eq!(shares.other_names(KEY, None), Some(vec!["b".to_owned()]));
+        shares.lose(KEY);
+        assert_eq!(shares.other_names(KEY, None), None, "it is withdrawn with all its names");
+        // Of a great many only so many are said, and those again only if one of them goes.
+        let name = |number: usize| format!("{number:04}");
+        let mut said = Vec::new();
+        for number in 0..OTHER_NAMES_PER_CONTENT + 50 {
+            shares.add(Path::new(&name(number)), KEY, offer(&name(number), false));
+            said.extend(shares.other_names(KEY, None));
+        }
+        assert_eq!(said.len(), OTHER_NAMES_PER_CONTENT);
+        for (number, again) in [(OTHER_NAMES_PER_CONTENT + 10, false), (7, true), (0, true)] {
+            let path = PathBuf::from(name(number));
+            shares.remove(&path, KEY);
+            let names = shares.other_names(KEY, Some(&path));
+            assert_eq!(names.is_some(), again, "{number}");
+            assert!(names.is_none_or(|names| names.len() == OTHER_NAMES_PER_CONTENT));
+        }
     }
 
     #[test]

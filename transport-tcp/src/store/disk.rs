@@ -128,11 +128,11 @@ pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
 pub(crate) fn failed(what: &'static str) -> impl Fn(io::Error) -> StorageFault {
     move |error| {
         let fault = fault(&error);
-        // What can pass by itself is told by whoever waits for it, who tries again and again.
-        if matches!(fault, StorageFault::Full | StorageFault::TooManyOpen | StorageFault::TooLarge) {
-            tracing::info!(%error, "{what}");
+        // Whoever asked is told what it means; of these only the system knows what it was.
+        if fault == StorageFault::Io {
+            tracing::warn!(%error, "{what}");
         } else {
-            tracing::warn!(%error, ?fault, "{what}");
+            tracing::info!(%error, ?fault, "{what}");
         }
         fault
     }
