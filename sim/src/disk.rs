@@ -63,6 +63,9 @@ pub(crate) struct Part {
     pub(crate) durable: FixedBitSet,
     /// Chunks that a failed sync let go: no later sync makes them durable.
     pub(crate) let_go: FixedBitSet,
+    /// Chunks that were not here when a sync failed, and were not asked for since: what was on its way then may have been
+    /// written already as far as the machine knows, and is not believed.
+    pub(crate) doubted: FixedBitSet,
     /// The piece table lies beside it, durably.
     pub(crate) sidecar: bool,
     /// It stands under its final name.
@@ -80,7 +83,8 @@ impl Part {
             right: none.clone(),
             wrong: none.clone(),
             durable: none.clone(),
-            let_go: none,
+            let_go: none.clone(),
+            doubted: none,
             sidecar: false,
             finished: false,
             bytes,
@@ -120,6 +124,10 @@ impl Part {
     pub(crate) fn let_unsynced_go(&mut self) {
         let lost = self.unsynced();
         self.let_go.union_with(&lost);
+        let mut absent = self.right.clone();
+        absent.union_with(&self.wrong);
+        absent.toggle_range(..);
+        self.doubted.union_with(&absent);
     }
 
     /// Chunks that a sync beginning at this moment is to make durable.
@@ -151,6 +159,7 @@ impl Part {
         self.durable = self.right.clone();
         self.durable.union_with(&self.wrong);
         self.let_go.clear();
+        self.doubted.clear();
     }
 }
 

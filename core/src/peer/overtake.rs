@@ -51,7 +51,7 @@ impl Peer {
                 continue;
             }
             // Two that never gave anything may have it between them, and be silent on purpose: one of them loses it.
-            let mute = l.delivered && !s.delivered && now.since(s.progress) >= SILENT_AT_THE_END;
+            let mute = end_game && l.delivered && !s.delivered && now.since(s.progress) >= SILENT_AT_THE_END;
             // Bytes ahead of and in each run, oldest first; the run asked for last waits longest.
             let mut ahead = 0;
             let mut head = true;

@@ -71,16 +71,21 @@ impl World<'_> {
         if expects > EXPECTS_PER_LINK_MAX {
             return self.fail(host, || format!("{expects} expectations on one link"));
         }
+        let chunks = self.catalog.get(content).range(run.piece);
         let durable = |part: &Part| {
             let here = |chunk| {
-                part.right.contains(chunk) && part.durable.contains(chunk) && !part.let_go.contains(chunk)
+                let void = part.let_go.contains(chunk) || part.doubted.contains(chunk);
+                part.right.contains(chunk) && part.durable.contains(chunk) && !void
             };
-            part.content == content && self.catalog.get(content).range(run.piece).all(here)
+            part.content == content && chunks.clone().all(here)
         };
-        if self.hosts[host as usize].disk.parts.get(&place).is_some_and(durable) {
-            return self.fail(host, || {
-                format!("asks again for piece {}, which stands durably on its disk", run.piece)
-            });
+        if let Some(part) = self.hosts[host as usize].disk.parts.get_mut(&place) {
+            if durable(part) {
+                return self.fail(host, || {
+                    format!("asks again for piece {}, which stands durably on its disk", run.piece)
+                });
+            }
+            chunks.for_each(|chunk| part.doubted.remove(chunk));
         }
         if self.hosts[host as usize].banned.contains(&far_peer) {
             return self.fail(host, || format!("asks the banned peer {far_peer:?}"));

@@ -347,6 +347,7 @@ impl World<'_> {
             part.wrong.remove(chunk);
         }
         part.let_go.clear();
+        part.doubted.clear();
         part.sidecar = true;
         let have = part.pieces(content);
         // From here on it is open.
@@ -396,6 +397,7 @@ impl World<'_> {
         // All of it is written anew, whatever an earlier sync let go.
         part.durable.clear();
         part.let_go.clear();
+        part.doubted.clear();
         if let Some(bytes) = &content.bytes {
             part.bytes.clone_from(bytes);
         }
