@@ -384,9 +384,9 @@ pub(crate) struct CompletionsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// The verb whose page is wanted (default: the page of potluck itself)
+    /// The verb whose page is wanted, like `get` or `sim run` (default: the page of potluck itself)
     #[arg(conflicts_with = "out")]
-    pub(crate) verb: Option<String>,
+    pub(crate) verb: Vec<String>,
     /// Write the pages of potluck and of all its verbs into this folder
     #[arg(long = "out", value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -473,10 +473,12 @@ fn lease(text: &str) -> Result<u64, String> {
 }
 
 /// Bytes per second, with K, M or G for powers of 1024, or bits per second, with kbit, Mbit or Gbit for powers of 1000 as
-/// networks have them; 0 is no limit.
+/// networks have them, and `/s` or not; 0 is no limit.
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
+    let unknown = || "expected bytes per second, like 500K or 10M".to_owned();
+    let each = text.strip_suffix("/s").unwrap_or(text);
+    let digits = each.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match each[digits.len()..].to_ascii_uppercase().as_str() {
         "" | "B" => 1,
         "K" | "KB" | "KIB" => 1 << 10,
         "M" | "MB" | "MIB" => 1 << 20,
@@ -484,10 +486,17 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
         "KBIT" => 125,
         "MBIT" => 125_000,
         "GBIT" => 125_000_000,
-        _ => return Err("expected bytes per second, like 500K or 10M".to_owned()),
+        _ => return Err(unknown()),
     };
-    let count: u64 = digits.parse().map_err(|_| "expected bytes per second, like 500K or 10M".to_owned())?;
-    count.checked_mul(factor).ok_or_else(|| "that is more than can be counted".to_owned())
+    // Of bytes there are no parts.
+    let (whole, part) = digits.split_once('.').filter(|_| factor > 1).unwrap_or((digits, "0"));
+    if [whole, part].iter().any(|count| count.is_empty() || !count.bytes().all(|c| c.is_ascii_digit())) {
+        return Err(unknown());
+    }
+    let too_much = || "that is more than can be counted".to_owned();
+    let whole = whole.parse::<u64>().ok().and_then(|count| count.checked_mul(factor)).ok_or_else(too_much)?;
+    let part: f64 = format!("0.{part}").parse().map_err(|_| unknown())?;
+    whole.checked_add((part * factor as f64) as u64).ok_or_else(too_much)
 }
 
 fn seconds(text: &str) -> Result<u32, String> {
@@ -582,10 +591,15 @@ mod tests {
             ("10m", 10 << 20),
             ("2GiB", 2 << 30),
             ("20Mbit", 2_500_000),
+            ("1.5M", 3 << 19),
+            ("0.5K/s", 512),
+            ("2.5Mbit/s", 312_500),
         ] {
             assert_eq!(rate(text).unwrap(), bytes);
         }
-        for text in ["", "K", "1.5M", "-1", "9999999999999G", "5x"] {
+        for text in
+            ["", "K", "1.5", "1.M", ".5M", "1.5.5M", "1.-5M", "-1", "+1K", "9999999999999G", "5x", "5K/m"]
+        {
             assert!(rate(text).is_err(), "{text}");
         }
     }

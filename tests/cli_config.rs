@@ -122,6 +122,8 @@ fn shells_and_man_get_their_pages() {
     let page = net.typed(&["man"]).stdout;
     assert!(page.starts_with(".ie") && page.contains("potluck"), "{page}");
     assert!(net.typed(&["man", "get"]).stdout.contains("include"));
+    assert!(net.typed(&["man", "sim", "run"]).stdout.contains("holder"));
+    assert_eq!(net.typed(&["man", "sim", "nosuch"]).code, Some(2));
     assert_eq!(net.typed(&["man", "nosuch"]).code, Some(2));
     assert_eq!(net.typed(&["man", "--out", "pages"]).code, Some(0));
     for page in ["potluck.1", "potluck-get.1", "potluck-share.1", "potluck-sim-run.1"] {

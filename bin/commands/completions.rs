@@ -30,15 +30,15 @@ pub(crate) fn man(args: &ManArgs, ctx: &Context) -> anyhow::Result<()> {
         ctx.out.note(format_args!("Manual pages are in {shown}; `man {shown}/potluck.1` shows the first."));
         return Ok(());
     }
-    let page = match &args.verb {
-        None => command,
-        Some(verb) => command.find_subcommand(verb).cloned().ok_or_else(|| {
-            Failure::new(Code::Usage, format!("`{}` is no verb of potluck", ui::name(verb)))
+    let mut page = &command;
+    for verb in &args.verb {
+        page = page.find_subcommand(verb).ok_or_else(|| {
+            Failure::new(Code::Usage, format!("`{}` is no verb of potluck", ui::name(&args.verb.join(" "))))
                 .hint("`potluck help` lists them.")
-        })?,
-    };
+        })?;
+    }
     let mut text = Vec::new();
-    clap_mangen::Man::new(page).render(&mut text).map_err(OutputFault)?;
+    clap_mangen::Man::new(page.clone()).render(&mut text).map_err(OutputFault)?;
     ctx.out.event(&ui::Event::Text { text: &String::from_utf8_lossy(&text) })?;
     ctx.out.line(String::from_utf8_lossy(&text).trim_end())?;
     Ok(())
