@@ -63,8 +63,8 @@ pub(crate) struct Part {
     pub(crate) durable: FixedBitSet,
     /// Chunks that a failed sync let go: no later sync makes them durable.
     pub(crate) let_go: FixedBitSet,
-    /// Chunks that were not here when a sync failed, and were not asked for since: what was on its way then may have been
-    /// written already as far as the machine knows, and is not believed.
+    /// Chunks that were not here when a sync failed, of pieces not verified since: what was on its way then may have been
+    /// written already as far as the machine knows, and does not count.
     pub(crate) doubted: FixedBitSet,
     /// The piece table lies beside it, durably.
     pub(crate) sidecar: bool,

@@ -71,21 +71,17 @@ impl World<'_> {
         if expects > EXPECTS_PER_LINK_MAX {
             return self.fail(host, || format!("{expects} expectations on one link"));
         }
-        let chunks = self.catalog.get(content).range(run.piece);
         let durable = |part: &Part| {
             let here = |chunk| {
                 let void = part.let_go.contains(chunk) || part.doubted.contains(chunk);
                 part.right.contains(chunk) && part.durable.contains(chunk) && !void
             };
-            part.content == content && chunks.clone().all(here)
+            part.content == content && self.catalog.get(content).range(run.piece).all(here)
         };
-        if let Some(part) = self.hosts[host as usize].disk.parts.get_mut(&place) {
-            if durable(part) {
-                return self.fail(host, || {
-                    format!("asks again for piece {}, which stands durably on its disk", run.piece)
-                });
-            }
-            chunks.for_each(|chunk| part.doubted.remove(chunk));
+        if self.hosts[host as usize].disk.parts.get(&place).is_some_and(durable) {
+            return self.fail(host, || {
+                format!("asks again for piece {}, which stands durably on its disk", run.piece)
+            });
         }
         if self.hosts[host as usize].banned.contains(&far_peer) {
             return self.fail(host, || format!("asks the banned peer {far_peer:?}"));
@@ -296,6 +292,11 @@ impl World<'_> {
                     return self.fail(host, || {
                         format!("counts piece {piece} as held, which is not right on its disk")
                     });
+                }
+                let chunks = content.range(piece);
+                let parts = self.hosts[host as usize].disk.parts.values_mut();
+                for part in parts.filter(|part| part.content == number) {
+                    part.doubted.remove_range(chunks.clone());
                 }
                 self.tally.verified(now, bytes);
                 self.progress_at = self.now;
