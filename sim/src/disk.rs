@@ -63,7 +63,7 @@ pub(crate) struct Part {
     pub(crate) durable: FixedBitSet,
     /// Chunks that a failed sync let go: no later sync makes them durable.
     pub(crate) let_go: FixedBitSet,
-    /// Chunks that were not here when a sync failed, of pieces not verified since: what was on its way then may have been
+    /// Chunks that were not durable when a sync failed, of pieces not verified since: what was on its way then may have been
     /// written already as far as the machine knows, and does not count.
     pub(crate) doubted: FixedBitSet,
     /// The piece table lies beside it, durably.
@@ -124,10 +124,9 @@ impl Part {
     pub(crate) fn let_unsynced_go(&mut self) {
         let lost = self.unsynced();
         self.let_go.union_with(&lost);
-        let mut absent = self.right.clone();
-        absent.union_with(&self.wrong);
-        absent.toggle_range(..);
-        self.doubted.union_with(&absent);
+        let mut doubted = self.durable.clone();
+        doubted.toggle_range(..);
+        self.doubted.union_with(&doubted);
     }
 
     /// Chunks that a sync beginning at this moment is to make durable.
