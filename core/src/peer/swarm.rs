@@ -23,6 +23,8 @@ const COPIES_ELSEWHERE: usize = 2;
 /// Who took from here at most one in so many of its pieces lives on others. (Of 256 peers around a holder four times as fast
 /// as they are each lives on others by far: it gave 1.28 copies instead of 1.58, and nobody finished later.)
 const OF_US_ONE_IN: u64 = 8;
+/// Among fewer partners the holder's uplink is a good part of all uplinks: eight would get their last pieces later without it.
+const CROWD: usize = 32;
 /// Silent turns after which a holder does not count as one.
 const STRIKES_MAX: u32 = 2;
 /// Who is too busy for so long does not count either: others are looked for, lest a few who always say so keep a download from
@@ -387,12 +389,14 @@ impl Swarm {
     /// spares its uplink where it is not needed: for who has nearly all from others, and got more since it was sent
     /// elsewhere last. So nobody waits in vain.
     pub(super) fn sends_elsewhere(&mut self, link: LinkId, copies: usize) -> bool {
+        if !self.complete || copies < COPIES_ELSEWHERE || self.partners.len() < CROWD {
+            return false;
+        }
         let (pieces, piece_length) = (self.pieces(), self.geometry.piece_length());
         let Some(partner) = self.partners.get_mut(&link) else { return false };
         let has = partner.have.count(pieces);
         let from_others = u64::from(has) * piece_length >= partner.taken_bytes.saturating_mul(OF_US_ONE_IN);
-        let elsewhere =
-            self.complete && copies >= COPIES_ELSEWHERE && from_others && has > partner.sent_elsewhere;
+        let elsewhere = from_others && has > partner.sent_elsewhere;
         if elsewhere {
             partner.sent_elsewhere = has;
         }

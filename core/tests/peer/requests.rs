@@ -454,7 +454,8 @@ fn a_holder_sends_those_who_live_on_others_elsewhere_unless_they_wait_in_vain() 
     let content = pieces(64);
     let mut case = Case::new();
     case.share(&content, "it");
-    for (i, has) in [(1, 62), (2, 62), (3, 16)] {
+    // Two others have most of it, and there is a crowd that has nothing yet.
+    for (i, has) in [(1, 62), (2, 62), (3, 16)].into_iter().chain((4..=32).map(|i| (i, 0))) {
         let link = case.meet(i);
         case.holds(i, &content, &format!("{}{}", "#".repeat(has), ".".repeat(64 - has)));
         case.input(PeerInput::Writable { link, bytes: 1 << 30 });
