@@ -6,8 +6,6 @@ use crate::ui::{self, Event, Out};
 
 /// How often a person may answer wrongly.
 const TRIES: u32 = 3;
-/// Columns of a wrong answer.
-const SHOWN: usize = 60;
 
 /// One of several.
 pub(super) struct Choice {
@@ -62,7 +60,7 @@ pub(super) async fn choose(
             Answered::Chose(index) => return Ok(Chosen::One(index)),
             Answered::Cancelled => return Ok(Chosen::Cancelled),
             Answered::Wrong => {
-                let shown = ui::name(ui::cut(line.trim(), SHOWN));
+                let shown = ui::excerpt(line.trim());
                 let tries = match left {
                     0 => String::new(),
                     1 => "; 1 try left".to_owned(),

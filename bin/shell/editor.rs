@@ -34,8 +34,6 @@ const HISTORY: usize = 1000;
 /// Lines typed, or pasted, ahead of the command that runs. What comes beyond them is not taken: a thread that waited for room
 /// would read no Ctrl-C.
 const LINES_WAITING: usize = 1024;
-/// Where nobody says how wide the terminal is.
-const USUAL_WIDTH: usize = 80;
 const MENU: &str = "completion_menu";
 
 /// Ctrl-C.
@@ -364,9 +362,7 @@ impl Prompt for LivePrompt {
 
 /// Columns of a line above the one that is typed: the last of the terminal's stays free.
 pub(super) fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout());
-    let columns = size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
-    columns.unwrap_or(USUAL_WIDTH).saturating_sub(1)
+    crate::ui::terminal_columns(std::io::stdout()).saturating_sub(1)
 }
 
 /// Until it is dropped, keys that are typed between two lines wait as they are for the next one. `reedline` leaves the terminal

@@ -10,9 +10,6 @@ use crate::exit::{Code, Failure};
 use crate::ui;
 use crate::what::What;
 
-/// Columns of a line that is too long to be shown whole.
-const SHOWN: usize = 60;
-
 /// Share what is in the folder, fetch what others share.
 #[derive(Debug, Parser)]
 #[command(multicall = true, disable_version_flag = true, override_usage = "COMMAND [WORDS]", after_help = AFTER_HELP)]
@@ -170,7 +167,7 @@ pub(super) fn parse(line: &str) -> Result<Parsed, Failure> {
             Code::Usage,
             format!("a line has up to {LINE_BYTES_MAX} bytes; this one is longer"),
         )
-        .hint(format!("It begins with: {}", ui::name(ui::cut(line, SHOWN)))));
+        .hint(format!("It begins with: {}", ui::excerpt(line))));
     }
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {

@@ -21,8 +21,8 @@ pub(crate) use json::{ContentRow, Event, Explained, Source, size};
 pub(crate) use progress::{DownloadBar, HashingBar, PeerBar, ReadingBar};
 pub(crate) use table::{CONTENT_HEADING, ContentTable, Table, number};
 pub(crate) use text::{
-    bytes, columns, cut, lines, missing, name, name_and_bar, pad, peer_name, percent, percents, pieces, rate,
-    refusal, seconds, short_id,
+    bytes, columns, cut, excerpt, lines, missing, name, name_and_bar, pad, peer_name, percent, percents,
+    pieces, rate, refusal, seconds, short_id, terminal_columns,
 };
 pub(crate) use writing::stuck;
 

@@ -11,8 +11,6 @@ const HOLDERS_SHOWN: usize = 4;
 /// Columns of a name and cells of a bar, where there is room.
 const NAME: usize = 32;
 const BAR: usize = 24;
-/// Where nobody says how wide the terminal is.
-const USUAL_WIDTH: usize = 80;
 /// Of what has no known end.
 const READING: &str = "{prefix} {binary_bytes} read, {binary_bytes_per_sec}";
 
@@ -149,9 +147,7 @@ fn template(template: &str) -> ProgressStyle {
 
 /// Columns of a name and cells of a bar.
 fn room() -> (usize, usize) {
-    let size = rustix::termios::tcgetwinsize(std::io::stderr());
-    let columns = size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
-    text::name_and_bar(columns.unwrap_or(USUAL_WIDTH), NAME, BAR)
+    text::name_and_bar(text::terminal_columns(std::io::stderr()), NAME, BAR)
 }
 
 /// Each holder's part of what was fetched, in percent, largest first: `[anna 61%, ben 39%]`.

@@ -1,6 +1,7 @@
 //! Numbers and names as people read them.
 
 use std::fmt::Display;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use indicatif::{BinaryBytes, HumanDuration};
@@ -11,6 +12,10 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Columns of a percentage, a rate, and the blanks before them.
 const FIGURES: usize = "   100%  999.99 KiB/s".len();
+/// Columns of an excerpt.
+const EXCERPT: usize = 60;
+/// Where nobody says how wide the terminal is.
+const USUAL_COLUMNS: usize = 80;
 /// So much of a name is shown on the narrowest terminal.
 const NAME_MIN: usize = 8;
 
@@ -73,6 +78,18 @@ pub(crate) fn cut(text: &str, columns: usize) -> &str {
         None => true,
     };
     text.char_indices().find(fits).map_or(text, |(end, _)| &text[..end])
+}
+
+/// The beginning of what somebody typed, as it is shown where it was not understood.
+pub(crate) fn excerpt(typed: &str) -> String {
+    name(cut(typed, EXCERPT))
+}
+
+/// Columns of the terminal that this is; of none, or one that does not say, the usual ones.
+pub(crate) fn terminal_columns(terminal: impl AsFd) -> usize {
+    let size = rustix::termios::tcgetwinsize(terminal);
+    let columns = size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    columns.unwrap_or(USUAL_COLUMNS)
 }
 
 /// A text with blanks behind it, up to so many columns.

@@ -36,7 +36,7 @@ pub mod content;
 pub mod effects;
 pub mod ids;
 pub mod limits;
-mod origin;
+pub mod origin;
 pub mod peer;
 pub mod seed;
 pub mod time;

@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use potluck_core::ids::{OpId, PeerId};
 use potluck_core::limits::DIAL_TIMEOUT;
+use potluck_core::origin::origin;
 use potluck_core::peer::{DialError, Role};
 use potluck_core::wire::handshake::{Handshake, HandshakeFault, Seeks};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -168,14 +169,6 @@ impl Pending {
         };
         handshake.abort();
         self.ended(ip, number);
-    }
-}
-
-/// Whoever has one address has this: of IPv6, a network of 64 bits.
-pub(crate) const fn origin(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
     }
 }
 

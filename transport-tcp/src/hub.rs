@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use potluck_core::ids::{LinkId, OpId, PeerId};
+use potluck_core::origin::origin;
 use potluck_core::peer::{DialError, Role};
 use potluck_core::wire::WireMessage;
 use potluck_core::wire::handshake::Seeks;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::connect::{Established, accept_links, dial, origin};
+use crate::connect::{Established, accept_links, dial};
 use crate::driver::Reports;
 use crate::limits::GOODBYE;
 use crate::link::{Bodies, ChunkGear, LinkHandle, run_link};

@@ -340,52 +340,38 @@ impl Listing {
         Unchecked { entries, folder_times }.checked().ok_or(trailing)?
     }
 
+    /// Every path on the way to an entry, and its own; each once.
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        let mut before = "";
+        self.entries.iter().flat_map(move |entry| {
+            let path = entry.path.as_str();
+            // The folders that the entry before had as well came with it.
+            let shared = shared_names_bytes(before, path);
+            before = path;
+            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+            ends.filter(move |end| *end > shared).map(move |end| &path[..end])
+        })
+    }
+
     /// Paths that would be one on a file system that ignores case or normalises Unicode (NFC): at most `max` pairs.
     #[must_use]
     pub fn collisions(&self, max: usize) -> Vec<Collision> {
-        let mut collisions = Vec::new();
         let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-        let mut before = "";
-        for entry in &self.entries {
-            let path = entry.path.as_str();
-            let shared = shared_names_bytes(before, path);
-            before = path;
-            // Every folder on the way, but for those that the entry before had as well, and the entry itself.
-            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-            for prefix in ends.filter(|end| *end > shared).map(|end| &path[..end]) {
-                let first = *seen.entry(folded(prefix)).or_insert(prefix);
-                if first != prefix {
-                    collisions.push(Collision { first: first.to_owned(), second: prefix.to_owned() });
-                    if collisions.len() >= max {
-                        return collisions;
-                    }
-                }
-            }
-        }
-        collisions
+        let collision = |path| {
+            let first = *seen.entry(folded(path)).or_insert(path);
+            (first != path).then(|| Collision { first: first.to_owned(), second: path.to_owned() })
+        };
+        self.paths().filter_map(collision).take(max).collect()
     }
 
     /// Paths whose last name not every file system can hold, with what keeps it: at most `max` of them.
     #[must_use]
     pub fn unportable(&self, max: usize) -> Vec<(String, NameWarning)> {
-        let mut found = Vec::new();
-        let mut before = "";
-        for entry in &self.entries {
-            let path = entry.path.as_str();
-            let shared = shared_names_bytes(before, path);
-            before = path;
-            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-            for prefix in ends.filter(|end| *end > shared).map(|end| &path[..end]) {
-                let name = prefix.rsplit('/').next().unwrap_or_default();
-                if let Some(warning) = portability(name).first() {
-                    found.push((prefix.to_owned(), *warning));
-                    if found.len() >= max {
-                        return found;
-                    }
-                }
-            }
-        }
-        found
+        let warning = |path: &str| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            portability(name).first().map(|warning| (path.to_owned(), *warning))
+        };
+        self.paths().filter_map(warning).take(max).collect()
     }
 }
 

@@ -18,7 +18,7 @@
 //! | `uploads` | serving what others ask for |
 //! | `downloads` | a download from `Fetch` to its final name |
 //! | `faults`, `waiting` | a disk that refuses; whether there is a way to go on |
-//! | `shares` | what is offered |
+//! | `shares`, `also` | what is offered; its other names |
 //! | `offers` | what other peers offer |
 //! | `sources` | which holders a download with a bounded number of them uses |
 //! | `spare` | idle uplinks are offered to whoever has least |
@@ -174,7 +174,7 @@ pub struct Peer {
     owing: usize,
     /// Bytes that arrived, over all links.
     down: rate::RateMeter,
-    chunk_delay: pace::ChunkDelay,
+    survey: pace::Survey,
 }
 
 impl Peer {
@@ -226,7 +226,7 @@ impl Peer {
             inflight: 0,
             owing: 0,
             down: rate::RateMeter::new(Instant::ZERO),
-            chunk_delay: pace::ChunkDelay::default(),
+            survey: pace::Survey::default(),
             config,
         }
     }

@@ -30,8 +30,8 @@ const FEW_LINKS: usize = 10;
 /// more under way would be asked of nobody else. (BBR, Cardwell et al., ACM Queue 2016, has twice as much under way as a
 /// path holds for the like reason.)
 const ENOUGH_DELAYS: f64 = 1.5;
-/// Delays are looked at anew after so long.
-const DELAY_EVERY: Duration = Duration::from_millis(10);
+/// All links are looked at anew after so long.
+const SURVEY_EVERY: Duration = Duration::from_millis(10);
 /// Who has more than so many pieces fewer than others, on average, asks more than they: for each time this many as much
 /// again, up to [`LAG_FACTOR`] times as much. What it asks of them comes over connections that are seldom used, and slow.
 const LAG_PIECES: u64 = 2;
@@ -51,13 +51,13 @@ const ASKS_PER_INPUT: u32 = 256;
 /// only roughly matters.
 const STANDING_EVERY: Duration = Duration::from_millis(10);
 
-/// What is looked at over all links now and then: how long a chunk takes its way when nothing holds it up (zero where partial
-/// holders owe as much as complete ones), and what will hardly come.
+/// What is looked at over all links now and then.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ChunkDelay {
+pub(super) struct Survey {
     /// When it is looked at anew.
     next: Instant,
-    delay: Duration,
+    /// How long a chunk takes its way when nothing holds it up; zero where partial holders owe as much as complete ones.
+    chunk_delay: Duration,
     /// Bytes owed by links that never gave anything and are silent.
     mute: u64,
 }
@@ -94,7 +94,7 @@ impl Peer {
     /// Gives links with room something to do.
     pub(super) fn fill_hungry(&mut self) {
         let mut budget = ASKS_PER_INPUT;
-        self.look_at_delays();
+        self.survey_links();
         loop {
             while let Some(link) = self.pop_hungry() {
                 if budget == 0 {
@@ -166,8 +166,8 @@ impl Peer {
         partners.any(|p| p.strikes > 0)
     }
 
-    fn look_at_delays(&mut self) {
-        if self.hungry.is_empty() || self.chunk_delay.next > self.now {
+    fn survey_links(&mut self) {
+        if self.hungry.is_empty() || self.survey.next > self.now {
             return;
         }
         let (mut owing, mut complete, mut mute) = (0, 0, 0);
@@ -178,15 +178,15 @@ impl Peer {
             complete += usize::from(partners.any(|p| p.have.is_all()));
         }
         let shortest = self.links.values().filter_map(|l| l.delay).min();
-        let delay = shortest.filter(|_| complete * 2 > owing).unwrap_or_default();
-        self.chunk_delay = ChunkDelay { next: self.now + DELAY_EVERY, delay, mute };
+        let chunk_delay = shortest.filter(|_| complete * 2 > owing).unwrap_or_default();
+        self.survey = Survey { next: self.now + SURVEY_EVERY, chunk_delay, mute };
     }
 
     /// Bytes that may be under way over all links together, where a round trip takes so long.
     fn enough(&self, rtt: Duration) -> u64 {
         let few = self.links.len() <= FEW_LINKS;
         let (time, bytes) = if few { (ENOUGH_OF_FEW, ENOUGH_BYTES_OF_FEW) } else { (ENOUGH, ENOUGH_BYTES) };
-        let time = (time + rtt).max(self.chunk_delay.delay.mul_f64(ENOUGH_DELAYS));
+        let time = (time + rtt).max(self.survey.chunk_delay.mul_f64(ENOUGH_DELAYS));
         ((self.down.rate(self.now) * time.as_secs_f64()) as u64).max(bytes)
     }
 
@@ -275,7 +275,7 @@ impl Peer {
         let stands_still = partners <= FEW_PARTNERS || l.rtt.is_some_and(|rtt| rtt >= FAR);
         let most = if stands_still { CHUNK_BYTES } else { 0 };
         // What mute links owe holds nobody up who gives something.
-        let held_up = l.delivered && l.inflight == 0 && self.inflight < enough + self.chunk_delay.mute;
+        let held_up = l.delivered && l.inflight == 0 && self.inflight < enough + self.survey.mute;
         held_up || (l.inflight <= most && (spare || sole))
     }
 }

@@ -528,7 +528,7 @@ impl Peer {
                 let pause = Duration::from_millis(u64::from(retry_ms.clamp(100, 30_000)));
                 partner.not_before = Some(now + pause);
                 self.timers.set(Timer::Retry(link, id), now + pause);
-                self.was_put_off(link, id);
+                self.asked_in_vain(link, id);
             }
             Refusal::Lacks => {
                 // Whoever claims again and again what it lacks is not asked in a loop, and is no holder to wait for.
@@ -555,7 +555,7 @@ impl Peer {
     }
 
     /// A partner was asked in vain, for pieces or for the table. Who puts off for long counts no more: there is room for another.
-    pub(super) fn was_put_off(&mut self, link: LinkId, id: SwarmId) {
+    pub(super) fn asked_in_vain(&mut self, link: LinkId, id: SwarmId) {
         let now = self.now;
         let Some(partner) = self.swarms.get_mut(&id).and_then(|s| s.partners.get_mut(&link)) else { return };
         partner.puts_off.get_or_insert(now);

@@ -21,7 +21,7 @@ const CONFIRMED_PIECES_MIN: u32 = 64;
 /// A piece of which the others have so many copies can be had elsewhere, though perhaps not by everybody at once.
 const COPIES_ELSEWHERE: usize = 2;
 /// Who took from here at most one in so many of its pieces lives on others. (Of 256 peers around a holder four times as fast
-/// as they are each lives on others by far: it gave 1.28 copies instead of 1.58, and nobody finished later.)
+/// as they are each lives on others by far: it gave 1.32 copies instead of 1.58, and nobody finished later.)
 const OF_US_ONE_IN: u64 = 8;
 /// Among fewer partners the holder's uplink is a good part of all uplinks: eight would get their last pieces later without it.
 const CROWD: usize = 32;

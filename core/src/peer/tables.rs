@@ -114,7 +114,7 @@ impl Peer {
         let Some(fetching) = self.swarms.get_mut(&id).and_then(|s| s.fetching.as_mut()) else { return };
         if let Phase::Table(table) = &mut fetching.phase {
             match table.from.take() {
-                Some(link) => self.was_put_off(link, id),
+                Some(link) => self.asked_in_vain(link, id),
                 None if !table.tried.is_empty() => {
                     table.rounds = table.rounds.saturating_add(1);
                     table.tried.clear();
@@ -138,7 +138,7 @@ impl Peer {
         if slice.len() != expected {
             // It does not have it, or gave it to others, or not in order: the next one may.
             table.from = None;
-            self.was_put_off(link, id);
+            self.asked_in_vain(link, id);
             self.ask_table(id);
             return;
         }

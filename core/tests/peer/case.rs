@@ -191,6 +191,18 @@ impl Case {
         self.input(PeerInput::ChunkArrived { op, at, result: Ok(value) })
     }
 
+    /// Every chunk that was to be sent has left; over which links.
+    pub(crate) fn chunks_leave(&mut self, effects: &[PeerEffect]) -> Vec<LinkId> {
+        let mut links = Vec::new();
+        for effect in effects {
+            if let PeerEffect::SendChunk { link, key, at, .. } = *effect {
+                links.push(link);
+                self.input(PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
+            }
+        }
+        links
+    }
+
     /// The next that was asked of a link arrives, and all after it, until nothing is asked any more.
     pub(crate) fn arrive_all(&mut self, content: &Synthetic, link: LinkId) {
         let mut arrived: Vec<OpId> = Vec::new();

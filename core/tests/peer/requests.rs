@@ -374,10 +374,8 @@ fn the_neediest_keep_nobody_waiting() {
                 effects.extend(case.says(link, PeerMessage::Request { slot: Slot(link.0 as u32), run }));
             }
             effects.extend(case.pass(Duration::from_millis(50)));
-            for effect in effects {
-                let PeerEffect::SendChunk { link, key, at, .. } = effect else { continue };
+            for link in case.chunks_leave(&effects) {
                 got[usize::from(link == honest)] += 1;
-                case.input(PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
             }
         }
         assert!(got[1] >= 20, "of some hundred chunks: {got:?}");
@@ -410,10 +408,8 @@ fn many_links_of_one_address_leave_others_their_share() {
             effects.extend(case.says(link, PeerMessage::Request { slot: Slot(link.0 as u32), run }));
         }
         effects.extend(case.pass(Duration::from_millis(50)));
-        for effect in effects {
-            let PeerEffect::SendChunk { link, key, at, .. } = effect else { continue };
+        for link in case.chunks_leave(&effects) {
             got[usize::from(link == honest)] += 1;
-            case.input(PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
         }
     }
     assert!(got[1] >= 20, "of some hundred chunks: {got:?}");
@@ -433,12 +429,7 @@ fn second_copies_wait_until_the_first_ones_have_come() {
     let asks = |case: &mut Case, link: LinkId, piece: u32| {
         let run = ChunkRun { piece: PieceIndex(piece), first: 0, count: 1 };
         let effects = case.says(link, PeerMessage::Request { slot: Slot(link.0 as u32), run });
-        for effect in &effects {
-            if let PeerEffect::SendChunk { link, key, at, .. } = *effect {
-                case.input(PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
-            }
-        }
-        effects.iter().any(|e| matches!(e, PeerEffect::SendChunk { .. }))
+        !case.chunks_leave(&effects).is_empty()
     };
     assert!((0..64).all(|piece| asks(&mut case, one, piece)), "first copies");
     assert!(!asks(&mut case, two, 7), "nobody has said yet that one has come");
@@ -464,12 +455,7 @@ fn a_holder_sends_those_who_live_on_others_elsewhere_unless_they_wait_in_vain() 
     let served = |case: &mut Case, choice: u32, candidates: [u32; 2]| {
         let pieces = candidates.map(PieceIndex).to_vec();
         let effects = case.says(asker, PeerMessage::RequestAny { slot: Slot(3), choice, pieces });
-        for effect in &effects {
-            if let PeerEffect::SendChunk { link, key, at, .. } = *effect {
-                case.input(PeerInput::ChunkSent { link, key, at, result: SendResult::Sent });
-            }
-        }
-        effects.iter().any(|e| matches!(e, PeerEffect::SendChunk { .. }))
+        !case.chunks_leave(&effects).is_empty()
     };
     assert!(served(&mut case, 1, [62, 63]) && served(&mut case, 2, [62, 63]), "nobody else has these");
     let got = |case: &mut Case, pieces: std::ops::Range<u32>| {
